@@ -1,1 +1,13 @@
-//! To be written.
+//! The deterministic core of Driftless.
+//!
+//! A [`Session`](session) is a state machine: inputs in, outputs out. It has no clock, no sockets, no
+//! threads, no ambient randomness and no hash-map iteration; two peers that apply the same
+//! certified blocks hold the same state, bit for bit.
+
+pub mod block;
+pub mod committee;
+pub mod identity;
+pub mod time;
+pub mod wire;
+
+pub use identity::{Hash, PeerKey};
