@@ -1,0 +1,13 @@
+//! Texts as training and validation samples.
+//!
+//! The last tenth of each text by bytes is for validation, the rest for training. Texts are mapped, never read whole.
+
+mod corpus;
+mod error;
+mod order;
+mod text;
+mod validation;
+
+pub use corpus::Corpus;
+pub use error::DataError;
+pub use validation::validation_loss;

@@ -1,0 +1,6 @@
+//! Inner optimizers: what turns a gradient into a change of the parameters.
+
+mod adamw;
+
+pub use adamw::AdamW;
+pub(crate) use adamw::{Coefficients, Decay, Moments};
