@@ -5,8 +5,15 @@
 //! certified blocks hold the same state, bit for bit.
 
 pub mod block;
+pub mod codec;
 pub mod committee;
+pub mod genesis;
 pub mod identity;
+pub mod invitation;
+pub mod layout;
+pub mod manifest;
+pub mod method;
+pub mod model;
 pub mod time;
 pub mod wire;
 

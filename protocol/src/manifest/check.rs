@@ -1,0 +1,135 @@
+//! The bounds of every field of a manifest.
+
+use std::collections::BTreeSet;
+
+use super::{Data, DataFile, Manifest, ManifestError, Pacing, RULES, Training};
+use crate::method::StreamingDiLoCo;
+use crate::time::Span;
+use crate::wire::limits;
+
+/// The largest count anywhere: TOML has signed integers, and sums of a few must not overflow.
+const MAX_COUNT: u64 = 1 << 60;
+const DAY: Span = Span::seconds(86_400);
+
+impl Manifest {
+    /// Refuses a manifest that no session can run with.
+    pub fn check(&self) -> Result<(), ManifestError> {
+        let name = self.name.trim() == self.name && is_printable(&self.name, 64);
+        need(name, "name", format!("{:?}", head(&self.name)), "1 to 64 printable bytes")?;
+        need(self.rules == RULES, "rules", self.rules, "1: this release speaks no other")?;
+        self.check_model_and_method()?;
+        self.committee.check()?;
+        check_training(&self.training)?;
+        check_pacing(self.pacing)?;
+        check_data(&self.data)?;
+        let stop_at = self.stop_at.unwrap_or(1);
+        need((1..=MAX_COUNT).contains(&stop_at), "stop_at", stop_at, "1 to 2^60 tokens")?;
+        let deadline = Span::millis(1) <= self.deadline.minimum
+            && self.deadline.minimum <= self.deadline.maximum
+            && self.deadline.maximum <= DAY;
+        let found = format!("{:?}", self.deadline);
+        need(deadline, "deadline", found, "1ms <= minimum <= maximum <= 24h")?;
+        let heartbeat = (Span::millis(10)..=DAY).contains(&self.heartbeat);
+        need(heartbeat, "heartbeat", format!("{:?}", self.heartbeat), "10ms to 24h")?;
+        need((1..=64).contains(&self.max_lag), "max_lag", self.max_lag, "1 to 64")?;
+        let drawn = (1..=limits::COUNTED).contains(&usize::from(self.max_contributors));
+        need(drawn, "max_contributors", self.max_contributors, "1 to 256")?;
+        let snapshots = (1..=1 << 20).contains(&self.snapshot_every);
+        need(snapshots, "snapshot_every", self.snapshot_every, "1 to 1048576")?;
+        let factor = self.clip.map_or(1.0, |clip| clip.factor);
+        need(within(0.01, 1000.0, factor), "clip.factor", factor, "0.01 to 1000")?;
+        let link = (1..=1 << 40).contains(&self.slowest_link);
+        need(link, "slowest_link", self.slowest_link, "1 to 2^40 bytes per second")
+    }
+
+    fn check_model_and_method(&self) -> Result<(), ManifestError> {
+        self.model.check()?;
+        self.method.check()?;
+        let fragments = self.method.fragments();
+        let blocks = fragments <= self.model.layers();
+        need(blocks, "method.fragments", fragments, "at most the model's layers")?;
+        let bytes = self.tokenizer.is_some() || self.model.vocabulary() >= 256;
+        let vocabulary = self.model.vocabulary();
+        need(bytes, "model.vocabulary", vocabulary, "at least 256 without a tokenizer")?;
+        need(within(1e-6, 1.0, self.init_scale), "init_scale", self.init_scale, "0.000001 to 1")?;
+        let pages = self.imported.as_ref().map_or(1, Vec::len);
+        need((1..=8000).contains(&pages), "imported", pages, "1 to 8000 page roots")?;
+        let largest = self.layout().fragments.iter().map(|fragment| fragment.len).max().unwrap_or(0);
+        let values = usize::try_from(largest).unwrap_or(usize::MAX);
+        let blob = self.method.codec().encoded_len(values);
+        need(blob <= limits::BLOB, "a fragment's blob", blob, "at most 2^40 bytes: use more fragments")
+    }
+}
+
+fn check_training(training: &Training) -> Result<(), ManifestError> {
+    let Training { batch, learning_rate, warmup, final_share, weight_decay, clip, budget_tokens } = training;
+    need((1..=1 << 20).contains(batch), "training.batch", batch, "1 to 1048576")?;
+    let rate = within(0.0, 10.0, *learning_rate) && *learning_rate > 0.0;
+    need(rate, "training.learning_rate", learning_rate, "above 0 and at most 10")?;
+    need(within(0.0, 1.0, *warmup), "training.warmup", warmup, "0 to 1")?;
+    need(within(0.0, 1.0, *final_share), "training.final_share", final_share, "0 to 1")?;
+    need(within(0.0, 10.0, *weight_decay), "training.weight_decay", weight_decay, "0 to 10")?;
+    let positive = within(0.0, 1e6, *clip) && *clip > 0.0;
+    need(positive, "training.clip", clip, "above 0 and at most 1000000")?;
+    let budget = (1..=MAX_COUNT).contains(budget_tokens);
+    need(budget, "training.budget_tokens", budget_tokens, "1 to 2^60")
+}
+
+fn check_pacing(pacing: Pacing) -> Result<(), ManifestError> {
+    let Pacing::Proportional { slot_time, minimum, maximum } = pacing else { return Ok(()) };
+    let time = (Span::millis(1)..=DAY).contains(&slot_time);
+    need(time, "pacing.slot_time", format!("{slot_time:?}"), "1ms to 24h")?;
+    let steps = 1 <= minimum && minimum <= maximum && maximum <= StreamingDiLoCo::MAX_STEPS;
+    let found = format!("{minimum} to {maximum} steps");
+    need(steps, "pacing", found, "1 <= minimum <= maximum <= 1048576")
+}
+
+fn check_data(data: &Data) -> Result<(), ManifestError> {
+    match data {
+        Data::Private { max_tokens_per_slot: tokens } => {
+            let holds = (1..=MAX_COUNT).contains(tokens);
+            need(holds, "data.private.max_tokens_per_slot", tokens, "1 to 2^60")
+        }
+        Data::Public { files, samples_per_epoch: samples } => {
+            need((1..=1 << 48).contains(samples), "data.public.samples_per_epoch", samples, "1 to 2^48")?;
+            need((1..=512).contains(&files.len()), "data.public.files", files.len(), "1 to 512 files")?;
+            files.iter().try_for_each(check_file)?;
+            let names: BTreeSet<&str> = files.iter().map(|file| file.name.as_str()).collect();
+            let found = "a list that names a file twice";
+            need(names.len() == files.len(), "data.public.files", found, "a list with each name once")
+        }
+    }
+}
+
+fn check_file(file: &DataFile) -> Result<(), ManifestError> {
+    // The name becomes a file's name in a joiner's folder.
+    let name =
+        is_printable(&file.name, 255) && !file.name.contains(['/', '\\', ':']) && !file.name.starts_with('.');
+    let found = format!("{:?}", head(&file.name));
+    need(name, "data.public.files.name", found, "a plain file name of 1 to 255 bytes")?;
+    let length = (1..=limits::BLOB).contains(&file.length);
+    need(length, "data.public.files.length", file.length, "1 to 2^40 bytes")
+}
+
+fn need(
+    holds: bool,
+    field: &'static str,
+    found: impl ToString,
+    allowed: &'static str,
+) -> Result<(), ManifestError> {
+    if holds { Ok(()) } else { Err(ManifestError::Field { field, found: found.to_string(), allowed }) }
+}
+
+/// NaN is within nothing.
+fn within(low: f32, high: f32, value: f32) -> bool {
+    low <= value && value <= high
+}
+
+fn is_printable(text: &str, most: usize) -> bool {
+    (1..=most).contains(&text.len()) && !text.chars().any(char::is_control)
+}
+
+/// The beginning of a text that may be long.
+fn head(text: &str) -> String {
+    text.chars().take(80).collect()
+}

@@ -1,0 +1,278 @@
+//! The manifest: everything that the peers of a session agree on before it starts.
+//!
+//! It is written as TOML by a person, travels as canonical bincode, and is named by the BLAKE3
+//! hash of that (the session id). Every way in ([`Manifest::from_toml`],
+//! [`SignedManifest::from_bytes`], [`SignedManifest::seal`]) checks every bound, so the rest of
+//! the core never meets an invalid one.
+//!
+//! | file | idea |
+//! |---|---|
+//! | `mod.rs` | the fields |
+//! | `check.rs` | their bounds |
+//! | `text.rs` | TOML, and errors that help whoever types it |
+//! | `signed.rs` | the founder's signature; the form on disk and on the wire |
+//! | `preset.rs` | the defaults of the named models |
+
+mod check;
+mod preset;
+mod signed;
+#[cfg(test)]
+mod tests;
+mod text;
+
+use bincode::{Decode, Encode};
+use serde::{Deserialize, Serialize};
+
+pub use preset::Preset;
+pub use signed::SignedManifest;
+
+use crate::committee::{Committee, CommitteeError};
+use crate::identity::{Hash, PeerKey};
+use crate::layout::Layout;
+use crate::method::{Clip, Method, MethodError};
+use crate::model::{Model, ModelError};
+use crate::time::Span;
+use crate::wire::{self, WireError};
+
+/// The meaning of the state transition that this release speaks.
+pub const RULES: u32 = 1;
+
+/// The terms of a session.
+#[derive(Clone, PartialEq, Debug, Encode, Decode, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Manifest {
+    /// For people: 1 to 64 bytes.
+    pub name: String,
+    /// Meaning of the state transition.
+    #[serde(default = "text::rules")]
+    pub rules: u32,
+    /// What is trained.
+    pub model: Model,
+    /// Root of `tokenizer.json`; `None` for bytes.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub tokenizer: Option<Hash>,
+    /// What the genesis state and all draws are derived from.
+    #[serde(with = "text::seed")]
+    pub seed: [u8; 32],
+    /// Digest of the genesis state; the founder fills it in.
+    #[serde(default)]
+    pub genesis: Hash,
+    /// Roots of an imported model's pages, in digest order.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub imported: Option<Vec<Hash>>,
+    /// Standard deviation of the initial weights.
+    #[serde(default = "text::init_scale")]
+    pub init_scale: f32,
+    /// How peers work together.
+    pub method: Method,
+    /// How each peer trains.
+    pub training: Training,
+    /// How many steps a slot has.
+    #[serde(default)]
+    pub pacing: Pacing,
+    /// Who votes.
+    #[serde(with = "text::CommitteeForm")]
+    pub committee: Committee,
+    /// Who may join.
+    pub admission: Admission,
+    /// What is trained on.
+    pub data: Data,
+    /// Counted tokens at which the session ends.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub stop_at: Option<u64>,
+    /// Bounds of a slot's deadline.
+    #[serde(default)]
+    pub deadline: DeadlineBounds,
+    /// An empty block is made when no slot closed for this long.
+    #[serde(with = "text::span", default = "text::heartbeat")]
+    pub heartbeat: Span,
+    /// Slots that a lease lives.
+    #[serde(default = "text::max_lag")]
+    pub max_lag: u32,
+    /// Contributors drawn per slot.
+    #[serde(default = "text::max_contributors")]
+    pub max_contributors: u16,
+    /// Heights between two snapshots.
+    #[serde(default = "text::snapshot_every")]
+    pub snapshot_every: u32,
+    /// Clipping of norms; off where members are trusted.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub clip: Option<Clip>,
+    /// The slowest link admitted, in bytes per second.
+    #[serde(default = "text::slowest_link")]
+    pub slowest_link: u64,
+}
+
+/// How each peer trains between slots. None of it touches replicated state.
+#[derive(Clone, PartialEq, Debug, Encode, Decode, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Training {
+    /// Samples per inner step.
+    pub batch: u32,
+    /// Peak learning rate.
+    pub learning_rate: f32,
+    /// Share of the budget that is warm-up.
+    #[serde(default = "text::five_percent")]
+    pub warmup: f32,
+    /// Share of the peak rate that is left at the end of the cosine.
+    #[serde(default = "text::five_percent")]
+    pub final_share: f32,
+    /// AdamW's weight decay.
+    #[serde(default = "text::weight_decay")]
+    pub weight_decay: f32,
+    /// Largest norm of an inner gradient.
+    #[serde(default = "text::gradient_clip")]
+    pub clip: f32,
+    /// Counted tokens at which the learning rate has come down.
+    pub budget_tokens: u64,
+}
+
+/// How many steps a peer takes per slot.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default, Encode, Decode, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case", deny_unknown_fields)]
+pub enum Pacing {
+    /// All peers the method's H.
+    #[default]
+    Uniform,
+    /// As many as fit into the slot's time at the peer's certified speed.
+    Proportional {
+        /// Time that a slot should take.
+        #[serde(with = "text::span")]
+        slot_time: Span,
+        /// The fewest steps.
+        minimum: u32,
+        /// The most steps.
+        maximum: u32,
+    },
+}
+
+/// Who may become a member.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Encode, Decode, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case", deny_unknown_fields)]
+pub enum Admission {
+    /// Anyone.
+    Open,
+    /// Whoever carries a token of this key.
+    Invitation {
+        /// Who signs tokens.
+        issuer: PeerKey,
+    },
+}
+
+/// What the session is trained on.
+#[derive(Clone, PartialEq, Eq, Debug, Encode, Decode, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case", deny_unknown_fields)]
+pub enum Data {
+    /// Everybody has the same files; work is leased.
+    Public {
+        /// The files, in the order of the samples.
+        files: Vec<DataFile>,
+        /// Training samples of all files together.
+        samples_per_epoch: u64,
+    },
+    /// Everybody has files of their own; nothing is leased.
+    Private {
+        /// The most tokens that one contribution may claim.
+        max_tokens_per_slot: u64,
+    },
+}
+
+/// A public file.
+#[derive(Clone, PartialEq, Eq, Debug, Encode, Decode, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct DataFile {
+    /// Its name, without a folder.
+    pub name: String,
+    /// Bytes.
+    pub length: u64,
+    /// Its BLAKE3 root.
+    pub root: Hash,
+}
+
+/// Between which bounds voters estimate a slot's deadline.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Encode, Decode, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct DeadlineBounds {
+    /// The shortest.
+    #[serde(with = "text::span")]
+    pub minimum: Span,
+    /// The longest.
+    #[serde(with = "text::span")]
+    pub maximum: Span,
+}
+
+impl Default for DeadlineBounds {
+    fn default() -> DeadlineBounds {
+        DeadlineBounds { minimum: Span::seconds(2), maximum: Span::seconds(600) }
+    }
+}
+
+/// Why a manifest was refused.
+#[derive(Clone, PartialEq, Debug, thiserror::Error)]
+pub enum ManifestError {
+    /// The bytes do not start like a manifest.
+    #[error("manifest: these bytes are not a Driftless manifest")]
+    NotAManifest,
+    /// A manifest of another format version.
+    #[error("manifest: format version {found}, this release reads {}", signed::FORMAT)]
+    Version {
+        /// Its version.
+        found: u8,
+    },
+    /// Too long, truncated, or malformed.
+    #[error(transparent)]
+    Wire(#[from] WireError),
+    /// The signature is not the founder's over this content.
+    #[error("manifest: the founder's signature does not hold")]
+    Signature,
+    /// A manifest, but of another session.
+    #[error("manifest: it belongs to session {}, not {}", found.short(), wanted.short())]
+    Session {
+        /// The session wanted.
+        wanted: Hash,
+        /// The session it belongs to.
+        found: Hash,
+    },
+    /// The TOML text is wrong.
+    #[error("manifest: {0}")]
+    Toml(String),
+    /// A field is outside its bounds.
+    #[error("manifest: {field} is {found}, it must be {allowed}")]
+    Field {
+        /// Which field.
+        field: &'static str,
+        /// Its value.
+        found: String,
+        /// What it may be.
+        allowed: &'static str,
+    },
+    /// The model is wrong.
+    #[error("manifest: model: {0}")]
+    Model(#[from] ModelError),
+    /// The method is wrong.
+    #[error("manifest: method: {0}")]
+    Method(#[from] MethodError),
+    /// The committee is wrong.
+    #[error("manifest: committee: {0}")]
+    Committee(#[from] CommitteeError),
+}
+
+impl Manifest {
+    /// The most bytes of a manifest, as TOML or signed.
+    pub const MAX_BYTES: usize = 256 << 10;
+
+    /// The canonical bytes: what is signed and hashed.
+    pub fn canonical_bytes(&self) -> Vec<u8> {
+        wire::encode(self)
+    }
+
+    /// The session id.
+    pub fn id(&self) -> Hash {
+        Hash::of(&self.canonical_bytes())
+    }
+
+    /// The cut of the model into fragments.
+    pub fn layout(&self) -> Layout {
+        Layout::new(&self.model.tensors(), self.method.fragments())
+    }
+}

@@ -1,0 +1,50 @@
+//! The defaults of the named models (FORMATS, "Defaults").
+
+use super::{Manifest, Training};
+use crate::codec::Codec;
+use crate::method::{Method, Overrun, StreamingDiLoCo};
+use crate::model::{Model, ModelError};
+
+/// A named model with the method and training that suit it.
+#[derive(Clone, PartialEq, Debug)]
+pub struct Preset {
+    /// The model.
+    pub model: Model,
+    /// Streaming DiLoCo with the numbers measured to be good for it.
+    pub method: Method,
+    /// The inner training; set `budget_tokens` to the session's.
+    pub training: Training,
+}
+
+impl Manifest {
+    /// The defaults for `gpt:tiny`, `gpt:small` or `gpt:gpt2`.
+    pub fn preset(model: &str) -> Result<Preset, ModelError> {
+        let (period, eta, batch, learning_rate, budget_tokens) = match model {
+            "gpt:tiny" => (15, 0.7, 12, 4e-3, 1_536_000),
+            "gpt:small" => (30, 0.4, 8, 1e-3, 100_000_000),
+            // gpt:gpt2; any other name is refused by `Model::named`.
+            _ => (100, 0.4, 8, 6e-4, 10_000_000_000),
+        };
+        let model = Model::named(model)?;
+        let method = StreamingDiLoCo {
+            fragments: model.layers().div_ceil(3),
+            period,
+            tau: 1,
+            alpha: 0.5,
+            eta,
+            mu: 0.9,
+            codec: Codec::E3M0,
+            max_overrun: Overrun::Slot,
+        };
+        let training = Training {
+            batch,
+            learning_rate,
+            warmup: 0.05,
+            final_share: 0.05,
+            weight_decay: 0.1,
+            clip: 1.0,
+            budget_tokens,
+        };
+        Ok(Preset { model, method: Method::StreamingDiLoCo(method), training })
+    }
+}

@@ -1,0 +1,140 @@
+//! Methods: what a peer computes between slots, how it is encoded, how it is aggregated and how
+//! the outer state moves. One file per paper; everything here is arithmetic over slices.
+//!
+//! Replicated values come from plain f32 multiplication, addition, division and square root in a
+//! fixed order: no fused multiply-add and nothing transcendental, so that all machines agree.
+
+pub mod aggregate;
+pub mod norm;
+pub mod outer_optimizer;
+pub mod streaming_diloco;
+
+use bincode::{Decode, Encode};
+use serde::{Deserialize, Serialize};
+
+pub use aggregate::{Aggregate, AggregateError, Clip, Contribution, Rules};
+pub use outer_optimizer::OuterOptimizer;
+pub use streaming_diloco::{Overrun, StreamingDiLoCo, SyncSchedule};
+
+use crate::codec::Codec;
+
+/// The method of a session.
+#[derive(Clone, PartialEq, Debug, Encode, Decode, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Method {
+    /// Douillard et al. 2025, arXiv 2501.18512.
+    #[serde(rename = "streaming-diloco")]
+    StreamingDiLoCo(StreamingDiLoCo),
+}
+
+/// A method's number outside its bounds.
+#[derive(Clone, PartialEq, Debug, thiserror::Error)]
+#[error("{field} is {found}, it must be {allowed}")]
+pub struct MethodError {
+    /// The number, named as in the manifest.
+    pub field: &'static str,
+    /// Its value.
+    pub found: String,
+    /// What it may be.
+    pub allowed: &'static str,
+}
+
+impl Method {
+    /// Independent sequences of slots.
+    pub fn streams(&self) -> u16 {
+        match self {
+            Method::StreamingDiLoCo(method) => method.fragments,
+        }
+    }
+
+    /// Slots of one stream that may be open at once.
+    pub fn window(&self) -> u32 {
+        match self {
+            Method::StreamingDiLoCo(_) => 1,
+        }
+    }
+
+    /// Parts into which the parameters are cut.
+    pub fn fragments(&self) -> u16 {
+        match self {
+            Method::StreamingDiLoCo(method) => method.fragments,
+        }
+    }
+
+    /// Replicated arrays of each fragment; the first is the outer parameters.
+    pub fn arrays(&self) -> usize {
+        match self {
+            Method::StreamingDiLoCo(_) => StreamingDiLoCo::ARRAYS,
+        }
+    }
+
+    /// The encoding of contributions.
+    pub fn codec(&self) -> Codec {
+        match self {
+            Method::StreamingDiLoCo(method) => method.codec,
+        }
+    }
+
+    /// How the outer parameters move.
+    pub fn outer_optimizer(&self) -> OuterOptimizer {
+        match self {
+            Method::StreamingDiLoCo(method) => method.outer_optimizer(),
+        }
+    }
+
+    /// Steps between two synchronizations of a fragment (H).
+    pub fn period(&self) -> u32 {
+        match self {
+            Method::StreamingDiLoCo(method) => method.period,
+        }
+    }
+
+    /// When the streams are due.
+    pub fn schedule(&self) -> SyncSchedule {
+        match self {
+            Method::StreamingDiLoCo(method) => method.schedule(),
+        }
+    }
+
+    /// Local steps that may follow the moment a result is due, while it is missing.
+    pub fn overrun_steps(&self) -> u32 {
+        match self {
+            Method::StreamingDiLoCo(method) => method.overrun_steps(),
+        }
+    }
+
+    /// Refuses numbers that no session can run with.
+    pub fn check(&self) -> Result<(), MethodError> {
+        match self {
+            Method::StreamingDiLoCo(method) => method.check(),
+        }
+    }
+}
+
+/// Whether this thread's arithmetic is IEEE 754's default: subnormals are neither flushed nor
+/// read as zero, and results are rounded to the nearest.
+///
+/// A library that sets flush-to-zero on a thread would make its replica differ from all others;
+/// a driver asks this on the thread that steps the outer state, before it does.
+pub fn float_environment_is_standard() -> bool {
+    let opaque = std::hint::black_box::<f32>;
+    let smallest_normal = opaque(f32::MIN_POSITIVE);
+    let subnormal = opaque(smallest_normal * 0.5);
+    let ulp_half = opaque(f32::EPSILON * 0.5);
+    // Results: not flushed. Operands: not read as zero. Rounding: to the nearest, ties to even.
+    subnormal.to_bits() == 1 << 22
+        && opaque(subnormal + subnormal).to_bits() == smallest_normal.to_bits()
+        && opaque(opaque(1.0) + ulp_half) == 1.0
+        && opaque(opaque(1.0 + f32::EPSILON) + ulp_half) == 1.0 + 2.0 * f32::EPSILON
+        && opaque(opaque(-1.0) - ulp_half) == -1.0
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn test_threads_have_the_standard_float_environment() {
+        assert!(float_environment_is_standard());
+    }
+}
