@@ -6,6 +6,7 @@
 #[macro_use]
 mod vectorised;
 
+pub mod bench;
 mod checkpoint;
 mod cpu;
 mod data;
