@@ -64,8 +64,8 @@ pub enum LayoutError {
 
 impl Layout {
     /// Cuts `tensors` into `fragments` parts (0 counts as 1).
-    pub fn new(tensors: &[Tensor], fragments: u16) -> Layout {
-        let count = usize::from(fragments.max(1));
+    pub fn new(tensors: &[Tensor], fragments: usize) -> Layout {
+        let count = fragments.max(1);
         let mut layout = Layout {
             fragments: vec![Fragment::default(); count],
             tensors: tensors.iter().map(|tensor| (tensor.name.clone(), tensor.len())).collect(),

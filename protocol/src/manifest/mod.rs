@@ -29,7 +29,7 @@ pub use signed::SignedManifest;
 use crate::committee::{Committee, CommitteeError};
 use crate::identity::{Hash, PeerKey};
 use crate::layout::Layout;
-use crate::method::{Clip, Method, MethodError};
+use crate::method::{Clip, Method, MethodNumberError};
 use crate::model::{Model, ModelError};
 use crate::time::Span;
 use crate::wire::{self, WireError};
@@ -251,7 +251,7 @@ pub enum ManifestError {
     Model(#[from] ModelError),
     /// The method is wrong.
     #[error("manifest: method: {0}")]
-    Method(#[from] MethodError),
+    Method(#[from] MethodNumberError),
     /// The committee is wrong.
     #[error("manifest: committee: {0}")]
     Committee(#[from] CommitteeError),
@@ -273,6 +273,6 @@ impl Manifest {
 
     /// The cut of the model into fragments.
     pub fn layout(&self) -> Layout {
-        Layout::new(&self.model.tensors(), self.method.fragments())
+        Layout::new(&self.model.tensors(), usize::from(self.method.fragments()))
     }
 }

@@ -12,7 +12,7 @@ pub mod streaming_diloco;
 use bincode::{Decode, Encode};
 use serde::{Deserialize, Serialize};
 
-pub use aggregate::{Aggregate, AggregateError, Clip, Contribution, Rules};
+pub use aggregate::{Aggregate, Clip, Contribution, MethodError, Rules};
 pub use outer_optimizer::OuterOptimizer;
 pub use streaming_diloco::{Overrun, StreamingDiLoCo, SyncSchedule};
 
@@ -28,9 +28,9 @@ pub enum Method {
 }
 
 /// A method's number outside its bounds.
-#[derive(Clone, PartialEq, Debug, thiserror::Error)]
+#[derive(Clone, PartialEq, Eq, Debug, thiserror::Error)]
 #[error("{field} is {found}, it must be {allowed}")]
-pub struct MethodError {
+pub struct MethodNumberError {
     /// The number, named as in the manifest.
     pub field: &'static str,
     /// Its value.
@@ -103,8 +103,32 @@ impl Method {
         }
     }
 
+    /// Moves a fragment's replicated arrays by a slot's contributions, given in the order of
+    /// their members' keys. Without contributions nothing moves.
+    ///
+    /// On an error the arrays are as they were; it names the contribution at fault by its index.
+    pub fn outer_step(
+        &self,
+        arrays: &mut [Vec<f32>],
+        contributions: &[Contribution],
+        clip: Option<Clip>,
+        max_lag: u32,
+    ) -> Result<(), (usize, MethodError)> {
+        let [outer, momentum] = arrays else {
+            panic!("the state holds {} arrays, the method has {}", arrays.len(), self.arrays());
+        };
+        if contributions.is_empty() {
+            return Ok(());
+        }
+        let rules = Rules { codec: self.codec(), clip, max_lag };
+        let mut mean = vec![0.0; outer.len()];
+        aggregate::weighted_mean(rules, contributions, &mut mean)?;
+        self.outer_optimizer().step(outer, momentum, &mean);
+        Ok(())
+    }
+
     /// Refuses numbers that no session can run with.
-    pub fn check(&self) -> Result<(), MethodError> {
+    pub fn check(&self) -> Result<(), MethodNumberError> {
         match self {
             Method::StreamingDiLoCo(method) => method.check(),
         }

@@ -20,7 +20,7 @@
 use bincode::{Decode, Encode};
 use serde::{Deserialize, Serialize};
 
-use super::{MethodError, OuterOptimizer};
+use super::{MethodNumberError, OuterOptimizer};
 use crate::codec::Codec;
 
 /// The method's numbers.
@@ -103,14 +103,14 @@ impl StreamingDiLoCo {
     }
 
     /// Refuses numbers that no session can run with.
-    pub fn check(&self) -> Result<(), MethodError> {
+    pub fn check(&self) -> Result<(), MethodNumberError> {
         fn need(
             holds: bool,
             field: &'static str,
             found: impl ToString,
             allowed: &'static str,
-        ) -> Result<(), MethodError> {
-            if holds { Ok(()) } else { Err(MethodError { field, found: found.to_string(), allowed }) }
+        ) -> Result<(), MethodNumberError> {
+            if holds { Ok(()) } else { Err(MethodNumberError { field, found: found.to_string(), allowed }) }
         }
         let within = |low: f32, high: f32, value: f32| value.is_finite() && low <= value && value <= high;
         need((1..=512).contains(&self.fragments), "fragments", self.fragments, "1 to 512")?;
