@@ -44,7 +44,9 @@ pub struct Work {
     pub steps: u32,
     /// Tokens (or bytes, or samples) trained on in those steps.
     pub tokens: u64,
-    /// Samples used from the front of the author's leases; 0 on streams other than 0.
+    /// Position of the first sample used: the front of the author's leases. 0 where none are used.
+    pub first: u64,
+    /// Samples used from there on, in lease order; 0 on streams other than 0.
     pub samples: u32,
     /// Steps in 1000 seconds that the author's machine manages; 0 if not measured yet.
     pub speed: u32,

@@ -5,6 +5,7 @@
 //! certified blocks hold the same state, bit for bit.
 
 pub mod block;
+pub mod charter;
 pub mod codec;
 pub mod committee;
 pub mod genesis;
@@ -12,9 +13,15 @@ pub mod identity;
 pub mod invitation;
 pub mod layout;
 pub mod manifest;
+pub mod membership;
 pub mod method;
 pub mod model;
+pub mod schedule;
+pub mod slot;
+pub mod state;
 pub mod time;
+pub mod transition;
 pub mod wire;
+pub mod worker;
 
 pub use identity::{Hash, PeerKey};

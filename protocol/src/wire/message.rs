@@ -27,6 +27,8 @@ pub mod limits {
     pub const INLINE: usize = 512;
     /// Bytes of one blob.
     pub const BLOB: u64 = 1 << 40;
+    /// Data-plane addresses of one peer.
+    pub const ADDRESSES: usize = 16;
     /// Mirrors named beside an announcement.
     pub const MIRRORS: usize = 4;
 }
@@ -40,6 +42,8 @@ pub enum Message {
         announcement: Signed<Announcement>,
         /// Hints, not signed.
         mirrors: Vec<PeerKey>,
+        /// The author does not reach every voter: pass it on to the others.
+        relay: bool,
     },
     /// A proposal with the block's body.
     Propose {
@@ -56,6 +60,11 @@ pub enum Message {
     Join(Signed<Join>),
     /// A member's farewell.
     Leave(Signed<Leave>),
+    /// Where the sender's data plane listens: sent on connecting, read by the driver.
+    Hello {
+        /// Socket addresses as text.
+        data: Vec<String>,
+    },
     /// "My chain ends here": sent on connecting and now and then.
     Head {
         /// Height of the sender's last certified block.
@@ -120,6 +129,7 @@ impl Message {
         let out = |field| Err(WireError::OutOfBounds { what, field });
         match self {
             Message::Announce { mirrors, .. } if mirrors.len() > limits::MIRRORS => out("mirrors"),
+            Message::Hello { data } if data.len() > limits::ADDRESSES => out("addresses"),
             Message::Announce { announcement, .. } => check_payload(what, &announcement.content.payload),
             Message::Propose { block, .. } => check_block(what, block),
             Message::Block(certified) => check_certified(what, certified),

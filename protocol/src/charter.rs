@@ -1,0 +1,114 @@
+//! A session's constitution: the manifest and everything that follows from it alone.
+
+use crate::committee::Committee;
+use crate::genesis::genesis_outer;
+use crate::identity::{Hash, PeerKey};
+use crate::layout::Layout;
+use crate::manifest::{Admission, Data, Manifest, ManifestError, Pacing};
+use crate::membership::{ControlPage, LeaseRules};
+use crate::state::{Array, State};
+
+/// A checked manifest with what is derived from it once.
+#[derive(Clone, Debug)]
+pub struct Charter {
+    /// The manifest.
+    pub manifest: Manifest,
+    /// Its hash: the session's name, and the parent of block 1.
+    pub session: Hash,
+    /// How the model's tensors lie in fragments.
+    pub layout: Layout,
+    /// Number of values of each fragment.
+    pub lengths: Vec<usize>,
+}
+
+impl Charter {
+    /// Checks `manifest` and derives the rest.
+    pub fn new(manifest: Manifest) -> Result<Charter, ManifestError> {
+        manifest.check()?;
+        let layout = manifest.layout();
+        let lengths = layout.fragments.iter().map(|fragment| fragment.len as usize).collect();
+        Ok(Charter { session: manifest.id(), manifest, layout, lengths })
+    }
+
+    /// The genesis state of a session that starts from random parameters.
+    ///
+    /// Its digest is the manifest's `genesis` once the founder filled that in.
+    pub fn genesis_state(&self) -> State {
+        let tensors = self.manifest.model.tensors();
+        let outer =
+            genesis_outer(self.manifest.seed, self.manifest.init_scale, &tensors, &self.layout);
+        self.genesis_with(outer)
+    }
+
+    /// The genesis state with the given outer parameters, fragment by fragment.
+    pub fn genesis_with(&self, outer: Vec<Vec<f32>>) -> State {
+        let zeros = |length: &usize| Array::new(&vec![0.0; *length]);
+        let mut arrays = vec![outer.iter().map(|values| Array::new(values)).collect::<Vec<_>>()];
+        for _ in 1..self.manifest.method.arrays() {
+            arrays.push(self.lengths.iter().map(zeros).collect());
+        }
+        State { control: self.genesis_control(), arrays }
+    }
+
+    /// The control page of height 0.
+    pub fn genesis_control(&self) -> ControlPage {
+        ControlPage::genesis(self.manifest.method.streams(), self.founding_seats(), self.lease_rules())
+    }
+
+    /// The keys that the manifest seats.
+    pub fn founding_seats(&self) -> Vec<PeerKey> {
+        self.manifest.committee.founding_seats()
+    }
+
+    /// Votes needed out of `seats`.
+    pub fn quorum(&self, seats: usize) -> usize {
+        self.manifest.committee.quorum_rule().needed(seats)
+    }
+
+    /// Lease sizes: two slots' largest work, so that a peer trains on while its slot is decided.
+    pub fn lease_rules(&self) -> LeaseRules {
+        let target = match &self.manifest.data {
+            Data::Public { .. } => 2 * self.largest_steps() * self.manifest.training.batch,
+            Data::Private { .. } => 0,
+        };
+        LeaseRules { target, max_lag: self.manifest.max_lag }
+    }
+
+    /// The most inner steps between two contributions to a stream.
+    pub fn largest_steps(&self) -> u32 {
+        match self.manifest.pacing {
+            Pacing::Uniform => self.manifest.method.period(),
+            Pacing::Proportional { maximum, .. } => maximum,
+        }
+    }
+
+    /// Inner steps for a member's next slot: H, or its certified speed times the slot time.
+    pub fn steps_for(&self, speed: u32) -> u32 {
+        match self.manifest.pacing {
+            Pacing::Uniform => self.manifest.method.period(),
+            Pacing::Proportional { slot_time, minimum, maximum } if speed > 0 => {
+                let steps = u64::from(speed) * slot_time.as_millis() / 1_000_000;
+                (steps.min(u64::from(maximum)) as u32).max(minimum)
+            }
+            Pacing::Proportional { .. } => self.manifest.method.period(),
+        }
+    }
+
+    /// Tokens predicted per training sample.
+    pub fn tokens_per_sample(&self) -> u64 {
+        u64::from(self.manifest.model.context())
+    }
+
+    /// Whether whoever asks may join, with `issuer` the key whose token is needed.
+    pub fn token_issuer(&self) -> Option<PeerKey> {
+        match self.manifest.admission {
+            Admission::Open => None,
+            Admission::Invitation { issuer } => Some(issuer),
+        }
+    }
+
+    /// Whether one key decides alone.
+    pub fn is_steward(&self) -> bool {
+        matches!(self.manifest.committee, Committee::Steward { .. })
+    }
+}

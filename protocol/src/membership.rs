@@ -1,0 +1,392 @@
+//! The control page: members, leases, draws and counters; everything replicated that is no tensor.
+
+use bincode::{Decode, Encode};
+use rand_chacha::ChaCha8Rng;
+use rand_chacha::rand_core::{Rng, SeedableRng};
+
+use crate::block::Height;
+use crate::identity::{Hash, PeerKey};
+use crate::wire;
+
+/// The most members a session has.
+pub const MAX_MEMBERS: usize = 4096;
+/// The most pieces one member's lease consists of.
+const MAX_LEASE_PIECES: usize = 16;
+/// Drawn slots in a row without being counted after which a member leaves by rule.
+pub const MISSED_LIMIT: u16 = 8;
+/// Counted slots below which a member is a newcomer.
+pub const NEWCOMER_SLOTS: u32 = 8;
+/// Bytes of the largest control page.
+pub const MAX_CONTROL_BYTES: usize = 4 << 20;
+
+/// A range of the order of training samples.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Encode, Decode)]
+pub struct Lease {
+    /// First position in the order (epoch x samples per epoch + position).
+    pub start: u64,
+    /// Number of samples.
+    pub samples: u32,
+    /// The stream-0 slot at whose opening it was granted.
+    pub granted: u32,
+}
+
+/// A contributor.
+#[derive(Clone, PartialEq, Eq, Debug, Encode, Decode)]
+pub struct Member {
+    /// Its key.
+    pub key: PeerKey,
+    /// The height that admitted it.
+    pub joined: Height,
+    /// Stream-0 slots in which it was counted.
+    pub counted: u32,
+    /// Stream-0 slots it was drawn for since it was last counted.
+    pub missed: u16,
+    /// Steps in 1000 seconds, as of its last counted slot; 0 before that.
+    pub speed: u32,
+    /// Samples it may train on, in order of use.
+    pub leases: Vec<Lease>,
+}
+
+impl Member {
+    /// Samples left in its leases.
+    pub fn leased(&self) -> u64 {
+        self.leases.iter().map(|lease| u64::from(lease.samples)).sum()
+    }
+
+    /// Takes `samples` from the front of the leases; `leased()` must cover them.
+    fn consume(&mut self, mut samples: u32) {
+        while samples > 0 && !self.leases.is_empty() {
+            let front = &mut self.leases[0];
+            let taken = samples.min(front.samples);
+            front.start += u64::from(taken);
+            front.samples -= taken;
+            samples -= taken;
+            if front.samples == 0 {
+                self.leases.remove(0);
+            }
+        }
+    }
+}
+
+/// Positions of the sample order that nobody holds.
+#[derive(Clone, PartialEq, Eq, Debug, Default, Encode, Decode)]
+pub struct Pool {
+    /// The first position never granted.
+    pub next: u64,
+    /// Ranges that came back; they go first.
+    pub returned: Vec<(u64, u32)>,
+}
+
+/// Who is drawn for one ordinal of every stream.
+#[derive(Clone, PartialEq, Eq, Debug, Encode, Decode)]
+pub struct Draw {
+    /// The slot ordinal.
+    pub ordinal: u32,
+    /// The drawn keys, ascending; `None` until the block after the one that opened it, because a
+    /// state cannot contain the hash of its own block.
+    pub members: Option<Vec<PeerKey>>,
+}
+
+/// The canonical control page.
+#[derive(Clone, PartialEq, Eq, Debug, Encode, Decode)]
+pub struct ControlPage {
+    /// The height of this state.
+    pub height: Height,
+    /// The committee's generation.
+    pub generation: u32,
+    /// Per stream: slots closed so far, which is the ordinal of the next one to close.
+    pub closed: Vec<u32>,
+    /// Who may contribute, ascending by key.
+    pub members: Vec<Member>,
+    /// Who votes, in seat order.
+    pub seats: Vec<PeerKey>,
+    /// The height at which `seats` last changed.
+    pub seats_changed: Height,
+    /// Samples that nobody holds.
+    pub pool: Pool,
+    /// Draws of the open ordinals.
+    pub draws: Vec<Draw>,
+    /// Tokens counted on stream 0.
+    pub counted_tokens: u64,
+    /// Keys convicted of contradicting themselves, ascending.
+    pub convicted: Vec<PeerKey>,
+}
+
+/// What of the manifest the membership rules need.
+#[derive(Clone, Copy, Debug)]
+pub struct LeaseRules {
+    /// Samples a member's leases are filled up to; 0 in sessions without leases.
+    pub target: u32,
+    /// Stream-0 slots that a lease lives.
+    pub max_lag: u32,
+}
+
+impl ControlPage {
+    /// The control page of the genesis state.
+    pub fn genesis(streams: u16, seats: Vec<PeerKey>, leases: LeaseRules) -> ControlPage {
+        let mut control = ControlPage {
+            height: 0,
+            generation: 0,
+            closed: vec![0; usize::from(streams)],
+            members: Vec::new(),
+            seats: seats.clone(),
+            seats_changed: 0,
+            pool: Pool::default(),
+            draws: vec![Draw { ordinal: 0, members: None }],
+            counted_tokens: 0,
+            convicted: Vec::new(),
+        };
+        seats.into_iter().for_each(|key| control.admit(key, leases));
+        control
+    }
+
+    /// The canonical bytes.
+    pub fn to_bytes(&self) -> Vec<u8> {
+        wire::encode(self)
+    }
+
+    /// Decodes a control page that came from outside; its digest is checked by the caller.
+    pub fn from_bytes(bytes: &[u8]) -> Result<ControlPage, wire::WireError> {
+        wire::decode("control page", bytes, MAX_CONTROL_BYTES)
+    }
+
+    /// Position of `key` among the members.
+    pub fn index_of(&self, key: &PeerKey) -> Option<usize> {
+        self.members.binary_search_by(|member| member.key.cmp(key)).ok()
+    }
+
+    /// The member with this key.
+    pub fn member(&self, key: &PeerKey) -> Option<&Member> {
+        self.index_of(key).map(|index| &self.members[index])
+    }
+
+    /// Who is drawn for `ordinal`, seen from a head block with hash `head`.
+    pub fn drawn(&self, ordinal: u32, head: Hash, maximum: usize) -> Vec<PeerKey> {
+        match self.draws.iter().find(|draw| draw.ordinal == ordinal) {
+            Some(Draw { members: Some(keys), .. }) => keys.clone(),
+            Some(Draw { members: None, .. }) => draw_members(&self.members, head, maximum),
+            None => Vec::new(),
+        }
+    }
+
+    /// Writes down the draws that the parent block opened.
+    pub(crate) fn settle_draws(&mut self, parent: Hash, maximum: usize) {
+        for draw in &mut self.draws {
+            if draw.members.is_none() {
+                draw.members = Some(draw_members(&self.members, parent, maximum));
+            }
+        }
+    }
+
+    /// Adds a member with its first lease. The caller checked that it is new and fits.
+    pub(crate) fn admit(&mut self, key: PeerKey, leases: LeaseRules) {
+        let at = self.members.partition_point(|member| member.key < key);
+        let member =
+            Member { key, joined: self.height, counted: 0, missed: 0, speed: 0, leases: Vec::new() };
+        self.members.insert(at, member);
+        let ordinal = self.closed[0];
+        grant(&mut self.pool, &mut self.members[at], leases.target, ordinal);
+    }
+
+    /// Removes a member; its leases return.
+    pub(crate) fn dismiss(&mut self, key: &PeerKey) {
+        if let Some(index) = self.index_of(key) {
+            let member = self.members.remove(index);
+            self.pool.give_back(&member.leases);
+        }
+    }
+
+    /// Books one counted stream-0 contribution.
+    pub(crate) fn book(&mut self, index: usize, samples: u32, tokens: u64, speed: u32) {
+        let member = &mut self.members[index];
+        member.consume(samples);
+        member.counted = member.counted.saturating_add(1);
+        member.missed = 0;
+        member.speed = speed;
+        self.counted_tokens = self.counted_tokens.saturating_add(tokens);
+    }
+
+    /// Ends stream-0 slot `ordinal`: missed counters, departures by rule, expired leases, new
+    /// leases and the next draw. `drawn` are the slot's contributors, `counted` those counted.
+    pub(crate) fn turn_slot(
+        &mut self,
+        ordinal: u32,
+        drawn: &[PeerKey],
+        counted: &[PeerKey],
+        leases: LeaseRules,
+    ) {
+        for member in &mut self.members {
+            if drawn.binary_search(&member.key).is_ok() && !counted.contains(&member.key) {
+                member.missed = member.missed.saturating_add(1);
+            }
+        }
+        let gone = self.members.iter().filter(|member| member.missed >= MISSED_LIMIT);
+        let gone: Vec<PeerKey> = gone.map(|member| member.key).collect();
+        gone.iter().for_each(|key| self.dismiss(key));
+        for member in &mut self.members {
+            let live = |lease: &Lease| lease.granted + leases.max_lag > ordinal;
+            let (kept, expired) = member.leases.iter().partition::<Vec<Lease>, _>(|lease| live(lease));
+            member.leases = kept;
+            self.pool.give_back(&expired);
+        }
+        for member in &mut self.members {
+            grant(&mut self.pool, member, leases.target, ordinal + 1);
+        }
+        let oldest_open = self.closed.iter().copied().min().unwrap_or(0);
+        self.draws.retain(|draw| draw.ordinal >= oldest_open);
+        self.draws.push(Draw { ordinal: ordinal + 1, members: None });
+    }
+}
+
+impl Pool {
+    fn give_back(&mut self, leases: &[Lease]) {
+        self.returned.extend(leases.iter().map(|lease| (lease.start, lease.samples)));
+        self.returned.sort_unstable();
+    }
+
+    fn take(&mut self, want: u32) -> (u64, u32) {
+        if let Some((start, samples)) = self.returned.first_mut() {
+            let taken = want.min(*samples);
+            let range = (*start, taken);
+            *start += u64::from(taken);
+            *samples -= taken;
+            if *samples == 0 {
+                self.returned.remove(0);
+            }
+            return range;
+        }
+        let start = self.next;
+        self.next += u64::from(want);
+        (start, want)
+    }
+}
+
+fn grant(pool: &mut Pool, member: &mut Member, target: u32, ordinal: u32) {
+    while member.leased() < u64::from(target) && member.leases.len() < MAX_LEASE_PIECES {
+        let missing = target - member.leased() as u32;
+        let (start, samples) = pool.take(missing);
+        member.leases.push(Lease { start, samples, granted: ordinal });
+    }
+}
+
+/// Draws at most `maximum` keys: newcomers share at most a quarter, unless the others do not
+/// fill the rest. Uniform by a ChaCha8 shuffle keyed by the hash of the block that opened the slot.
+fn draw_members(members: &[Member], seed: Hash, maximum: usize) -> Vec<PeerKey> {
+    if members.len() <= maximum {
+        return members.iter().map(|member| member.key).collect();
+    }
+    let mut rng = ChaCha8Rng::from_seed(seed.0);
+    let mut shuffled: Vec<&Member> = members.iter().collect();
+    for i in (1..shuffled.len()).rev() {
+        shuffled.swap(i, below(&mut rng, i as u64 + 1) as usize);
+    }
+    let (newcomers, established): (Vec<&Member>, Vec<&Member>) =
+        shuffled.into_iter().partition(|member| member.counted < NEWCOMER_SLOTS);
+    let share = (maximum / 4).max(maximum.saturating_sub(established.len())).min(newcomers.len());
+    let established = established.into_iter().take(maximum - share);
+    let mut drawn: Vec<PeerKey> =
+        newcomers.into_iter().take(share).chain(established).map(|member| member.key).collect();
+    drawn.sort_unstable();
+    drawn
+}
+
+/// A uniform number below `bound` by rejection.
+fn below(rng: &mut ChaCha8Rng, bound: u64) -> u64 {
+    let limit = u64::MAX - u64::MAX % bound;
+    loop {
+        let word = rng.next_u64();
+        if word < limit {
+            return word % bound;
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const RULES: LeaseRules = LeaseRules { target: 10, max_lag: 4 };
+
+    fn key(n: u16) -> PeerKey {
+        let mut bytes = [0; 32];
+        bytes[..2].copy_from_slice(&n.to_be_bytes());
+        PeerKey(bytes)
+    }
+
+    fn page(members: u16) -> ControlPage {
+        ControlPage::genesis(1, (0..members).map(key).collect(), RULES)
+    }
+
+    fn close(control: &mut ControlPage, counted: &[(PeerKey, u32)]) {
+        let ordinal = control.closed[0];
+        let drawn: Vec<PeerKey> = control.members.iter().map(|member| member.key).collect();
+        for (key, samples) in counted {
+            let index = control.index_of(key).unwrap();
+            control.book(index, *samples, u64::from(*samples), 0);
+        }
+        control.closed[0] += 1;
+        let keys: Vec<PeerKey> = counted.iter().map(|(key, _)| *key).collect();
+        control.turn_slot(ordinal, &drawn, &keys, RULES);
+    }
+
+    /// Every position is with exactly one member, in the pool, or consumed.
+    #[test]
+    fn leases_never_overlap_and_nothing_is_lost() {
+        let mut control = page(3);
+        let mut used = 0;
+        for round in 0..20u32 {
+            let counted = if round % 3 == 0 { vec![(key(0), 5)] } else { vec![(key(0), 7), (key(1), 4)] };
+            used += counted.iter().map(|(_, samples)| u64::from(*samples)).sum::<u64>();
+            close(&mut control, &counted);
+            let mut held: Vec<(u64, u32)> = control.pool.returned.clone();
+            held.extend(control.members.iter().flat_map(|m| &m.leases).map(|l| (l.start, l.samples)));
+            held.sort_unstable();
+            assert!(held.windows(2).all(|pair| pair[0].0 + u64::from(pair[0].1) <= pair[1].0));
+            let held: u64 = held.iter().map(|(_, samples)| u64::from(*samples)).sum();
+            assert_eq!(held + used, control.pool.next);
+        }
+    }
+
+    #[test]
+    fn a_member_that_is_never_counted_leaves_after_eight_drawn_slots_and_its_lease_returns() {
+        let mut control = page(2);
+        for _ in 0..7 {
+            close(&mut control, &[(key(0), 1)]);
+        }
+        assert!(control.member(&key(1)).is_some());
+        close(&mut control, &[(key(0), 1)]);
+        assert!(control.member(&key(1)).is_none());
+        assert!(control.member(&key(0)).is_some());
+        assert_eq!(control.counted_tokens, 8);
+    }
+
+    #[test]
+    fn an_unused_lease_expires_after_max_lag_slots_and_goes_to_somebody_first() {
+        let mut control = page(2);
+        let first = control.member(&key(1)).unwrap().leases[0];
+        for _ in 0..RULES.max_lag - 1 {
+            close(&mut control, &[(key(0), 1)]);
+        }
+        assert_eq!(control.member(&key(1)).unwrap().leases[0], first);
+        close(&mut control, &[(key(0), 1)]);
+        let lease_of = |n| control.member(&key(n)).unwrap().leases.clone();
+        assert_ne!(lease_of(1)[0].granted, first.granted);
+        let regranted = [lease_of(0), lease_of(1)].concat();
+        assert!(regranted.iter().any(|lease| lease.start == first.start));
+    }
+
+    #[test]
+    fn draws_are_bounded_deterministic_and_give_newcomers_a_quarter() {
+        let mut control = page(200);
+        control.members.iter_mut().take(100).for_each(|member| member.counted = NEWCOMER_SLOTS);
+        let drawn = control.drawn(0, Hash::of(b"a"), 64);
+        assert_eq!(drawn.len(), 64);
+        assert!(drawn.windows(2).all(|pair| pair[0] < pair[1]));
+        let newcomers = drawn.iter().filter(|key| control.member(key).unwrap().counted == 0).count();
+        assert_eq!(newcomers, 16);
+        assert_eq!(drawn, control.drawn(0, Hash::of(b"a"), 64));
+        assert_ne!(drawn, control.drawn(0, Hash::of(b"b"), 64));
+        control.settle_draws(Hash::of(b"a"), 64);
+        assert_eq!(drawn, control.drawn(0, Hash::of(b"anything later"), 64));
+    }
+}

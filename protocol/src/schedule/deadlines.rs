@@ -1,0 +1,86 @@
+//! How long a voter waits for a slot's announcements.
+//!
+//! A deadline is a duration from the voter's own receipt of the block that opened the slot; it is
+//! estimated locally, so there is no wall clock and nothing to agree on: median + k MAD of the
+//! times at which past slots were complete, within the manifest's bounds.
+
+use std::collections::VecDeque;
+
+use crate::time::Span;
+
+/// Observations before the estimate is used.
+const ENOUGH: usize = 8;
+/// Observations kept.
+const KEPT: usize = 64;
+/// Median absolute deviations added to the median.
+const K: u64 = 6;
+
+/// The deadline of one stream's slots.
+#[derive(Clone, Debug)]
+pub struct DeadlineEstimator {
+    minimum: Span,
+    maximum: Span,
+    observed: VecDeque<Span>,
+}
+
+impl DeadlineEstimator {
+    /// An estimator within the manifest's bounds.
+    pub fn new(minimum: Span, maximum: Span) -> DeadlineEstimator {
+        DeadlineEstimator { minimum, maximum, observed: VecDeque::new() }
+    }
+
+    /// Notes that a slot's last drawn announcement came this long after the slot opened.
+    pub fn observe(&mut self, span: Span) {
+        if self.observed.len() == KEPT {
+            self.observed.pop_front();
+        }
+        self.observed.push_back(span);
+    }
+
+    /// The deadline now. `own_slot_time` is how long this voter itself works on a slot, if known.
+    pub fn deadline(&self, own_slot_time: Option<Span>) -> Span {
+        let wanted = if self.observed.len() < ENOUGH {
+            own_slot_time.map_or(self.maximum, |span| span.times(3))
+        } else {
+            let center = median(self.observed.iter().copied().collect());
+            let distance = |span: &Span| Span(span.0.abs_diff(center.0));
+            center + median(self.observed.iter().map(distance).collect()).times(K)
+        };
+        wanted.clamp(self.minimum, self.maximum)
+    }
+}
+
+/// The lower median.
+fn median(mut spans: Vec<Span>) -> Span {
+    spans.sort_unstable();
+    spans[(spans.len() - 1) / 2]
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn estimator() -> DeadlineEstimator {
+        DeadlineEstimator::new(Span::seconds(2), Span::seconds(600))
+    }
+
+    #[test]
+    fn before_eight_observations_it_is_three_own_slot_times_within_bounds() {
+        let mut deadlines = estimator();
+        assert_eq!(deadlines.deadline(None), Span::seconds(600));
+        assert_eq!(deadlines.deadline(Some(Span::seconds(10))), Span::seconds(30));
+        assert_eq!(deadlines.deadline(Some(Span::millis(10))), Span::seconds(2));
+        (0..7).for_each(|_| deadlines.observe(Span::seconds(50)));
+        assert_eq!(deadlines.deadline(Some(Span::seconds(10))), Span::seconds(30));
+    }
+
+    #[test]
+    fn afterwards_it_is_the_median_and_six_deviations() {
+        let mut deadlines = estimator();
+        for seconds in [10, 12, 11, 13, 9, 10, 14, 40] {
+            deadlines.observe(Span::seconds(seconds));
+        }
+        // Sorted 9 10 10 11 12 13 14 40: median 11; deviations 0 1 1 1 2 2 3 29: median 1.
+        assert_eq!(deadlines.deadline(None), Span::seconds(11 + 6));
+    }
+}

@@ -1,0 +1,3 @@
+//! When things are due: deadlines of slots, estimated by each voter for itself.
+
+pub mod deadlines;

@@ -1,0 +1,311 @@
+//! Open slots: who announced, whose blob is here, when to stop waiting.
+//!
+//! Slot k of a stream opens when slot k - w closed (w = the method's window); only the next of
+//! each stream can close. Decisions return the reason with the verdict.
+
+use std::collections::BTreeMap;
+
+use crate::block::{Announcement, Closing, Counted, Evidence, Payload, Slot};
+use crate::charter::Charter;
+use crate::identity::{Hash, PeerKey, Scope, Signed};
+use crate::schedule::deadlines::DeadlineEstimator;
+use crate::state::State;
+use crate::time::{Span, Time};
+use crate::transition::{blob_root, check_counted};
+
+/// What became of an announcement.
+#[derive(Debug, PartialEq)]
+pub enum Verdict {
+    /// New and valid.
+    Accepted,
+    /// Known already.
+    Duplicate,
+    /// For a slot that is about to open; kept until it does.
+    Early,
+    /// Contradicts another statement of the same key.
+    Contradiction(Evidence),
+    /// Not valid here and now.
+    Refused(&'static str),
+}
+
+/// A contribution as a voter sees it.
+#[derive(Debug, Clone)]
+struct Entry {
+    announcement: Signed<Announcement>,
+    counted: Counted,
+    held: bool,
+    /// Why this voter would not propose it.
+    rejected: Option<String>,
+}
+
+#[derive(Debug, Clone)]
+struct OpenSlot {
+    opened: Time,
+    drawn: Vec<PeerKey>,
+    entries: BTreeMap<PeerKey, Entry>,
+    complete: bool,
+}
+
+/// All open slots of a session.
+#[derive(Debug)]
+pub struct Slots {
+    open: BTreeMap<Slot, OpenSlot>,
+    /// Announcements for the slot after the last open one, at most one per stream and key.
+    early: BTreeMap<(u16, PeerKey), Signed<Announcement>>,
+    deadlines: Vec<DeadlineEstimator>,
+    /// How long this peer works on a slot itself, if it knows.
+    own_slot_time: Option<Span>,
+}
+
+/// The certified ground on which slots are judged.
+#[derive(Clone, Copy)]
+pub struct Ground<'a> {
+    /// The charter.
+    pub charter: &'a Charter,
+    /// The state at the head.
+    pub state: &'a State,
+    /// The head block's hash.
+    pub head: Hash,
+}
+
+impl Ground<'_> {
+    /// The scope of statements made on this ground.
+    pub fn scope(&self) -> Scope {
+        Scope { session: self.charter.session, generation: self.state.control.generation }
+    }
+
+    /// Who is drawn for an ordinal and still a member.
+    pub fn drawn(&self, ordinal: u32) -> Vec<PeerKey> {
+        let maximum = usize::from(self.charter.manifest.max_contributors);
+        let mut drawn = self.state.control.drawn(ordinal, self.head, maximum);
+        drawn.retain(|key| self.state.control.index_of(key).is_some());
+        drawn
+    }
+}
+
+impl Slots {
+    /// No slot is open before the first `refresh`.
+    pub fn new(charter: &Charter) -> Slots {
+        let bounds = charter.manifest.deadline;
+        let streams = usize::from(charter.manifest.method.streams());
+        Slots {
+            open: BTreeMap::new(),
+            early: BTreeMap::new(),
+            deadlines: vec![DeadlineEstimator::new(bounds.minimum, bounds.maximum); streams],
+            own_slot_time: None,
+        }
+    }
+
+    /// How long this peer itself needs for a slot.
+    pub fn set_own_slot_time(&mut self, span: Span) {
+        self.own_slot_time = Some(span);
+    }
+
+    /// Adopts a new head: closed slots go, new ones open. Returns early announcements that now
+    /// have their slot and must be received again.
+    pub fn refresh(&mut self, now: Time, ground: Ground<'_>) -> Vec<Signed<Announcement>> {
+        let closed = &ground.state.control.closed;
+        self.open.retain(|slot, _| slot.ordinal >= closed[usize::from(slot.stream)]);
+        let window = ground.charter.manifest.method.window();
+        for (stream, next) in closed.iter().enumerate() {
+            for ordinal in *next..next + window {
+                let slot = Slot { stream: stream as u16, ordinal };
+                let drawn = ground.drawn(ordinal);
+                let fresh =
+                    || OpenSlot { opened: now, drawn: Vec::new(), entries: BTreeMap::new(), complete: false };
+                let open = self.open.entry(slot).or_insert_with(fresh);
+                open.drawn = drawn;
+                open.entries.retain(|key, _| ground.state.control.index_of(key).is_some());
+            }
+        }
+        self.reindex(ground);
+        let open = &self.open;
+        let (ready, early) = std::mem::take(&mut self.early)
+            .into_iter()
+            .partition::<BTreeMap<_, _>, _>(|(_, signed)| open.contains_key(&signed.content.slot));
+        self.early = early;
+        self.early.retain(|_, signed| {
+            closed.get(usize::from(signed.content.slot.stream)).is_some_and(|next| {
+                signed.content.slot.ordinal >= *next && signed.content.slot.ordinal <= next + window
+            })
+        });
+        ready.into_values().collect()
+    }
+
+    /// Member indices move when members come and go.
+    fn reindex(&mut self, ground: Ground<'_>) {
+        for open in self.open.values_mut() {
+            for (key, entry) in &mut open.entries {
+                if let Some(index) = ground.state.control.index_of(key) {
+                    entry.counted.member = index as u16;
+                }
+            }
+        }
+    }
+
+    /// Judges an announcement; its signature is checked here.
+    pub fn receive(&mut self, now: Time, ground: Ground<'_>, signed: &Signed<Announcement>) -> Verdict {
+        let announcement = &signed.content;
+        let slot = announcement.slot;
+        let Some(next) = ground.state.control.closed.get(usize::from(slot.stream)) else {
+            return Verdict::Refused("no such stream");
+        };
+        if slot.ordinal < *next {
+            return Verdict::Refused("the slot is closed");
+        }
+        let Some(index) = ground.state.control.index_of(&signed.by) else {
+            return Verdict::Refused("the author is no member");
+        };
+        let Some(open) = self.open.get_mut(&slot) else {
+            if slot.ordinal == next + ground.charter.manifest.method.window() {
+                self.early.insert((slot.stream, signed.by), signed.clone());
+                return Verdict::Early;
+            }
+            return Verdict::Refused("the slot is not open");
+        };
+        if let Some(entry) = open.entries.get(&signed.by) {
+            return judge_second(ground.scope(), entry, signed);
+        }
+        let counted = Counted {
+            member: index as u16,
+            payload: announcement.payload.clone(),
+            work: announcement.work,
+            signature: signed.signature,
+        };
+        let base = ground.state.outer(usize::from(slot.stream)).digest();
+        if announcement.base != base {
+            return Verdict::Refused("taken against other outer parameters");
+        }
+        if let Err(reason) =
+            check_counted(ground.charter, ground.state, ground.scope(), slot, base, &open.drawn, &counted)
+        {
+            return Verdict::Refused(reason);
+        }
+        let held = matches!(announcement.payload, Payload::Inline(_));
+        let entry = Entry { announcement: signed.clone(), counted, held, rejected: None };
+        open.entries.insert(signed.by, entry);
+        if !open.complete && open.is_announced() {
+            open.complete = true;
+            self.deadlines[usize::from(slot.stream)].observe(now.since(open.opened));
+        }
+        Verdict::Accepted
+    }
+
+    /// A blob arrived.
+    pub fn blob_stored(&mut self, root: &Hash) {
+        for entry in self.open.values_mut().flat_map(|open| open.entries.values_mut()) {
+            if blob_root(&entry.counted.payload) == Some(*root) {
+                entry.held = true;
+            }
+        }
+    }
+
+    /// This voter found something wrong with a contribution: it will not propose it.
+    pub fn reject(&mut self, slot: Slot, member: &PeerKey, reason: String) {
+        if let Some(entry) = self.open.get_mut(&slot).and_then(|open| open.entries.get_mut(member)) {
+            entry.rejected = Some(reason);
+        }
+    }
+
+    /// Blobs announced and not here yet, with their authors.
+    pub fn missing(&self) -> Vec<(Hash, u64, PeerKey)> {
+        let entries = self.open.values().flat_map(|open| open.entries.values());
+        let missing = entries.filter(|entry| !entry.held && entry.rejected.is_none());
+        missing
+            .filter_map(|entry| match entry.counted.payload {
+                Payload::Blob { root, length } => Some((root, length, entry.announcement.by)),
+                Payload::Inline(_) => None,
+            })
+            .collect()
+    }
+
+    /// What this peer announced for a slot.
+    pub fn own(&self, slot: Slot, me: &PeerKey) -> Option<&Signed<Announcement>> {
+        Some(&self.open.get(&slot)?.entries.get(me)?.announcement)
+    }
+
+    /// Whether a slot is among the open ones.
+    pub fn is_open(&self, slot: Slot) -> bool {
+        self.open.contains_key(&slot)
+    }
+
+    /// Whether a voter should start the next height: a slot is complete or its deadline passed.
+    pub fn wants_height(&self, now: Time, ground: Ground<'_>) -> bool {
+        self.next_to_close(ground).any(|(slot, open)| open.is_announced() || self.is_late(now, *slot, open))
+    }
+
+    /// When the next deadline passes.
+    pub fn next_deadline(&self, ground: Ground<'_>) -> Option<Time> {
+        self.next_to_close(ground).map(|(slot, open)| self.deadline(*slot, open)).min()
+    }
+
+    /// The closings that a proposer would make now: complete slots whose blobs are all here, and
+    /// late ones with what is here.
+    pub fn closable(&self, now: Time, ground: Ground<'_>) -> Vec<Closing> {
+        let ready = self.next_to_close(ground).filter(|(slot, open)| {
+            self.is_late(now, **slot, open) || (open.is_announced() && open.entries.values().all(Entry::is_settled))
+        });
+        ready.map(|(slot, open)| Closing { slot: *slot, counted: open.proposable() }).collect()
+    }
+
+    /// Whether a proposal leaves out, before this voter's own deadline, a contribution whose blob
+    /// this voter holds and sees nothing wrong with. Returns whose.
+    pub fn omitted(&self, now: Time, closings: &[&Closing]) -> Option<PeerKey> {
+        closings.iter().find_map(|closing| {
+            let open = self.open.get(&closing.slot)?;
+            if self.is_late(now, closing.slot, open) {
+                return None;
+            }
+            let listed = |entry: &Entry| {
+                closing.counted.iter().any(|counted| counted.signature == entry.counted.signature)
+            };
+            let entries = open.entries.iter();
+            let held = entries.filter(|(_, entry)| entry.held && entry.rejected.is_none());
+            held.filter(|(_, entry)| !listed(entry)).map(|(key, _)| *key).next()
+        })
+    }
+
+    fn next_to_close<'a>(
+        &'a self,
+        ground: Ground<'a>,
+    ) -> impl Iterator<Item = (&'a Slot, &'a OpenSlot)> + 'a {
+        let closed = &ground.state.control.closed;
+        self.open.iter().filter(|(slot, _)| closed[usize::from(slot.stream)] == slot.ordinal)
+    }
+
+    fn deadline(&self, slot: Slot, open: &OpenSlot) -> Time {
+        open.opened + self.deadlines[usize::from(slot.stream)].deadline(self.own_slot_time)
+    }
+
+    fn is_late(&self, now: Time, slot: Slot, open: &OpenSlot) -> bool {
+        now >= self.deadline(slot, open)
+    }
+}
+
+fn judge_second(scope: Scope, entry: &Entry, signed: &Signed<Announcement>) -> Verdict {
+    if entry.announcement.content == signed.content {
+        return Verdict::Duplicate;
+    }
+    let evidence = Evidence::Announcements(Box::new([entry.announcement.clone(), signed.clone()]));
+    match crate::transition::guilty(scope, &evidence) {
+        Some(_) => Verdict::Contradiction(evidence),
+        None => Verdict::Refused("the signature does not hold"),
+    }
+}
+
+impl OpenSlot {
+    fn is_announced(&self) -> bool {
+        !self.drawn.is_empty() && self.drawn.iter().all(|key| self.entries.contains_key(key))
+    }
+
+    fn proposable(&self) -> Vec<Counted> {
+        let good = self.entries.values().filter(|entry| entry.held && entry.rejected.is_none());
+        good.map(|entry| entry.counted.clone()).collect()
+    }
+}
+
+impl Entry {
+    fn is_settled(&self) -> bool {
+        self.held || self.rejected.is_some()
+    }
+}

@@ -1,0 +1,219 @@
+//! Replicated state: pages, the control page and the digest over both.
+//!
+//! Every array of the model (outer parameters, outer momentum, ...) is laid out fragment by
+//! fragment, each fragment starting a page of 262,144 f32 (1 MiB). A page is a blob named by the
+//! BLAKE3 hash of its little-endian bytes, so a snapshot is nothing but the list of page hashes
+//! at a height. Pages are shared and replaced as a whole: a candidate state costs only what it
+//! touches, and only touched pages are hashed again.
+
+use std::sync::Arc;
+
+use crate::identity::Hash;
+use crate::membership::ControlPage;
+
+/// Values in a full page.
+pub const PAGE_VALUES: usize = 262_144;
+/// Bytes in a full page.
+pub const PAGE_BYTES: usize = PAGE_VALUES * 4;
+
+#[cfg(target_endian = "big")]
+compile_error!("pages are little-endian bytes in memory; big-endian machines are not supported");
+
+/// Up to `PAGE_VALUES` values with their hash.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Page {
+    values: Arc<[f32]>,
+    hash: Hash,
+}
+
+/// Why bytes are not the page that was asked for.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum PageError {
+    /// Not the number of bytes that the layout gives this page.
+    #[error("page {root}: {found} bytes instead of {expected}")]
+    Length {
+        /// The page's name.
+        root: Hash,
+        /// Bytes expected.
+        expected: usize,
+        /// Bytes found.
+        found: usize,
+    },
+    /// The bytes hash to another name.
+    #[error("page {expected}: its bytes hash to {found}")]
+    Hash {
+        /// The page's name.
+        expected: Hash,
+        /// The hash of the bytes.
+        found: Hash,
+    },
+    /// A value that no state may contain.
+    #[error("page {root}: value {index} is not finite")]
+    NotFinite {
+        /// The page's name.
+        root: Hash,
+        /// Position in the page.
+        index: usize,
+    },
+    /// The number of pages is not the layout's.
+    #[error("{found} pages instead of {expected}")]
+    Count {
+        /// Pages expected.
+        expected: usize,
+        /// Pages found.
+        found: usize,
+    },
+}
+
+impl Page {
+    /// A page of `values` (1 to `PAGE_VALUES`).
+    pub fn new(values: &[f32]) -> Page {
+        debug_assert!(values.len() <= PAGE_VALUES);
+        Page { hash: Hash::of(bytemuck::cast_slice(values)), values: values.into() }
+    }
+
+    /// The page named `root` from its bytes.
+    pub fn from_bytes(root: Hash, bytes: &[u8], values: usize) -> Result<Page, PageError> {
+        if bytes.len() != values * 4 {
+            return Err(PageError::Length { root, expected: values * 4, found: bytes.len() });
+        }
+        let found = Hash::of(bytes);
+        if found != root {
+            return Err(PageError::Hash { expected: root, found });
+        }
+        let values: Arc<[f32]> = bytemuck::pod_collect_to_vec::<u8, f32>(bytes).into();
+        match values.iter().position(|value| !value.is_finite()) {
+            Some(index) => Err(PageError::NotFinite { root, index }),
+            None => Ok(Page { values, hash: root }),
+        }
+    }
+
+    /// The page's name.
+    pub fn hash(&self) -> Hash {
+        self.hash
+    }
+
+    /// Its values.
+    pub fn values(&self) -> &[f32] {
+        &self.values
+    }
+
+    /// Its bytes, as they stand in a blob.
+    pub fn bytes(&self) -> &[u8] {
+        bytemuck::cast_slice(&self.values)
+    }
+}
+
+/// One array of one fragment, as pages.
+#[derive(Clone, Debug, PartialEq, Default)]
+pub struct Array {
+    pages: Vec<Page>,
+}
+
+impl Array {
+    /// Cuts `values` into pages.
+    pub fn new(values: &[f32]) -> Array {
+        Array { pages: values.chunks(PAGE_VALUES).map(Page::new).collect() }
+    }
+
+    /// Its pages.
+    pub fn pages(&self) -> &[Page] {
+        &self.pages
+    }
+
+    /// Number of values.
+    pub fn len(&self) -> usize {
+        self.pages.iter().map(|page| page.values.len()).sum()
+    }
+
+    /// Whether it has no values.
+    pub fn is_empty(&self) -> bool {
+        self.pages.is_empty()
+    }
+
+    /// All values in one piece.
+    pub fn to_vec(&self) -> Vec<f32> {
+        let mut values = Vec::with_capacity(self.len());
+        self.pages.iter().for_each(|page| values.extend_from_slice(&page.values));
+        values
+    }
+
+    /// One hash over the page hashes: what an announcement names as its base.
+    pub fn digest(&self) -> Hash {
+        digest_of(self.pages.iter().map(Page::hash))
+    }
+}
+
+/// The replicated state at one height.
+#[derive(Clone, Debug, PartialEq)]
+pub struct State {
+    /// Everything that is not a tensor.
+    pub control: ControlPage,
+    /// `arrays[a][f]`: array `a` (0 = outer parameters) of fragment `f`.
+    pub arrays: Vec<Vec<Array>>,
+}
+
+impl State {
+    /// The outer parameters of a fragment.
+    pub fn outer(&self, fragment: usize) -> &Array {
+        &self.arrays[0][fragment]
+    }
+
+    /// Every page in digest order.
+    pub fn pages(&self) -> impl Iterator<Item = &Page> {
+        self.arrays.iter().flatten().flat_map(|array| array.pages.iter())
+    }
+
+    /// BLAKE3(control page hash, page hashes in order).
+    pub fn digest(&self) -> Hash {
+        state_digest(&self.control.to_bytes(), self.pages().map(Page::hash))
+    }
+
+    /// Rebuilds a state from its parts; `lengths[f]` is the number of values of fragment `f`, and
+    /// there are `arrays` arrays of each.
+    pub fn assemble(
+        control: ControlPage,
+        arrays: usize,
+        lengths: &[usize],
+        roots: &[Hash],
+        mut read: impl FnMut(Hash, usize) -> Result<Page, PageError>,
+    ) -> Result<State, PageError> {
+        let sizes = page_sizes(arrays, lengths);
+        if sizes.len() != roots.len() {
+            return Err(PageError::Count { expected: sizes.len(), found: roots.len() });
+        }
+        let mut next = sizes.into_iter().zip(roots);
+        let mut take = |length: usize| -> Result<Array, PageError> {
+            let pages = next.by_ref().take(length.div_ceil(PAGE_VALUES));
+            let pages = pages.map(|(values, root)| read(*root, values)).collect::<Result<_, _>>()?;
+            Ok(Array { pages })
+        };
+        let arrays = (0..arrays)
+            .map(|_| lengths.iter().map(|length| take(*length)).collect())
+            .collect::<Result<_, _>>()?;
+        Ok(State { control, arrays })
+    }
+}
+
+/// Number of values of every page, in digest order.
+pub fn page_sizes(arrays: usize, lengths: &[usize]) -> Vec<usize> {
+    let one = lengths.iter().flat_map(|length| {
+        let full = std::iter::repeat_n(PAGE_VALUES, length / PAGE_VALUES);
+        full.chain((length % PAGE_VALUES > 0).then_some(length % PAGE_VALUES))
+    });
+    let one: Vec<usize> = one.collect();
+    one.repeat(arrays)
+}
+
+/// The digest of a state given as control page bytes and page hashes.
+pub fn state_digest(control: &[u8], pages: impl Iterator<Item = Hash>) -> Hash {
+    digest_of(std::iter::once(Hash::of(control)).chain(pages))
+}
+
+fn digest_of(hashes: impl Iterator<Item = Hash>) -> Hash {
+    let mut hasher = blake3::Hasher::new();
+    hashes.for_each(|hash| {
+        hasher.update(&hash.0);
+    });
+    hasher.finalize().into()
+}

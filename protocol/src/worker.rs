@@ -1,0 +1,236 @@
+//! The local side of a method: what a session orders, and how any engine carries it out.
+//!
+//! Compute is I/O to the core: a session orders [`Work`] with an output and hears of
+//! [`WorkDone`] with an input. [`Worker`] carries the orders out on whatever implements
+//! [`Engine`], on a thread of its own in the node and inline in the simulator, so that both run
+//! the same method code.
+
+use std::ops::Range;
+
+use crate::block::Slot;
+use crate::charter::Charter;
+use crate::codec::CodecError;
+use crate::layout::LayoutError;
+use crate::method::{Method, streaming_diloco};
+use crate::state::Array;
+
+/// What a session needs of a training engine. Parameters are one flat buffer of f32.
+pub trait Engine {
+    /// Name, offset and length of every tensor in the flat buffer.
+    fn tensors(&self) -> Vec<(String, usize, usize)>;
+    /// One inner step per entry of `progress` (share of the token budget, 0 to 1, which decides
+    /// the learning rate). Returns the loss of each step in nats per token. After an error the
+    /// parameters are those of the last good step.
+    fn train(&mut self, samples: &Samples, progress: &[f32]) -> Result<Vec<f32>, EngineFailure>;
+    /// Copies a range of the parameters out.
+    fn read(&mut self, range: Range<usize>, into: &mut [f32]) -> Result<(), EngineFailure>;
+    /// Replaces a range of the parameters.
+    fn write(&mut self, range: Range<usize>, values: &[f32]) -> Result<(), EngineFailure>;
+    /// Mean validation loss of the present parameters, over at most `windows` windows.
+    fn evaluate(&mut self, windows: Option<u64>) -> Result<f64, EngineFailure>;
+    /// Parameters and optimizer as bytes.
+    fn save(&mut self) -> Result<Vec<u8>, EngineFailure>;
+    /// Restores what `save` returned.
+    fn load(&mut self, bytes: &[u8]) -> Result<(), EngineFailure>;
+}
+
+/// Why an engine could not do it.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum EngineFailure {
+    /// The loss, a gradient or a parameter is NaN or infinite.
+    #[error("{0} is not finite")]
+    NotFinite(String),
+    /// Anything else: data, device, memory.
+    #[error("{0}")]
+    Other(String),
+}
+
+/// Which samples to train on.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Samples {
+    /// Positions of the session's sample order, `batch` per step.
+    Leased(Vec<u64>),
+    /// Private data: the engine walks its own order.
+    Own,
+}
+
+/// An order to the engine.
+#[derive(Debug, Clone)]
+pub enum Work {
+    /// Inner steps, one per entry of `progress`.
+    Train {
+        /// What to train on.
+        samples: Samples,
+        /// Share of the token budget at each step.
+        progress: Vec<f32>,
+    },
+    /// Take the pseudo-gradient of a fragment against `outer` and encode it.
+    Encode {
+        /// For which slot.
+        slot: Slot,
+        /// The fragment's outer parameters.
+        outer: Array,
+    },
+    /// theta <- alpha theta + (1 - alpha) outer.
+    Merge {
+        /// The fragment.
+        fragment: usize,
+        /// Its outer parameters.
+        outer: Array,
+        /// Share of the local parameters kept.
+        alpha: f32,
+    },
+    /// theta += now - base: carries uncounted work over to newer outer parameters.
+    Rebase {
+        /// The fragment.
+        fragment: usize,
+        /// Outer parameters that theta is relative to.
+        base: Array,
+        /// Outer parameters that it shall be relative to.
+        now: Array,
+    },
+    /// theta <- outer, everywhere; the inner optimizer stays.
+    Reset {
+        /// Outer parameters by fragment.
+        outer: Vec<Array>,
+    },
+    /// Validation loss of the outer parameters; theta is untouched.
+    Evaluate {
+        /// Outer parameters by fragment.
+        outer: Vec<Array>,
+    },
+    /// Save theta and the inner optimizer.
+    Save,
+    /// Restore what `Save` returned.
+    Restore(Vec<u8>),
+}
+
+/// What came of an order.
+#[derive(Debug, Clone)]
+pub enum WorkDone {
+    /// `Train`: the loss of each step.
+    Trained(Vec<f32>),
+    /// `Encode`: the payload.
+    Encoded {
+        /// The slot.
+        slot: Slot,
+        /// The codec's payload.
+        bytes: Vec<u8>,
+    },
+    /// `Merge`, `Rebase`, `Reset`, `Restore`.
+    Applied,
+    /// `Evaluate`: mean nats per predicted token.
+    Evaluated(f64),
+    /// `Save`.
+    Saved(Vec<u8>),
+    /// It failed; theta is as it was, or as after the last good step.
+    Failed(EngineFailure),
+}
+
+/// Carries out orders on an engine.
+pub struct Worker<E> {
+    engine: E,
+    method: Method,
+    /// Each fragment as ranges of the engine's buffer, in the fragment's order.
+    ranges: Vec<Vec<Range<usize>>>,
+}
+
+impl<E: Engine> Worker<E> {
+    /// Connects an engine to a session's layout.
+    pub fn new(engine: E, charter: &Charter) -> Result<Worker<E>, LayoutError> {
+        let tensors = engine.tensors();
+        let tensors: Vec<(&str, usize, usize)> =
+            tensors.iter().map(|(name, offset, len)| (name.as_str(), *offset, *len)).collect();
+        let ranges = charter.layout.locate(&tensors)?;
+        Ok(Worker { engine, method: charter.manifest.method.clone(), ranges })
+    }
+
+    /// The engine.
+    pub fn engine(&mut self) -> &mut E {
+        &mut self.engine
+    }
+
+    /// Carries out one order.
+    pub fn execute(&mut self, work: Work) -> WorkDone {
+        self.try_execute(work).unwrap_or_else(WorkDone::Failed)
+    }
+
+    fn try_execute(&mut self, work: Work) -> Result<WorkDone, EngineFailure> {
+        match work {
+            Work::Train { samples, progress } => {
+                Ok(WorkDone::Trained(self.engine.train(&samples, &progress)?))
+            }
+            Work::Encode { slot, outer } => {
+                let bytes = self.encode(usize::from(slot.stream), &outer)?;
+                Ok(WorkDone::Encoded { slot, bytes })
+            }
+            Work::Merge { fragment, outer, alpha } => {
+                let mut theta = self.read(fragment)?;
+                streaming_diloco::merge(&mut theta, &outer.to_vec(), alpha);
+                self.write(fragment, &theta)
+            }
+            Work::Rebase { fragment, base, now } => {
+                let mut theta = self.read(fragment)?;
+                streaming_diloco::rebase(&mut theta, &now.to_vec(), &base.to_vec());
+                self.write(fragment, &theta)
+            }
+            Work::Reset { outer } => self.write_all(&outer),
+            Work::Evaluate { outer } => self.evaluate(&outer),
+            Work::Save => Ok(WorkDone::Saved(self.engine.save()?)),
+            Work::Restore(bytes) => {
+                self.engine.load(&bytes)?;
+                Ok(WorkDone::Applied)
+            }
+        }
+    }
+
+    fn encode(&mut self, fragment: usize, outer: &Array) -> Result<Vec<u8>, EngineFailure> {
+        let theta = self.read(fragment)?;
+        let mut delta = vec![0.0; theta.len()];
+        streaming_diloco::delta(&outer.to_vec(), &theta, &mut delta);
+        let codec = self.method.codec();
+        let mut bytes = Vec::with_capacity(codec.encoded_len(delta.len()) as usize);
+        codec.encode(&delta, &mut bytes).map_err(|error: CodecError| {
+            EngineFailure::NotFinite(format!("the update of fragment {fragment} ({error})"))
+        })?;
+        Ok(bytes)
+    }
+
+    fn evaluate(&mut self, outer: &[Array]) -> Result<WorkDone, EngineFailure> {
+        let fragments = 0..self.ranges.len();
+        let theta = fragments.map(|fragment| self.read(fragment)).collect::<Result<Vec<_>, _>>()?;
+        self.write_all(outer)?;
+        let loss = self.engine.evaluate(None);
+        for (fragment, values) in theta.iter().enumerate() {
+            self.write(fragment, values)?;
+        }
+        Ok(WorkDone::Evaluated(loss?))
+    }
+
+    fn read(&mut self, fragment: usize) -> Result<Vec<f32>, EngineFailure> {
+        let ranges = &self.ranges[fragment];
+        let mut values = vec![0.0; ranges.iter().map(Range::len).sum()];
+        let mut at = 0;
+        for range in ranges {
+            self.engine.read(range.clone(), &mut values[at..at + range.len()])?;
+            at += range.len();
+        }
+        Ok(values)
+    }
+
+    fn write(&mut self, fragment: usize, values: &[f32]) -> Result<WorkDone, EngineFailure> {
+        let mut at = 0;
+        for range in &self.ranges[fragment] {
+            self.engine.write(range.clone(), &values[at..at + range.len()])?;
+            at += range.len();
+        }
+        Ok(WorkDone::Applied)
+    }
+
+    fn write_all(&mut self, outer: &[Array]) -> Result<WorkDone, EngineFailure> {
+        for (fragment, array) in outer.iter().enumerate() {
+            self.write(fragment, &array.to_vec())?;
+        }
+        Ok(WorkDone::Applied)
+    }
+}
