@@ -1,1 +1,5 @@
 //! To be written.
+
+pub mod control;
+pub mod bandwidth;
+pub mod blobs;
