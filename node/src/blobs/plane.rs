@@ -1,0 +1,254 @@
+//! The endpoint: one UDP socket, one identity, both directions.
+
+use std::net::SocketAddr;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+
+use driftless_protocol::{Hash, PeerKey};
+use libp2p_identity::Keypair;
+use quinn::{Connection, Endpoint, VarInt};
+use tokio::sync::{Semaphore, mpsc};
+
+use super::claims::Claims;
+use super::peers::{self, Peers, Source, SourceError};
+use super::socket::{self, Traffic};
+use super::store::BlobStore;
+use super::transport::{self, IdentityError};
+use super::wire::{CLOSE_DONE, CLOSE_REFUSED};
+use super::serve;
+use crate::bandwidth::Caps;
+
+/// Events that wait for the driver; a push waits with its last answer when they are full.
+const EVENTS: usize = 256;
+/// Handshakes in progress at a time.
+const HANDSHAKES: usize = 64;
+/// A handshake ends after this long.
+const HANDSHAKE: Duration = Duration::from_secs(10);
+/// Slices being served, pushes being received and fetches in progress at a time.
+const SERVING: usize = 64;
+const RECEIVING: usize = 32;
+const FETCHING: usize = 64;
+
+/// The data plane could not start.
+#[derive(Debug, thiserror::Error)]
+pub enum BindError {
+    /// The address is taken or not ours.
+    #[error("cannot listen on {address}: {source}")]
+    Listen {
+        /// What was asked for.
+        address: SocketAddr,
+        /// The cause.
+        source: std::io::Error,
+    },
+    /// The key is not usable.
+    #[error(transparent)]
+    Identity(#[from] IdentityError),
+}
+
+/// What the plane asks its owner. Called on async threads: must not block.
+#[derive(Clone)]
+pub struct Hooks {
+    /// Whether a peer that dialed us may stay connected.
+    pub admission: Arc<dyn Fn(PeerKey) -> bool + Send + Sync>,
+    /// Whether to take a pushed blob: who, its root, its length in bytes. It is never asked about
+    /// blobs that are here already.
+    pub accept: Arc<dyn Fn(PeerKey, Hash, u64) -> bool + Send + Sync>,
+}
+
+/// What happened without being asked for.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum BlobEvent {
+    /// A pushed blob is complete, verified and durable in the store.
+    Received {
+        /// The blob.
+        root: Hash,
+        /// Who pushed it.
+        from: PeerKey,
+    },
+}
+
+/// The data plane: serves the store to admitted peers, fetches and pushes blobs.
+///
+/// Cheap to clone. The endpoint closes when [`close`](DataPlane::close) is called or the last clone
+/// is dropped.
+#[derive(Clone)]
+pub struct DataPlane {
+    pub(super) inner: Arc<Inner>,
+    _close_on_drop: Arc<CloseOnDrop>,
+}
+
+pub(super) struct Inner {
+    pub(super) endpoint: Endpoint,
+    pair: Keypair,
+    key: PeerKey,
+    pub(super) store: Arc<BlobStore>,
+    pub(super) traffic: Arc<Traffic>,
+    caps: Mutex<Caps>,
+    pub(super) hooks: Hooks,
+    pub(super) peers: Peers,
+    pub(super) claims: Arc<Claims>,
+    pub(super) serving: Semaphore,
+    pub(super) receiving: Semaphore,
+    pub(super) fetching: Semaphore,
+    pub(super) events: mpsc::Sender<BlobEvent>,
+}
+
+struct CloseOnDrop(Endpoint);
+
+impl Drop for CloseOnDrop {
+    fn drop(&mut self) {
+        self.0.close(VarInt::from_u32(CLOSE_DONE), b"");
+    }
+}
+
+impl DataPlane {
+    /// Listens on `listen` (port 0 takes a free one) with the identity of `seed`, serving `store`.
+    /// Must be called inside a tokio runtime. Events come through the returned bounded channel, which
+    /// has to be drained (or dropped, if nobody cares).
+    pub fn bind(
+        listen: SocketAddr,
+        seed: [u8; 32],
+        store: Arc<BlobStore>,
+        caps: Caps,
+        hooks: Hooks,
+    ) -> Result<(DataPlane, mpsc::Receiver<BlobEvent>), BindError> {
+        let (pair, key) = transport::keypair(seed)?;
+        let traffic = Arc::new(Traffic::new(caps));
+        let listen_error = |source| BindError::Listen { address: listen, source };
+        let socket = socket::bind(listen, traffic.clone()).map_err(listen_error)?;
+        let server = transport::server(&pair, transport::transport(caps, false))?;
+        let endpoint = Endpoint::new_with_abstract_socket(
+            transport::endpoint(&seed),
+            Some(server),
+            socket,
+            Arc::new(quinn::TokioRuntime),
+        )
+        .map_err(listen_error)?;
+        let (events, receiver) = mpsc::channel(EVENTS);
+        let inner = Arc::new(Inner {
+            endpoint: endpoint.clone(),
+            pair,
+            key,
+            store,
+            traffic,
+            caps: Mutex::new(caps),
+            hooks,
+            peers: Peers::default(),
+            claims: Arc::default(),
+            serving: Semaphore::new(SERVING),
+            receiving: Semaphore::new(RECEIVING),
+            fetching: Semaphore::new(FETCHING),
+            events,
+        });
+        tokio::spawn(accept_all(inner.clone()));
+        Ok((DataPlane { inner, _close_on_drop: Arc::new(CloseOnDrop(endpoint)) }, receiver))
+    }
+
+    /// Our public key.
+    pub fn key(&self) -> PeerKey {
+        self.inner.key
+    }
+
+    /// Where we listen.
+    pub fn local_addr(&self) -> std::io::Result<SocketAddr> {
+        self.inner.endpoint.local_addr()
+    }
+
+    /// The store that is served and filled.
+    pub fn store(&self) -> &Arc<BlobStore> {
+        &self.inner.store
+    }
+
+    /// Bytes sent and received so far, and the buckets of the caps (other planes may charge theirs
+    /// to them). Counts every UDP payload byte of all connections, living and dead.
+    pub fn traffic(&self) -> &Arc<Traffic> {
+        &self.inner.traffic
+    }
+
+    /// Changes the caps from now on.
+    pub fn set_caps(&self, caps: Caps) {
+        let inner = &self.inner;
+        *inner.caps.lock().unwrap_or_else(PoisonError::into_inner) = caps;
+        inner.traffic.up.set_rate(caps.up);
+        inner.traffic.down.set_rate(caps.down);
+        for connection in inner.peers.connections() {
+            connection.set_receive_window(transport::receive_window(caps));
+        }
+    }
+
+    /// Connects to a peer, or does nothing if it is connected: for peers that cannot be dialed
+    /// themselves and want to be reachable.
+    pub async fn connect(&self, source: &Source) -> Result<(), SourceError> {
+        self.inner.connect(source).await.map(|_| ())
+    }
+
+    /// The peers that are connected, with the address they are seen at and the round-trip time.
+    pub fn connected(&self) -> Vec<(PeerKey, SocketAddr, Duration)> {
+        let all = self.inner.peers.connected();
+        all.into_iter().map(|(key, c)| (key, c.remote_address(), c.rtt())).collect()
+    }
+
+    /// Closes all connections in order and waits (at most a second) until the others were told.
+    pub async fn close(&self) {
+        self.inner.endpoint.close(VarInt::from_u32(CLOSE_DONE), b"");
+        let _ = tokio::time::timeout(Duration::from_secs(1), self.inner.endpoint.wait_idle()).await;
+    }
+}
+
+impl Inner {
+    pub(super) fn caps(&self) -> Caps {
+        *self.caps.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// A connection to `source`, cached or dialed.
+    pub(super) async fn connect(self: &Arc<Self>, source: &Source) -> Result<Connection, SourceError> {
+        if source.peer == self.key {
+            return Err(SourceError::Unreachable("that is this peer itself".to_owned()));
+        }
+        let config =
+            || transport::client(&self.pair, &source.peer, transport::transport(self.caps(), true));
+        peers::connect(&self.peers, &self.endpoint, config, source, |connection| {
+            self.adopt(source.peer, connection);
+        })
+        .await
+    }
+
+    /// Remembers a connection and serves what its peer asks on it, whoever dialed.
+    fn adopt(self: &Arc<Self>, peer: PeerKey, connection: Connection) {
+        // The caps may have changed since the handshake began.
+        connection.set_receive_window(transport::receive_window(self.caps()));
+        if self.peers.add(&peer, connection.clone()) {
+            tokio::spawn(serve::connection(self.clone(), peer, connection));
+        } else {
+            connection.close(VarInt::from_u32(CLOSE_REFUSED), b"too many connections");
+        }
+    }
+}
+
+async fn accept_all(inner: Arc<Inner>) {
+    let handshakes = Arc::new(Semaphore::new(HANDSHAKES));
+    while let Some(incoming) = inner.endpoint.accept().await {
+        let Ok(permit) = handshakes.clone().try_acquire_owned() else {
+            incoming.refuse();
+            continue;
+        };
+        // Under pressure only those that prove their address are worth a signature.
+        if handshakes.available_permits() < HANDSHAKES / 2 && !incoming.remote_address_validated() {
+            let _ = incoming.retry();
+            continue;
+        }
+        let inner = inner.clone();
+        tokio::spawn(async move {
+            let _permit = permit;
+            let Ok(connecting) = incoming.accept() else { return };
+            let Ok(Ok(connection)) = tokio::time::timeout(HANDSHAKE, connecting).await else { return };
+            match transport::remote_key(&connection) {
+                Some(peer) if (inner.hooks.admission)(peer) => inner.adopt(peer, connection),
+                peer => {
+                    tracing::debug!(?peer, address = %connection.remote_address(), "not admitted");
+                    connection.close(VarInt::from_u32(CLOSE_REFUSED), b"not admitted");
+                }
+            }
+        });
+    }
+}
