@@ -8,6 +8,7 @@ pub mod block;
 pub mod charter;
 pub mod codec;
 pub mod committee;
+pub mod consensus;
 pub mod genesis;
 pub mod identity;
 pub mod invitation;

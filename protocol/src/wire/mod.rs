@@ -4,6 +4,7 @@
 
 mod message;
 
+pub(crate) use message::check_block;
 pub use message::{BlockReply, Message, SnapshotOffer, limits};
 
 use bincode::{Decode, Encode, config};

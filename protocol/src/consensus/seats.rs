@@ -1,0 +1,56 @@
+//! Who votes at a height, and who proposes in which attempt.
+
+use arc_malachitebft_core_types::{ThresholdParam, ThresholdParams};
+
+use crate::block::Attempt;
+use crate::committee::{MAX_SEATS, QuorumRule};
+use crate::identity::{Hash, PeerKey};
+
+/// The voters of a height.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct Seats {
+    /// 1 to 16 distinct keys in seat order, the order of a certificate's seat numbers.
+    pub keys: Vec<PeerKey>,
+    /// How many of them decide.
+    pub quorum: QuorumRule,
+}
+
+impl Seats {
+    /// Whether these seats can decide anything: 1 to 16 distinct keys.
+    pub fn are_usable(&self) -> bool {
+        let mut keys = self.keys.clone();
+        keys.sort_unstable();
+        (1..=MAX_SEATS).contains(&keys.len()) && keys.windows(2).all(|pair| pair[0] != pair[1])
+    }
+
+    /// Votes needed for a decision.
+    pub fn needed(&self) -> usize {
+        self.quorum.needed(self.keys.len())
+    }
+
+    /// The seat that proposes in `attempt` after `parent`: the rotation starts anywhere, since
+    /// hashes do, and visits every seat. Meaningful for usable seats.
+    pub fn proposer_seat(&self, parent: Hash, attempt: Attempt) -> usize {
+        let mut start = [0; 8];
+        start.copy_from_slice(&parent.0[..8]);
+        let turn = u64::from_le_bytes(start).wrapping_add(u64::from(attempt));
+        (turn % self.keys.len().max(1) as u64) as usize
+    }
+
+    /// The smallest group that surely includes a seat that does not lie.
+    pub(super) fn honest(&self) -> usize {
+        match self.quorum {
+            QuorumRule::TwoThirds => self.keys.len() / 3 + 1,
+            QuorumRule::Majority => 1,
+        }
+    }
+
+    /// The same for the driver, where "met" is strictly more than the fraction.
+    pub(super) fn thresholds(&self) -> ThresholdParams {
+        let (quorum, honest) = match self.quorum {
+            QuorumRule::TwoThirds => (ThresholdParam::TWO_F_PLUS_ONE, ThresholdParam::F_PLUS_ONE),
+            QuorumRule::Majority => (ThresholdParam::new(1, 2), ThresholdParam::new(0, 1)),
+        };
+        ThresholdParams { quorum, honest }
+    }
+}
