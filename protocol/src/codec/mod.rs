@@ -148,3 +148,6 @@ impl Codec {
         }
     }
 }
+
+#[cfg(test)]
+mod tests;

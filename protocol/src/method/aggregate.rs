@@ -133,3 +133,76 @@ fn middle<T: Copy>(sorted: &[T]) -> Option<(T, T)> {
     let low = *sorted.get(sorted.len().checked_sub(1)? / 2)?;
     Some((low, high))
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn part(values: &[f32], tokens: u64, missed: u32) -> Contribution {
+        let mut bytes = Vec::new();
+        Codec::F32.encode(values, &mut bytes).unwrap();
+        Contribution { bytes, tokens, missed }
+    }
+
+    fn rules(factor: Option<f32>) -> Rules {
+        Rules { codec: Codec::F32, clip: factor.map(|factor| Clip { factor }), max_lag: 4 }
+    }
+
+    #[test]
+    fn the_mean_is_weighted_by_tokens_in_the_given_order() {
+        let mut mean = [9.0; 2];
+        let parts = [part(&[4.0, 0.0], 1, 0), part(&[0.0, 8.0], 3, 0)];
+        let aggregate = weighted_mean(rules(None), &parts, &mut mean).unwrap();
+        assert_eq!(
+            (mean, aggregate.weights, aggregate.norms),
+            ([1.0, 6.0], vec![0.25, 0.75], vec![4.0, 8.0])
+        );
+        // The order matters in the last bit, so it is part of the contract.
+        let big = [part(&[1.0e8], 1, 0), part(&[-1.0e8], 1, 0), part(&[3.0], 1, 0)];
+        let third = 1.0f32 / 3.0;
+        let mut mean = [0.0];
+        weighted_mean(rules(None), &big, &mut mean).unwrap();
+        assert_eq!(mean[0].to_bits(), (third * 1.0e8 + third * -1.0e8 + third * 3.0).to_bits());
+    }
+
+    #[test]
+    fn without_contributions_the_mean_is_zero() {
+        let mut mean = [9.0; 2];
+        assert_eq!(weighted_mean(rules(None), &[], &mut mean).unwrap().weights, []);
+        assert_eq!(mean, [0.0; 2]);
+    }
+
+    #[test]
+    fn norms_are_clipped_to_medians_widened_by_missed_slots() {
+        let mut mean = [0.0];
+        // Norms 1, 2, 64, 64: the median is 33 for four, 2 for the first three.
+        let three = [part(&[1.0], 1, 0), part(&[2.0], 1, 0), part(&[64.0], 2, 0)];
+        let weights = weighted_mean(rules(Some(2.0)), &three, &mut mean).unwrap().weights;
+        assert_eq!(weights, [0.25, 0.25, 0.5 * (4.0 / 64.0)]);
+        assert_eq!(mean, [2.75]);
+        let lagging = [part(&[1.0], 1, 0), part(&[2.0], 1, 0), part(&[64.0], 2, 3)];
+        let weights = weighted_mean(rules(Some(2.0)), &lagging, &mut mean).unwrap().weights;
+        assert_eq!(weights[2], 0.5 * (16.0 / 64.0));
+        let long_gone = [part(&[1.0], 1, 0), part(&[2.0], 1, 0), part(&[64.0], 2, 99)];
+        let weights = weighted_mean(rules(Some(2.0)), &long_gone, &mut mean).unwrap().weights;
+        assert_eq!(weights[2], 0.5 * (20.0 / 64.0));
+        let four = [part(&[1.0], 1, 0), part(&[2.0], 1, 0), part(&[64.0], 1, 0), part(&[64.0], 1, 0)];
+        assert_eq!(weighted_mean(rules(Some(2.0)), &four, &mut mean).unwrap().weights, [0.25; 4]);
+        let idle = [part(&[0.0], 1, 0), part(&[0.0], 1, 0), part(&[5.0], 1, 0)];
+        weighted_mean(rules(Some(2.0)), &idle, &mut mean).unwrap();
+        assert_eq!(mean, [0.0]);
+    }
+
+    #[test]
+    fn what_cannot_be_aggregated_is_named_by_index() {
+        let mut mean = [0.0];
+        let mut refuse = |parts: &[Contribution]| weighted_mean(rules(None), parts, &mut mean).unwrap_err();
+        let good = part(&[1.0], 1, 0);
+        let huge = part(&[1.0e20], 1, 0);
+        assert_eq!(refuse(&[good.clone(), huge]), (1, MethodError::Norm));
+        assert_eq!(refuse(&[part(&[1.0], 0, 0)]), (0, MethodError::Tokens));
+        assert_eq!(refuse(&[part(&[1.0], u64::MAX, 0), good.clone()]), (1, MethodError::Tokens));
+        let short = part(&[], 1, 0);
+        assert!(matches!(refuse(&[good, short]), (1, MethodError::Codec(CodecError::Length { .. }))));
+    }
+}

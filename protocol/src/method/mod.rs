@@ -154,11 +154,4 @@ pub fn float_environment_is_standard() -> bool {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn test_threads_have_the_standard_float_environment() {
-        assert!(float_environment_is_standard());
-    }
-}
+mod tests;
