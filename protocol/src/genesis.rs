@@ -74,3 +74,87 @@ fn normal(words: &[u8; 4 * WORDS]) -> f32 {
     let sum: u32 = words.map(|word| u32::from_le_bytes(*word) >> 8).sum();
     (sum as i32 - (6 << 24)) as f32 * (1.0 / 16_777_216.0)
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::model::Model;
+
+    fn tiny(fragments: usize) -> (Vec<Tensor>, Layout, Vec<Vec<f32>>) {
+        let tensors = Model::named("gpt:tiny").unwrap().tensors();
+        let layout = Layout::new(&tensors, fragments);
+        let outer = genesis_outer([7; 32], 0.02, &tensors, &layout);
+        (tensors, layout, outer)
+    }
+
+    /// The values of a tensor, put together again.
+    fn tensor(name: &str, (tensors, layout, outer): &(Vec<Tensor>, Layout, Vec<Vec<f32>>)) -> Vec<f32> {
+        let mut values = Vec::new();
+        for (fragment, outer) in layout.fragments.iter().zip(outer) {
+            let mut at = 0;
+            for piece in &fragment.pieces {
+                let len = (piece.range.end - piece.range.start) as usize;
+                if tensors[piece.tensor].name == name {
+                    values.extend_from_slice(&outer[at..at + len]);
+                }
+                at += len;
+            }
+        }
+        values
+    }
+
+    #[test]
+    fn golden_values() {
+        // The first values agree with an independent implementation of ChaCha8 and BLAKE3.
+        let genesis = tiny(2);
+        let wte = tensor("wte.weight", &genesis);
+        let projection = tensor("h.3.mlp.c_proj.weight", &genesis);
+        assert_eq!(wte[..3], [0.017_882_027, -0.005_901_89, -0.022_172_792]);
+        assert_eq!(projection[..3], [-0.007_604_738_7, 0.011_022_872, -0.001_018_945_9]);
+        let mut hasher = blake3::Hasher::new();
+        for value in genesis.2.iter().flatten() {
+            hasher.update(&value.to_le_bytes());
+        }
+        assert_eq!(hasher.finalize().to_hex()[..16], *"b2fbf3a86cc068eb");
+    }
+
+    #[test]
+    fn the_cut_does_not_change_a_tensor() {
+        let (whole, cut) = (tiny(1), tiny(3));
+        for name in ["wte.weight", "wpe.weight", "h.2.attn.c_attn.weight", "ln_f.weight"] {
+            assert_eq!(tensor(name, &whole), tensor(name, &cut), "{name}");
+        }
+    }
+
+    #[test]
+    fn weights_are_near_normal_biases_zero_and_gains_one() {
+        let genesis = tiny(2);
+        let moments = |name: &str| {
+            let values = tensor(name, &genesis);
+            let mean = |power: i32| {
+                values.iter().map(|v| f64::from(*v).powi(power)).sum::<f64>() / values.len() as f64
+            };
+            (mean(1), mean(2).sqrt(), mean(4) / mean(2).powi(2))
+        };
+        let (mean, deviation, kurtosis) = moments("h.0.mlp.c_fc.weight");
+        assert!(mean.abs() < 3e-4 && (deviation - 0.02).abs() < 2e-4, "{mean} {deviation}");
+        // Of a sum of 12 uniforms: 3 - 6/5/12 = 2.9.
+        assert!((kurtosis - 2.9).abs() < 0.05, "{kurtosis}");
+        let (_, deviation, _) = moments("h.0.mlp.c_proj.weight");
+        assert!((deviation - 0.02 / 8f64.sqrt()).abs() < 1e-4, "{deviation}");
+        assert!(tensor("h.1.attn.c_attn.bias", &genesis).iter().all(|value| *value == 0.0));
+        assert!(tensor("h.1.ln_2.weight", &genesis).iter().all(|value| *value == 1.0));
+        assert_ne!(tensor("h.0.mlp.c_fc.weight", &genesis), tensor("h.1.mlp.c_fc.weight", &genesis));
+    }
+
+    /// `cargo test -p driftless-protocol genesis_speed -- --ignored --nocapture`
+    #[test]
+    #[ignore = "a measurement"]
+    fn genesis_speed() {
+        let tensors = Model::named("gpt:gpt2").unwrap().tensors();
+        let layout = Layout::new(&tensors, 4);
+        let start = std::time::Instant::now();
+        let outer = genesis_outer([7; 32], 0.02, &tensors, &layout);
+        println!("{} values in {:?}", outer.iter().map(Vec::len).sum::<usize>(), start.elapsed());
+    }
+}

@@ -154,3 +154,137 @@ fn base32() -> data_encoding::Encoding {
     alphabet.symbols.push_str("abcdefghijklmnopqrstuvwxyz234567");
     alphabet.encoding().expect("32 distinct symbols")
 }
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+    use crate::identity::{Domain, Scope, Signer};
+
+    fn sample() -> Invitation {
+        let session = Hash::of(b"session");
+        let founder = Signer::from_seed([1; 32]);
+        let scope = Scope { session, generation: 0 };
+        Invitation {
+            session,
+            height: 4242,
+            block: Hash::of(b"block"),
+            seats: (1..=4).map(|n| Signer::from_seed([n; 32]).key()).collect(),
+            addresses: vec!["/ip4/192.0.2.7/tcp/4001".into(), "/dns/example.org/udp/4001/quic-v1".into()],
+            token: Some(founder.seal(Domain::Token, scope, Token { serial: 9 })),
+        }
+    }
+
+    #[test]
+    fn it_round_trips_with_white_space_around_it() {
+        let text = sample().to_text().unwrap();
+        assert!(text.len() <= Invitation::MAX_TEXT && text.starts_with("driftless1-"));
+        assert_eq!(Invitation::from_text(&format!(" \n\t{text}\r\n ")), Ok(sample()));
+        let hash = blake3::hash(text.as_bytes()).to_hex();
+        assert_eq!(hash[..16], *"f02574084c0bba10", "the format is pinned: a change of it is a new version");
+    }
+
+    #[test]
+    fn every_changed_missing_or_added_character_is_refused() {
+        let text = sample().to_text().unwrap();
+        for index in 0..text.len() {
+            for other in "abcdefghijklmnopqrstuvwxyz234567018=-A ".chars() {
+                let mut changed: Vec<char> = text.chars().collect();
+                if changed[index] != other {
+                    changed[index] = other;
+                    let changed: String = changed.into_iter().collect();
+                    assert!(Invitation::from_text(&changed).is_err(), "{other} at {index}");
+                }
+            }
+            let mut missing = text.clone();
+            missing.remove(index);
+            assert!(Invitation::from_text(&missing).is_err(), "without {index}");
+            assert!(Invitation::from_text(&text[..index]).is_err(), "cut at {index}");
+            let mut added = text.clone();
+            added.insert(index, 'a');
+            assert!(Invitation::from_text(&added).is_err(), "a at {index}");
+        }
+    }
+
+    #[test]
+    fn errors_say_what_is_wrong() {
+        let text = sample().to_text().unwrap();
+        let error = |text: &str| Invitation::from_text(text).unwrap_err();
+        assert_eq!(error(""), InvitationError::NotAnInvitation);
+        assert_eq!(error("https://example.org"), InvitationError::NotAnInvitation);
+        assert_eq!(error("driftless-abc"), InvitationError::NotAnInvitation);
+        let future = text.replace("driftless1-", "driftless2-");
+        assert_eq!(error(&future), InvitationError::Version { found: "2".into() });
+        assert_eq!(error(&text.to_uppercase()), InvitationError::NotAnInvitation);
+        assert_eq!(
+            error(&text.replace('7', "1")),
+            InvitationError::Character { position: text.find('7').unwrap() + 1 }
+        );
+        assert_eq!(error("driftless1-"), InvitationError::Checksum);
+        let long = format!("{text}{}", "a".repeat(2000));
+        assert_eq!(error(&long), InvitationError::TooLong { found: long.len() });
+        let mut bytes = wire::encode(&7u8);
+        bytes.extend_from_slice(&checksum(&bytes));
+        let nonsense = format!("{PREFIX}{}", base32().encode(&bytes));
+        assert!(matches!(error(&nonsense), InvitationError::Content(WireError::Malformed { .. })));
+    }
+
+    #[test]
+    fn bounds_hold_in_both_directions() {
+        let refused = |invitation: Invitation| {
+            let mut bytes = wire::encode(&invitation);
+            bytes.extend_from_slice(&checksum(&bytes));
+            let forged = Invitation::from_text(&format!("{PREFIX}{}", base32().encode(&bytes)));
+            assert_eq!(forged, Err(invitation.to_text().unwrap_err()));
+            forged.unwrap_err().to_string()
+        };
+        let empty = refused(Invitation { seats: Vec::new(), ..sample() });
+        assert_eq!(empty, "invitation: committee out of bounds");
+        refused(Invitation { seats: vec![PeerKey([1; 32]); 17], token: None, ..sample() });
+        refused(Invitation { addresses: vec!["a".into(); 9], ..sample() });
+        refused(Invitation { addresses: vec![String::new()], ..sample() });
+        refused(Invitation { addresses: vec!["two words".into()], ..sample() });
+        refused(Invitation { addresses: vec!["a".repeat(257)], ..sample() });
+    }
+
+    #[test]
+    fn a_full_committee_fits_and_addresses_give_way() {
+        let full = Invitation {
+            seats: (0..16).map(|n| PeerKey([n; 32])).collect(),
+            addresses: (0..8).map(|n| format!("/dns/{n}{}/tcp/1", "x".repeat(90))).collect(),
+            height: u64::MAX,
+            ..sample()
+        };
+        assert!(matches!(full.to_text(), Err(InvitationError::TooLong { .. })));
+        let shortened = full.clone().shortened();
+        assert_eq!(shortened.addresses, full.addresses[..2]);
+        assert_eq!(Invitation::from_text(&shortened.to_text().unwrap()), Ok(shortened));
+        assert_eq!(sample().shortened(), sample());
+    }
+
+    proptest! {
+        #[test]
+        fn any_invitation_round_trips(
+            session: [u8; 32],
+            height: u64,
+            seats in prop::collection::vec(any::<[u8; 32]>(), 1..=16),
+            addresses in prop::collection::vec("[!-~]{1,100}", 0..=8),
+            token: bool,
+        ) {
+            let token = sample().token.filter(|_| token);
+            let (session, seats) = (Hash(session), seats.into_iter().map(PeerKey).collect());
+            let invitation = Invitation { session, height, block: session, seats, addresses, token }.shortened();
+            let text = invitation.to_text().unwrap();
+            prop_assert!(text.len() <= Invitation::MAX_TEXT);
+            prop_assert_eq!(Invitation::from_text(&text), Ok(invitation));
+        }
+
+        #[test]
+        fn hostile_texts_never_panic(text in ".{0,100}", body in "[a-z2-7]{0,200}") {
+            let _ = Invitation::from_text(&text);
+            let refused = Invitation::from_text(&format!("driftless1-{body}")).is_err();
+            prop_assert!(refused);
+        }
+    }
+}

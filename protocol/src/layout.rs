@@ -145,3 +145,94 @@ impl Layout {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::model::{GptShape, Model};
+
+    /// An engine that keeps its tensors in the given order.
+    fn engine(tensors: &[Tensor]) -> Vec<(&str, usize, usize)> {
+        let mut end = 0;
+        let mut place = |len: usize| {
+            end += len;
+            (end - len, len)
+        };
+        let placed = tensors.iter().map(|tensor| (tensor.name.as_str(), place(tensor.len() as usize)));
+        placed.map(|(name, (offset, len))| (name, offset, len)).collect()
+    }
+
+    #[test]
+    fn strided_blocks_split_embeddings_and_the_final_norm_with_the_last() {
+        let tensors = Model::named("gpt:tiny").unwrap().tensors();
+        let layout = Layout::new(&tensors, 2);
+        let names = |fragment: usize| {
+            let pieces = layout.fragments[fragment].pieces.iter();
+            let mut names: Vec<&str> = pieces.map(|piece| &tensors[piece.tensor].name[..4]).collect();
+            names.dedup();
+            names
+        };
+        assert_eq!(names(0), ["wte.", "wpe.", "h.0.", "h.2."]);
+        assert_eq!(names(1), ["wte.", "wpe.", "h.1.", "h.3.", "ln_f"]);
+        let wte = |fragment: usize| layout.fragments[fragment].pieces[0].range.clone();
+        assert_eq!([wte(0), wte(1)], [0..16_384, 16_384..32_768]);
+        // Two blocks of 198,272, half of 40,960 rows' values, the final norm.
+        assert_eq!(layout.fragments.iter().map(|f| f.len).collect::<Vec<_>>(), [417_024, 417_280]);
+    }
+
+    #[test]
+    fn every_value_is_in_exactly_one_fragment_and_remainders_go_to_the_last() {
+        let shape = GptShape { layers: 5, heads: 1, width: 3, context: 2, vocabulary: 257 };
+        let tensors = Model::Gpt(shape).tensors();
+        for count in 1..=5 {
+            let layout = Layout::new(&tensors, count);
+            let mut seen: Vec<Vec<u32>> = tensors.iter().map(|t| vec![0; t.len() as usize]).collect();
+            for fragment in &layout.fragments {
+                let pieces = fragment.pieces.iter();
+                assert_eq!(pieces.map(|p| p.range.end - p.range.start).sum::<u64>(), fragment.len);
+                for piece in &fragment.pieces {
+                    let range = piece.range.start as usize..piece.range.end as usize;
+                    seen[piece.tensor][range].iter_mut().for_each(|count| *count += 1);
+                }
+            }
+            assert!(seen.iter().flatten().all(|count| *count == 1), "{count} fragments");
+        }
+        let last = Layout::new(&tensors, 3).fragments[2].pieces[0].range.clone();
+        assert_eq!(last, 2 * 85 * 3..257 * 3);
+    }
+
+    #[test]
+    fn an_engine_in_any_order_is_found_and_touching_ranges_are_joined() {
+        let mut tensors = Model::named("gpt:tiny").unwrap().tensors();
+        let whole = Layout::new(&tensors, 1);
+        assert_eq!(whole.locate(&engine(&tensors)), Ok(vec![vec![0..834_304]]));
+        let layout = Layout::new(&tensors, 2);
+        let block = 198_272;
+        let first =
+            [0..16_384, 32_768..36_864, 40_960..40_960 + block, 40_960 + 2 * block..40_960 + 3 * block];
+        assert_eq!(layout.locate(&engine(&tensors)).unwrap()[0], first);
+        // The other way round: nothing touches in fragment order, but nothing is lost.
+        tensors.reverse();
+        let ranges = layout.locate(&engine(&tensors)).unwrap();
+        let lengths: Vec<usize> = ranges.iter().map(|ranges| ranges.iter().map(Range::len).sum()).collect();
+        assert_eq!(lengths, [417_024, 417_280]);
+        assert_eq!(ranges[0][0], 834_304 - 32_768..834_304 - 16_384);
+    }
+
+    #[test]
+    fn an_engine_of_another_shape_is_refused_by_name() {
+        let tensors = Model::named("gpt:tiny").unwrap().tensors();
+        let layout = Layout::new(&tensors, 2);
+        let good = engine(&tensors);
+        let refused = |change: &dyn Fn(&mut Vec<(&str, usize, usize)>)| {
+            let mut engine = good.clone();
+            change(&mut engine);
+            layout.locate(&engine).unwrap_err()
+        };
+        assert_eq!(refused(&|engine| engine.truncate(51)), LayoutError::Missing("ln_f.bias".into()));
+        assert_eq!(refused(&|engine| engine.push(("head", 0, 1))), LayoutError::Unknown("head".into()));
+        assert_eq!(refused(&|engine| engine.push(engine[0])), LayoutError::Twice("wte.weight".into()));
+        assert!(matches!(refused(&|engine| engine[1].2 += 1), LayoutError::Size { .. }));
+        assert!(matches!(refused(&|engine| engine[1].1 = usize::MAX), LayoutError::Size { .. }));
+    }
+}
