@@ -121,7 +121,7 @@ fn weights(
     let weight = |(one, norm): (&Contribution, &f32)| {
         let share = one.tokens as f32 / total as f32;
         let Some(clip) = rules.clip else { return share };
-        let bound = clip.factor * median * (1 + one.missed.min(rules.max_lag)) as f32;
+        let bound = clip.factor * median * one.missed.min(rules.max_lag).saturating_add(1) as f32;
         if *norm > bound { share * (bound / *norm) } else { share }
     };
     Ok(contributions.iter().zip(norms).map(weight).collect())

@@ -107,6 +107,9 @@ impl Method {
     /// their members' keys. Without contributions nothing moves.
     ///
     /// On an error the arrays are as they were; it names the contribution at fault by its index.
+    ///
+    /// # Panics
+    /// If `arrays` are not [`Method::arrays`] many, or differ in length.
     pub fn outer_step(
         &self,
         arrays: &mut [Vec<f32>],
