@@ -10,7 +10,7 @@ use super::output::ConsensusOutput;
 use super::proposals::{PAST_PROPOSALS, Verdict};
 use super::wal::WalRecord;
 use crate::block::{Attempt, Block, Evidence, Proposal, Vote};
-use crate::identity::{Domain, Hash, Signed};
+use crate::identity::{Domain, Hash, PeerKey, Signed};
 use crate::time::Time;
 use crate::wire;
 
@@ -75,10 +75,13 @@ impl Instance {
         let standing = self.proposals.get(attempt).cloned();
         let wanted = match &standing {
             Some(standing) => standing.content != *content && self.ledger.wants_evidence(seat),
-            None => wire::check_block("proposal", &block).is_ok() && block.hash() == content.block,
+            None => true,
         };
-        let checked = wanted && self.ledger.may_check(seat, now);
-        if !checked || !proposal.holds(Domain::Proposal, self.scope) {
+        if !wanted || !self.ledger.may_check(seat, now) {
+            return;
+        }
+        let whole = || wire::check_block("proposal", &block).is_ok() && block.hash() == content.block;
+        if (standing.is_none() && !whole()) || !proposal.holds(Domain::Proposal, self.scope) {
             return;
         }
         self.notice_own_proposal(&proposal);
@@ -115,7 +118,9 @@ impl Instance {
             return;
         }
         for attempt in self.proposals.waiting_for(block) {
-            self.feed_proposal(now, attempt, valid);
+            if !self.decided {
+                self.feed_proposal(now, attempt, valid);
+            }
         }
         self.release(now);
     }
@@ -156,21 +161,21 @@ impl Instance {
 
     /// A verified vote of our own key that is not ours silences us for this height.
     pub fn notice_own_key(&mut self, vote: &Signed<Vote>) {
-        self.silence_if_own(vote.by == self.driver_address(), vote.content.attempt);
+        // Older ones may be ours, sent on by others to prove a lock, and forgotten here.
+        if vote.content.attempt >= self.vote_floor() {
+            self.silence_if_own(vote.by, vote.content.attempt);
+        }
     }
 
     /// The same for a proposal.
     pub fn notice_own_proposal(&mut self, proposal: &Signed<Proposal>) {
-        self.silence_if_own(proposal.by == self.driver_address(), proposal.content.attempt);
+        self.silence_if_own(proposal.by, proposal.content.attempt);
     }
 
-    fn driver_address(&self) -> crate::identity::PeerKey {
-        *self.driver.address()
-    }
-
-    fn silence_if_own(&mut self, own: bool, attempt: Attempt) {
-        if own && self.me.is_some() && self.voice.take().is_some() {
-            self.turn.rest.push(ConsensusOutput::KeyInUseElsewhere { height: self.height, attempt });
+    fn silence_if_own(&mut self, by: PeerKey, attempt: Attempt) {
+        if self.me == Some(by) && self.voice.take().is_some() {
+            let height = self.height;
+            self.turn.rest.push(ConsensusOutput::KeyInUseElsewhere { height, attempt });
         }
     }
 }

@@ -110,7 +110,13 @@ impl Instance {
     /// Runs the timers that are due. Those set meanwhile wait for the next call.
     pub fn timeout(&mut self, now: Time) {
         for (timer, attempt) in self.timers.take_due(now) {
-            if attempt == self.attempt() && !self.decided {
+            // The driver has no use for one whose step is over, so the log needs none either.
+            let awaited = match timer {
+                Timer::Propose => self.driver.step_is_propose(),
+                Timer::Prevote => self.driver.step_is_prevote(),
+                Timer::Precommit => true,
+            };
+            if awaited && attempt == self.attempt() && !self.decided {
                 self.run_out(now, timer, attempt);
             }
         }

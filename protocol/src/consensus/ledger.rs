@@ -47,17 +47,11 @@ struct Seat {
     key: PeerKey,
     votes: BTreeMap<(Attempt, Step), Signed<Vote>>,
     parked: BTreeMap<Step, Signed<Vote>>,
+    /// The highest attempt of a verified vote.
+    highest: Attempt,
     evidence: u8,
     checks: u64,
     checks_at: Time,
-}
-
-impl Seat {
-    fn highest(&self) -> Option<Attempt> {
-        let fed = self.votes.keys().next_back().map(|(attempt, _)| *attempt);
-        let parked = self.parked.values().map(|vote| vote.content.attempt).max();
-        fed.max(parked)
-    }
 }
 
 /// The votes of one height.
@@ -74,6 +68,7 @@ impl Ledger {
             key: *key,
             votes: BTreeMap::new(),
             parked: BTreeMap::new(),
+            highest: 0,
             evidence: 0,
             checks: CHECKS,
             checks_at: now,
@@ -88,7 +83,7 @@ impl Ledger {
 
     /// The highest attempt whose statements are taken.
     pub fn ceiling(&self, current: Attempt) -> Attempt {
-        let mut highest: Vec<Attempt> = self.seats.iter().filter_map(Seat::highest).collect();
+        let mut highest: Vec<Attempt> = self.seats.iter().map(|seat| seat.highest).collect();
         highest.sort_unstable_by(|a, b| b.cmp(a));
         let shared = highest.get(self.honest - 1).copied().unwrap_or(0);
         current.max(shared).saturating_add(FUTURE_ATTEMPTS).min(MAX_ATTEMPT)
@@ -149,13 +144,16 @@ impl Ledger {
 
     /// Keeps a verified vote that goes to the driver.
     pub fn record(&mut self, seat: usize, vote: Signed<Vote>) {
-        let key = (vote.content.attempt, vote.content.step);
-        self.seats[seat].votes.insert(key, vote);
+        let seat = &mut self.seats[seat];
+        seat.highest = seat.highest.max(vote.content.attempt);
+        seat.votes.insert((vote.content.attempt, vote.content.step), vote);
     }
 
     /// Keeps a verified vote from beyond the window.
     pub fn park(&mut self, seat: usize, vote: Signed<Vote>) {
-        self.seats[seat].parked.insert(vote.content.step, vote);
+        let seat = &mut self.seats[seat];
+        seat.highest = seat.highest.max(vote.content.attempt);
+        seat.parked.insert(vote.content.step, vote);
     }
 
     /// Takes a parked vote that the window has reached, with its seat.

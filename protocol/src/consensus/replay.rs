@@ -17,10 +17,14 @@ impl Instance {
         if self.entered {
             return Err(ReplayError::AlreadyEntered);
         }
-        let first = self.section(&records)?;
-        let Some(first) = first else { return Ok(()) };
-        self.replaying = true;
-        let result = self.run(now, first, records);
+        let result = match self.section(&records) {
+            Ok(None) => return Ok(()),
+            Ok(Some(first)) => {
+                self.replaying = true;
+                self.run(now, first, records)
+            }
+            Err(error) => Err(error),
+        };
         self.replaying = false;
         if let Err(error) = result {
             self.voice = None;
