@@ -151,8 +151,10 @@ mod tests {
     use super::*;
     use crate::model::{GptShape, Model};
 
+    type Engine<'a> = Vec<(&'a str, usize, usize)>;
+
     /// An engine that keeps its tensors in the given order.
-    fn engine(tensors: &[Tensor]) -> Vec<(&str, usize, usize)> {
+    fn engine(tensors: &[Tensor]) -> Engine<'_> {
         let mut end = 0;
         let mut place = |len: usize| {
             end += len;
@@ -224,15 +226,15 @@ mod tests {
         let tensors = Model::named("gpt:tiny").unwrap().tensors();
         let layout = Layout::new(&tensors, 2);
         let good = engine(&tensors);
-        let refused = |change: &dyn Fn(&mut Vec<(&str, usize, usize)>)| {
+        let refused = |change: fn(&mut Engine<'_>)| {
             let mut engine = good.clone();
             change(&mut engine);
             layout.locate(&engine).unwrap_err()
         };
-        assert_eq!(refused(&|engine| engine.truncate(51)), LayoutError::Missing("ln_f.bias".into()));
-        assert_eq!(refused(&|engine| engine.push(("head", 0, 1))), LayoutError::Unknown("head".into()));
-        assert_eq!(refused(&|engine| engine.push(engine[0])), LayoutError::Twice("wte.weight".into()));
-        assert!(matches!(refused(&|engine| engine[1].2 += 1), LayoutError::Size { .. }));
-        assert!(matches!(refused(&|engine| engine[1].1 = usize::MAX), LayoutError::Size { .. }));
+        assert_eq!(refused(|engine| engine.truncate(51)), LayoutError::Missing("ln_f.bias".into()));
+        assert_eq!(refused(|engine| engine.push(("head", 0, 1))), LayoutError::Unknown("head".into()));
+        assert_eq!(refused(|engine| engine.push(engine[0])), LayoutError::Twice("wte.weight".into()));
+        assert!(matches!(refused(|engine| engine[1].2 += 1), LayoutError::Size { .. }));
+        assert!(matches!(refused(|engine| engine[1].1 = usize::MAX), LayoutError::Size { .. }));
     }
 }

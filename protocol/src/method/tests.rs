@@ -212,7 +212,7 @@ fn s3_one_fragment_without_overlap_is_plain_diloco_bitwise() {
     let mut momentum = vec![0.0f32; Toy::SIZE];
     let mut toys = vec![Toy::new(); peers];
     for round in 0..8 {
-        let mut gradient = vec![0.0f32; Toy::SIZE];
+        let mut gradient = [0.0f32; Toy::SIZE];
         for (peer, toy) in toys.iter_mut().enumerate() {
             let mut theta = outer.clone();
             for step in 0..u64::from(period) {
