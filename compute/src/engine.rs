@@ -115,6 +115,8 @@ pub struct Engine {
     layout: Layout,
     decay: Decay,
     pub(crate) parameters: Buffer,
+    /// The parameters with every matrix transposed; as fresh as the last pass that needed it.
+    turned: Buffer,
     pub(crate) first: Buffer,
     pub(crate) second: Buffer,
     /// Steps that the optimizer has taken since it was fresh.
@@ -170,6 +172,7 @@ impl Engine {
         Ok(Engine {
             decay: Decay::new(&tensors),
             parameters: Buffer::zeros(layout.len),
+            turned: Buffer::zeros(layout.len),
             first: Buffer::zeros(layout.len),
             second: Buffer::zeros(layout.len),
             steps: 0,
@@ -269,6 +272,7 @@ impl Engine {
         if !learning_rate.is_finite() || learning_rate < 0.0 {
             return Err(EngineError::LearningRate(learning_rate));
         }
+        self.turn_matrices(self.tensors.len());
         self.run_shards(tokens);
         let predicted = (batch * self.shape.context) as f64;
         let loss = self.shards.iter().map(|shard| shard.nats).sum::<f64>() / predicted;
@@ -283,10 +287,28 @@ impl Engine {
         Ok(StepReport { loss: loss as f32, gradient_norm: norm as f32 })
     }
 
+    /// Transposes the matrices among the first `count` tensors: once a step, instead of in every product.
+    fn turn_matrices(&mut self, count: usize) {
+        let Engine { tensors, parameters, turned, pool, .. } = self;
+        let mut rest: &mut [f32] = turned;
+        pool.scope(|scope| {
+            for tensor in &tensors[..count] {
+                let (into, after) = std::mem::take(&mut rest).split_at_mut(tensor.len());
+                rest = after;
+                if let [rows, columns] = tensor.shape[..] {
+                    let from = &parameters[tensor.range()];
+                    scope.spawn(move |_| {
+                        cpu::transpose::transpose(from, rows, columns, columns, into, rows);
+                    });
+                }
+            }
+        });
+    }
+
     /// Forward and backward of every shard; worker w takes the shards of part w.
     fn run_shards(&mut self, tokens: &[u32]) {
-        let Engine { shape, layout, parameters, shards, workers, pool, options, .. } = self;
-        let model = cpu::Model { shape, layout, parameters };
+        let Engine { shape, layout, parameters, turned, shards, workers, pool, options, .. } = self;
+        let model = cpu::Model { shape, layout, parameters, turned };
         let context = shape.context;
         let scale = 1.0 / (options.batch * context) as f32;
         let each = shards.len().div_ceil(workers.len());
@@ -360,11 +382,12 @@ impl Engine {
             return Err(EngineError::TokenCount { expected, got: tokens.len() });
         }
         self.check_tokens(tokens)?;
+        self.turn_matrices(1);
         // Groups are as large as a shard, whatever the number of threads.
         let group = self.options.batch.div_ceil(self.shards.len()) * (context + 1);
         let mut nats = vec![0.0_f64; tokens.len().div_ceil(group)];
-        let Engine { shape, layout, parameters, workers, pool, .. } = self;
-        let model = cpu::Model { shape, layout, parameters };
+        let Engine { shape, layout, parameters, turned, workers, pool, .. } = self;
+        let model = cpu::Model { shape, layout, parameters, turned };
         let each = nats.len().div_ceil(workers.len()).max(1);
         pool.scope(|scope| {
             let parts = nats.chunks_mut(each).zip(tokens.chunks(each * group));
@@ -393,9 +416,10 @@ impl Engine {
             return Err(EngineError::TokenCount { expected, got: context.len() });
         }
         self.check_tokens(context)?;
-        let model = cpu::Model { shape: &self.shape, layout: &self.layout, parameters: &self.parameters };
+        let Engine { shape, layout, parameters, turned, workers, .. } = self;
+        let model = cpu::Model { shape, layout, parameters, turned };
         let rows = Rows { sequences: 1, length: context.len() };
-        let activations = &mut self.workers[0].activations;
+        let activations = &mut workers[0].activations;
         cpu::forward(model, context, rows, activations);
         let logits = cpu::last_logits(model, rows, activations);
         if logits.iter().all(|logit| logit.is_finite()) {

@@ -1,10 +1,8 @@
 //! What one worker keeps between forward and backward of its sequences, allocated once.
 
 use super::Buffer;
+use super::attention::Scratch;
 use crate::model::GptShape;
-
-/// Query rows that attention handles at once.
-pub(crate) const QUERY_BLOCK: usize = 64;
 
 /// The rows of one pass: `sequences` of `length` positions each.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -53,12 +51,14 @@ pub(crate) struct Activations {
     pub narrow: Buffer,
     /// (R, C): the gradient of the residual stream.
     pub running: Buffer,
-    /// (QUERY_BLOCK, T)
-    pub scores: Buffer,
-    /// (QUERY_BLOCK, T)
-    pub score_gradient: Buffer,
+    /// (4C, R): a transposed operand of a weight's gradient.
+    pub turned: Buffer,
+    /// Attention's own.
+    pub scratch: Scratch,
     /// (head block, V)
     pub logits: Buffer,
+    /// (V, head block): the logits' gradient, transposed.
+    pub turned_logits: Buffer,
 }
 
 /// Rows of the head handled at once: the logits of a block stay near the cache for a small vocabulary and in bounds
@@ -72,6 +72,7 @@ impl Activations {
     pub(crate) fn new(shape: &GptShape, rows: usize) -> Activations {
         let (l, c) = (shape.layers, shape.width);
         let stages = 2 * l + 1;
+        let head = head_block(shape.vocabulary).min(rows) * shape.vocabulary;
         Activations {
             rows,
             residual: Buffer::zeros(stages * rows * c),
@@ -87,9 +88,10 @@ impl Activations {
             wide_gradient: Buffer::zeros(rows * 4 * c),
             narrow: Buffer::zeros(rows * c),
             running: Buffer::zeros(rows * c),
-            scores: Buffer::zeros(QUERY_BLOCK * shape.context),
-            score_gradient: Buffer::zeros(QUERY_BLOCK * shape.context),
-            logits: Buffer::zeros(head_block(shape.vocabulary).min(rows) * shape.vocabulary),
+            turned: Buffer::zeros(rows * 4 * c),
+            scratch: Scratch::new(shape),
+            logits: Buffer::zeros(head),
+            turned_logits: Buffer::zeros(head),
         }
     }
 }

@@ -8,6 +8,7 @@ use super::gelu::bias_gelu_backward;
 use super::matmul::{Matrix, Write, multiply};
 use super::norm::{NormGradients, norm_backward};
 use super::reduce::{add, add_column_sums};
+use super::transpose::transpose;
 use std::ops::Range;
 
 /// After `forward`: overwrites `gradients` by those of the summed loss times `scale`; returns the sum of nats.
@@ -54,6 +55,7 @@ fn clear_accumulated(model: Model<'_>, gradients: &mut [f32]) {
 fn head(model: Model<'_>, targets: &[u32], scale: f32, a: &mut Activations, gradients: &mut [f32]) -> f64 {
     let (c, v) = (model.shape.width, model.shape.vocabulary);
     let table = model.matrix(&model.layout.tokens, v);
+    let turned_table = model.turned(&model.layout.tokens, v);
     let table_gradient = &mut gradients[model.layout.tokens.clone()];
     let normed = &a.normed[2 * model.shape.layers * a.rows * c..];
     let step = head_block(v);
@@ -62,11 +64,13 @@ fn head(model: Model<'_>, targets: &[u32], scale: f32, a: &mut Activations, grad
         let n = targets.len();
         let normed = Matrix::new(&normed[index * step * c..], n, c, c);
         let logits = &mut a.logits[..n * v];
-        multiply(logits, v, Write::Replace, 1.0, normed, table.transposed());
+        multiply(logits, v, Write::Replace, 1.0, normed, turned_table);
         total += loss_and_gradient(logits, v, targets, scale);
         let logits = Matrix::new(logits, n, v, v);
         multiply(&mut a.narrow[index * step * c..], c, Write::Replace, 1.0, logits, table);
-        multiply(table_gradient, c, Write::Add, 1.0, logits.transposed(), normed);
+        transpose(&a.logits, n, v, v, &mut a.turned_logits, n);
+        let turned_logits = Matrix::new(&a.turned_logits, v, n, n);
+        multiply(table_gradient, c, Write::Add, 1.0, turned_logits, normed);
     }
     total
 }
@@ -99,23 +103,36 @@ fn stage_backward(
     );
 }
 
+/// `gradient` (in, out) = the transpose of `input` (R, in) times `output_gradient` (R, out).
+fn weight_gradient(
+    input: &[f32],
+    output_gradient: Matrix<'_>,
+    out: usize,
+    turned: &mut [f32],
+    gradient: &mut [f32],
+) {
+    let r = output_gradient.rows();
+    let columns = input.len() / r;
+    transpose(input, r, columns, columns, turned, r);
+    multiply(gradient, out, Write::Replace, 1.0, Matrix::new(turned, columns, r, r), output_gradient);
+}
+
 /// From `running`, the gradient of the branch's output, to `narrow`, that of its norm's output.
 fn feed_forward_branch(model: Model<'_>, layer: usize, r: usize, a: &mut Activations, gradients: &mut [f32]) {
     let c = model.shape.width;
     let block = &model.layout.blocks[layer];
     let running = Matrix::new(&a.running, r, c, c);
     let wide = &mut a.wide_gradient[..r * 4 * c];
-    multiply(wide, 4 * c, Write::Replace, 1.0, running, model.matrix(&block.contract, 4 * c).transposed());
+    multiply(wide, 4 * c, Write::Replace, 1.0, running, model.turned(&block.contract, 4 * c));
     let expanded = &a.expanded[layer * a.rows * 4 * c..][..r * 4 * c];
     let active = &mut a.active[..r * 4 * c];
     bias_gelu_backward(expanded, active, wide, &mut gradients[block.expand_bias.clone()]);
 
-    let active = Matrix::new(active, r, 4 * c, 4 * c);
-    multiply(&mut gradients[block.contract.clone()], c, Write::Replace, 1.0, active.transposed(), running);
+    weight_gradient(active, running, c, &mut a.turned, &mut gradients[block.contract.clone()]);
     let wide = Matrix::new(wide, r, 4 * c, 4 * c);
-    let normed = Matrix::new(&a.normed[(2 * layer + 1) * a.rows * c..], r, c, c);
-    multiply(&mut gradients[block.expand.clone()], 4 * c, Write::Replace, 1.0, normed.transposed(), wide);
-    multiply(&mut a.narrow, c, Write::Replace, 1.0, wide, model.matrix(&block.expand, c).transposed());
+    let normed = &a.normed[(2 * layer + 1) * a.rows * c..][..r * c];
+    weight_gradient(normed, wide, 4 * c, &mut a.turned, &mut gradients[block.expand.clone()]);
+    multiply(&mut a.narrow, c, Write::Replace, 1.0, wide, model.turned(&block.expand, c));
 }
 
 /// As [`feed_forward_branch`], for attention.
@@ -133,26 +150,25 @@ fn attention_branch(model: Model<'_>, layer: usize, rows: Rows, a: &mut Activati
         attended.transposed(),
         running,
     );
-    let projection = model.matrix(&block.projection, c).transposed();
-    multiply(&mut a.narrow, c, Write::Replace, 1.0, running, projection);
+    multiply(&mut a.narrow, c, Write::Replace, 1.0, running, model.turned(&block.projection, c));
 
     let kept = part(layer, heads * a.rows);
     let heads = Heads {
         qkv: &a.qkv[layer * a.rows * 3 * c..][..r * 3 * c],
         largest: &mut a.largest[kept.clone()],
         inverse_sum: &mut a.inverse_sum[kept],
-        scores: &mut a.scores,
+        scratch: &mut a.scratch,
         heads,
         width: c,
     };
     let wide = &mut a.wide_gradient[..r * 3 * c];
-    attention_backward(heads, rows, outputs, &a.narrow, &mut a.score_gradient, wide);
+    attention_backward(heads, rows, outputs, &a.narrow, wide);
     add_column_sums(wide, &mut gradients[block.qkv_bias.clone()]);
 
     let wide = Matrix::new(wide, r, 3 * c, 3 * c);
-    let normed = Matrix::new(&a.normed[2 * layer * a.rows * c..], r, c, c);
-    multiply(&mut gradients[block.qkv.clone()], 3 * c, Write::Replace, 1.0, normed.transposed(), wide);
-    multiply(&mut a.narrow, c, Write::Replace, 1.0, wide, model.matrix(&block.qkv, c).transposed());
+    let normed = &a.normed[2 * layer * a.rows * c..][..r * c];
+    weight_gradient(normed, wide, 3 * c, &mut a.turned, &mut gradients[block.qkv.clone()]);
+    multiply(&mut a.narrow, c, Write::Replace, 1.0, wide, model.turned(&block.qkv, c));
 }
 
 /// Adds `running` to the rows of the token and position tables that were read.

@@ -16,6 +16,8 @@ pub(crate) struct Model<'a> {
     pub shape: &'a GptShape,
     pub layout: &'a Layout,
     pub parameters: &'a [f32],
+    /// The same places, every matrix transposed.
+    pub turned: &'a [f32],
 }
 
 impl<'a> Model<'a> {
@@ -27,6 +29,11 @@ impl<'a> Model<'a> {
     pub(crate) fn matrix(&self, range: &Range<usize>, rows: usize) -> Matrix<'a> {
         let columns = range.len() / rows;
         Matrix::new(self.get(range), rows, columns, columns)
+    }
+
+    /// The transpose of a weight matrix of `rows` rows: (out, in) as a matrix of its own.
+    pub(crate) fn turned(&self, range: &Range<usize>, rows: usize) -> Matrix<'a> {
+        Matrix::new(&self.turned[range.clone()], range.len() / rows, rows, rows)
     }
 
     /// Gain and bias of the norm of a stage.
@@ -92,7 +99,7 @@ fn attention_branch(model: Model<'_>, layer: usize, rows: Rows, a: &mut Activati
         qkv,
         largest: &mut a.largest[kept.clone()],
         inverse_sum: &mut a.inverse_sum[kept],
-        scores: &mut a.scores,
+        scratch: &mut a.scratch,
         heads,
         width: c,
     };
@@ -138,7 +145,7 @@ fn add_branch(model: Model<'_>, stage: usize, bias: &Range<usize>, r: usize, a: 
 /// The sum of nats of `targets` (R) after [`forward`].
 pub(crate) fn loss(model: Model<'_>, targets: &[u32], a: &mut Activations) -> f64 {
     let (c, v) = (model.shape.width, model.shape.vocabulary);
-    let head = model.matrix(&model.layout.tokens, v).transposed();
+    let head = model.turned(&model.layout.tokens, v);
     let normed = &a.normed[2 * model.shape.layers * a.rows * c..];
     let mut total = 0.0;
     for (targets, normed) in targets.chunks(head_block(v)).zip(normed.chunks(head_block(v) * c)) {

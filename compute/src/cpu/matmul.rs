@@ -28,6 +28,12 @@ impl<'a> Matrix<'a> {
         Matrix { data, rows, columns, row_stride: stride, column_stride: 1 }
     }
 
+    /// Number of rows.
+    #[inline]
+    pub(crate) fn rows(&self) -> usize {
+        self.rows
+    }
+
     /// The transposed view.
     #[inline]
     pub(crate) fn transposed(self) -> Matrix<'a> {

@@ -14,6 +14,7 @@ pub(crate) mod math;
 pub(crate) mod matmul;
 mod norm;
 pub(crate) mod reduce;
+pub(crate) mod transpose;
 
 pub(crate) use activations::{Activations, Rows};
 pub(crate) use backward::backward;
