@@ -263,7 +263,9 @@ async fn dial(
         None
     };
     match tokio::time::timeout(DIAL, all).await {
-        Ok(Some(connection)) if super::transport::remote_key(&connection) == Some(source.peer) => Ok(connection),
+        Ok(Some(connection)) if super::transport::remote_key(&connection) == Some(source.peer) => {
+            Ok(connection)
+        }
         Ok(Some(connection)) => {
             connection.close(VarInt::from_u32(CLOSE_REFUSED), b"");
             Err(SourceError::WrongPeer)

@@ -11,11 +11,11 @@ use tokio::sync::{Semaphore, mpsc};
 
 use super::claims::Claims;
 use super::peers::{self, Peers, Source, SourceError};
+use super::serve;
 use super::socket::{self, Traffic};
 use super::store::BlobStore;
 use super::transport::{self, IdentityError};
 use super::wire::{CLOSE_DONE, CLOSE_REFUSED};
-use super::serve;
 use crate::bandwidth::Caps;
 
 /// Events that wait for the driver; a push waits with its last answer when they are full.
@@ -24,6 +24,8 @@ const EVENTS: usize = 256;
 const HANDSHAKES: usize = 64;
 /// A handshake ends after this long.
 const HANDSHAKE: Duration = Duration::from_secs(10);
+/// How long a fetch lets a push of the same blob go on.
+const GRACE: Duration = Duration::from_secs(3);
 /// Slices being served, pushes being received and fetches in progress at a time.
 const SERVING: usize = 64;
 const RECEIVING: usize = 32;
@@ -118,7 +120,7 @@ impl DataPlane {
         let socket = socket::bind(listen, traffic.clone()).map_err(listen_error)?;
         let server = transport::server(&pair, transport::transport(caps, false))?;
         let endpoint = Endpoint::new_with_abstract_socket(
-            transport::endpoint(&seed),
+            transport::endpoint(&seed)?,
             Some(server),
             socket,
             Arc::new(quinn::TokioRuntime),
@@ -134,7 +136,7 @@ impl DataPlane {
             caps: Mutex::new(caps),
             hooks,
             peers: Peers::default(),
-            claims: Arc::default(),
+            claims: Arc::new(Claims::new(GRACE)),
             serving: Semaphore::new(SERVING),
             receiving: Semaphore::new(RECEIVING),
             fetching: Semaphore::new(FETCHING),
@@ -205,8 +207,7 @@ impl Inner {
         if source.peer == self.key {
             return Err(SourceError::Unreachable("that is this peer itself".to_owned()));
         }
-        let config =
-            || transport::client(&self.pair, &source.peer, transport::transport(self.caps(), true));
+        let config = || transport::client(&self.pair, &source.peer, transport::transport(self.caps(), true));
         peers::connect(&self.peers, &self.endpoint, config, source, |connection| {
             self.adopt(source.peer, connection);
         })

@@ -55,7 +55,8 @@ impl Schedule {
         if self.waiting.is_empty() {
             return None;
         }
-        let source = self.ready.pop_front().or_else(|| if running == 0 { self.slow.pop_front() } else { None })?;
+        let source =
+            self.ready.pop_front().or_else(|| if running == 0 { self.slow.pop_front() } else { None })?;
         self.waiting.pop_front().map(|piece| (source, piece))
     }
 
@@ -81,6 +82,7 @@ impl Schedule {
 }
 
 #[cfg(test)]
+#[allow(clippy::single_range_in_vec_init)]
 mod tests {
     use super::*;
 

@@ -11,6 +11,8 @@ use libp2p_identity::{Keypair, PeerId, ed25519};
 use quinn::crypto::rustls::{QuicClientConfig, QuicServerConfig};
 use quinn::rustls::pki_types::CertificateDer;
 use quinn::{Connection, IdleTimeout, TransportConfig, VarInt};
+use rand::rngs::{StdRng, SysRng};
+use rand::{Rng, SeedableRng, TryRng};
 
 use crate::bandwidth::Caps;
 
@@ -26,6 +28,8 @@ pub(crate) const MAX_STREAMS: u32 = 16;
 /// Bytes that one stream, and one connection, may have in flight towards us.
 const STREAM_WINDOW: u32 = 4 << 20;
 const CONNECTION_WINDOW: u64 = 8 << 20;
+/// Bytes of a connection identifier.
+const CONNECTION_ID: usize = 8;
 /// Bytes that we keep for retransmission per connection.
 pub(crate) const SEND_WINDOW: u64 = 8 << 20;
 
@@ -55,7 +59,8 @@ fn peer_id(peer: &PeerKey) -> Result<PeerId, IdentityError> {
 /// The receive window of a connection: a quarter second of the download cap, so that what waits in
 /// the kernel for the bucket stays short; all of it when there is no cap.
 pub(crate) fn receive_window(caps: Caps) -> VarInt {
-    let bytes = caps.down.limit().map_or(CONNECTION_WINDOW, |rate| (rate / 4).clamp(32 << 10, CONNECTION_WINDOW));
+    let bytes =
+        caps.down.limit().map_or(CONNECTION_WINDOW, |rate| (rate / 4).clamp(32 << 10, CONNECTION_WINDOW));
     VarInt::from_u32(bytes as u32)
 }
 
@@ -80,8 +85,7 @@ pub(crate) fn client(
     peer: &PeerKey,
     transport: Arc<TransportConfig>,
 ) -> Result<quinn::ClientConfig, IdentityError> {
-    let mut tls =
-        libp2p_tls::make_client_config(pair, Some(peer_id(peer)?)).map_err(IdentityError::new)?;
+    let mut tls = libp2p_tls::make_client_config(pair, Some(peer_id(peer)?)).map_err(IdentityError::new)?;
     tls.alpn_protocols = vec![ALPN.to_vec()];
     // The default obeys SSLKEYLOGFILE.
     tls.key_log = Arc::new(quinn::rustls::NoKeyLog {});
@@ -107,8 +111,33 @@ pub(crate) fn server(
 
 /// The endpoint's own settings. Its reset key follows from the seed, so that a restarted process can
 /// tell peers at once that their old connection is dead.
-pub(crate) fn endpoint(seed: &[u8; 32]) -> quinn::EndpointConfig {
-    quinn::EndpointConfig::new(Arc::new(ResetKey(blake3::derive_key("driftless data plane reset key", seed))))
+pub(crate) fn endpoint(seed: &[u8; 32]) -> Result<quinn::EndpointConfig, IdentityError> {
+    let reset_key = ResetKey(blake3::derive_key("driftless data plane reset key", seed));
+    let mut config = quinn::EndpointConfig::new(Arc::new(reset_key));
+    let mut random = [0; 32];
+    SysRng.try_fill_bytes(&mut random).map_err(IdentityError::new)?;
+    // quinn's default identifiers carry a key of the process: after a restart they would be dropped
+    // as foreign, without a reset.
+    config.cid_generator(move || Box::new(RandomIds(StdRng::from_seed(random))));
+    Ok(config)
+}
+
+struct RandomIds(StdRng);
+
+impl quinn::ConnectionIdGenerator for RandomIds {
+    fn generate_cid(&mut self) -> quinn::ConnectionId {
+        let mut id = [0; CONNECTION_ID];
+        self.0.fill_bytes(&mut id);
+        quinn::ConnectionId::new(&id)
+    }
+
+    fn cid_len(&self) -> usize {
+        CONNECTION_ID
+    }
+
+    fn cid_lifetime(&self) -> Option<Duration> {
+        None
+    }
 }
 
 /// Who is at the other end of an established connection.

@@ -115,7 +115,8 @@ fn split_pair(pair: &[u8; PAIR]) -> (blake3::Hash, blake3::Hash) {
 pub(crate) fn outboard(data: impl io::Read, len: u64) -> io::Result<(blake3::Hash, Vec<u8>)> {
     use bao_tree::io::outboard::PreOrderOutboard;
     let size = usize::try_from(outboard_len(len)).map_err(|_| io::ErrorKind::InvalidInput)?;
-    let mut board = PreOrderOutboard { root: blake3::Hash::from([0; 32]), tree: tree(len), data: vec![0; size] };
+    let mut board =
+        PreOrderOutboard { root: blake3::Hash::from([0; 32]), tree: tree(len), data: vec![0; size] };
     let root = bao_tree::io::sync::outboard(data, tree(len), &mut board)?;
     Ok((root, board.data))
 }
@@ -158,8 +159,12 @@ impl SliceEncoder {
             let at = out.len();
             out.resize(at + item_len(&item), 0);
             match item {
-                BaoChunk::Parent { node, .. } => blob.read_pair(pair_offset(&self.tree, node), &mut out[at..])?,
-                BaoChunk::Leaf { start_chunk, .. } => blob.read_leaf(start_chunk.to_bytes(), &mut out[at..])?,
+                BaoChunk::Parent { node, .. } => {
+                    blob.read_pair(pair_offset(&self.tree, node), &mut out[at..])?
+                }
+                BaoChunk::Leaf { start_chunk, .. } => {
+                    blob.read_leaf(start_chunk.to_bytes(), &mut out[at..])?
+                }
             }
         }
         Ok(())
