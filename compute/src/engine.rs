@@ -4,34 +4,26 @@
 //! buffer, and the gradients are added in the order of the parts: the number of threads never changes a bit. Between
 //! the parts of a step threads wait asleep.
 
+mod error;
+#[cfg(test)]
+mod gradient_tests;
+mod options;
+
+pub use error::EngineError;
+pub use options::EngineOptions;
+
 use crate::checkpoint::{self, CheckpointError};
 use crate::cpu::{self, Activations, Buffer, Rows};
-use crate::model::{GptShape, Layout, ShapeError, Tensor};
-use crate::optimizer::{AdamW, Coefficients, Decay, Moments};
+use crate::model::{GptShape, Layout, Tensor};
+use crate::optimizer::{Coefficients, Decay, Moments};
 use rayon::prelude::*;
 use std::ops::Range;
-use thiserror::Error;
 
 /// Parts that a batch is cut into; so at most this many threads train at once.
 pub const SHARDS: usize = 4;
 
 /// Values that one task of a pass over the flat buffers handles: fixed, so that sums are too.
 const CHUNK: usize = 1 << 15;
-
-/// The largest batch and number of threads admitted.
-const MAX_BATCH: usize = 1 << 16;
-const MAX_THREADS: usize = 1 << 10;
-
-/// How an engine trains.
-#[derive(Clone, Copy, Debug, PartialEq)]
-pub struct EngineOptions {
-    /// Threads that compute; more than [`SHARDS`] help only the optimizer.
-    pub threads: usize,
-    /// Sequences of one step (B).
-    pub batch: usize,
-    /// The inner optimizer.
-    pub adamw: AdamW,
-}
 
 /// What one training step did.
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -40,44 +32,6 @@ pub struct StepReport {
     pub loss: f32,
     /// 2-norm of the whole gradient, before clipping.
     pub gradient_norm: f32,
-}
-
-/// Why an engine could not be made or a pass could not run.
-#[derive(Debug, Error)]
-pub enum EngineError {
-    /// The model's shape is impossible.
-    #[error(transparent)]
-    Shape(#[from] ShapeError),
-    /// An option is out of its range.
-    #[error("engine option {0}")]
-    Option(&'static str),
-    /// The operating system gave no threads.
-    #[error("the engine's threads could not be started: {0}")]
-    Threads(String),
-    /// The slice of tokens has a wrong length.
-    #[error("expected {expected} tokens, got {got}")]
-    TokenCount {
-        /// What the call needs, in words.
-        expected: String,
-        /// The length of the slice.
-        got: usize,
-    },
-    /// A token is outside of the vocabulary.
-    #[error("token {token} at position {position} is outside of the vocabulary of {vocabulary}")]
-    Token {
-        /// The token.
-        token: u32,
-        /// Its index in the slice.
-        position: usize,
-        /// The model's vocabulary.
-        vocabulary: usize,
-    },
-    /// The learning rate is negative or not finite.
-    #[error("learning rate {0} is not a finite number of at least zero")]
-    LearningRate(f32),
-    /// The loss or the gradient is NaN or infinite; parameters and optimizer are unchanged.
-    #[error("the {0} is not finite; parameters and optimizer are unchanged")]
-    NonFinite(&'static str),
 }
 
 /// One part of the batch.
@@ -146,7 +100,7 @@ impl Engine {
     /// An impossible shape, an option out of its range, or no threads.
     pub fn new(shape: GptShape, options: EngineOptions) -> Result<Engine, EngineError> {
         shape.check()?;
-        check_options(&options)?;
+        options.check()?;
         let pool = rayon::ThreadPoolBuilder::new()
             .num_threads(options.threads)
             .thread_name(|index| format!("compute-{index}"))
@@ -450,17 +404,4 @@ impl Engine {
             Some(position) => Err(EngineError::Token { token: tokens[position], position, vocabulary }),
         }
     }
-}
-
-fn check_options(options: &EngineOptions) -> Result<(), EngineError> {
-    if !(1..=MAX_THREADS).contains(&options.threads) {
-        return Err(EngineError::Option("threads must be 1 to 1024"));
-    }
-    if !(1..=MAX_BATCH).contains(&options.batch) {
-        return Err(EngineError::Option("batch must be 1 to 65536"));
-    }
-    if !options.adamw.is_valid() {
-        return Err(EngineError::Option("adamw has a number out of its range"));
-    }
-    Ok(())
 }
