@@ -7,6 +7,8 @@ use driftless_protocol::PeerKey;
 use libp2p::Multiaddr;
 use libp2p::swarm::ConnectionId;
 
+use super::link::{Link, best};
+
 /// Wait before the first redial; doubles with each failure.
 const FIRST_WAIT: Duration = Duration::from_millis(250);
 const LONGEST_WAIT: Duration = Duration::from_secs(60);
@@ -20,14 +22,6 @@ struct Kept {
     failures: u32,
     /// When to dial next; nothing while a dial is in progress or a connection is up.
     due: Option<Duration>,
-}
-
-/// One established connection.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub(crate) struct Link {
-    pub(crate) id: ConnectionId,
-    pub(crate) dialled: bool,
-    pub(crate) quic: bool,
 }
 
 /// The peers this one keeps connections with, and the connections it has.
@@ -116,13 +110,10 @@ impl Book {
         }
     }
 
-    /// Which of a peer's connections stays. Both ends rank alike: QUIC, then the one that the smaller
-    /// key dialled, then the newer. Only who dialled a connection closes it, so a living connection
+    /// Which of a peer's connections stays. Only who dialled a connection closes it, so a living one
     /// is never closed in favour of one that the other end has lost already.
     fn winner(&self, peer: &PeerKey) -> Option<ConnectionId> {
-        let smaller = self.own < *peer;
-        let rank = |(at, link): &(usize, &Link)| (link.quic, link.dialled == smaller, *at);
-        self.links.get(peer)?.iter().enumerate().max_by_key(rank).map(|(_, link)| link.id)
+        best(self.own, *peer, self.links.get(peer)?)
     }
 
     /// A connection is gone.

@@ -93,7 +93,7 @@ impl Default for Limits {
             established_incoming: 192,
             established_outgoing: 96,
             established_total: 256,
-            established_per_peer: 3,
+            established_per_peer: 4,
             pending_incoming: 64,
             pending_outgoing: 64,
             message: limits::MESSAGE,

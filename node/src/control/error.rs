@@ -77,7 +77,7 @@ pub enum RequestError {
     /// No reply within the time limit.
     #[error("no reply in time")]
     Timeout,
-    /// The other side declined to answer: it is busy, or the request was over its rate limit.
+    /// The other side declined to answer: it is busy or stopping, or the request was over its rate.
     #[error("the peer did not answer")]
     Declined,
     /// The connection closed first.

@@ -74,6 +74,13 @@ pub enum ControlEvent {
         /// Why it failed.
         reason: DialFailure,
     },
+    /// A connected peer joined a session's topic: what is published there reaches it from now on.
+    Subscribed {
+        /// The session.
+        session: Hash,
+        /// The peer.
+        peer: PeerKey,
+    },
     /// A new address of this peer's listeners.
     ListenAddress {
         /// The address, with its actual port.

@@ -2,7 +2,8 @@
 
 use std::error::Error;
 use std::io;
-use std::net::{IpAddr, SocketAddr, TcpListener};
+use std::net::{IpAddr, SocketAddr, TcpListener, UdpSocket};
+use std::time::Duration;
 
 use libp2p::Multiaddr;
 use libp2p::core::transport::{ListenerId, TransportError};
@@ -16,8 +17,7 @@ pub(crate) fn listen<B: NetworkBehaviour>(
     swarm: &mut Swarm<B>,
     address: &Multiaddr,
 ) -> Result<ListenerId, ControlError> {
-    let socket = check(address)?;
-    probe(address, socket)?;
+    probe(&check(address)?).map_err(|source| refused(address, source))?;
     swarm.listen_on(address.clone()).map_err(|error| match error {
         TransportError::MultiaddrNotSupported(address) => {
             ControlError::BadAddress { address, reason: "neither QUIC nor TCP".into() }
@@ -37,7 +37,7 @@ fn check(address: &Multiaddr) -> Result<Kind, ControlError> {
     };
     let kind = match (parts.next(), parts.next()) {
         (Some(Protocol::Tcp(port)), None) => Kind::Tcp(SocketAddr::new(ip, port)),
-        (Some(Protocol::Udp(_)), Some(Protocol::QuicV1)) => Kind::Quic,
+        (Some(Protocol::Udp(port)), Some(Protocol::QuicV1)) => Kind::Quic(SocketAddr::new(ip, port)),
         _ => return Err(bad("after the IP address comes /tcp/PORT or /udp/PORT/quic-v1")),
     };
     match parts.next() {
@@ -46,19 +46,31 @@ fn check(address: &Multiaddr) -> Result<Kind, ControlError> {
     }
 }
 
+/// The socket behind a listen address.
 enum Kind {
     Tcp(SocketAddr),
-    Quic,
+    Quic(SocketAddr),
 }
 
-/// libp2p listens with SO_REUSEPORT (its dials share the port), so a second peer of this user on
-/// the same TCP port would not fail but get half of the connections. An ordinary socket tells.
-fn probe(address: &Multiaddr, kind: Kind) -> Result<(), ControlError> {
+/// Whether an ordinary socket can have the port.
+///
+/// libp2p listens on TCP with SO_REUSEPORT (its dials share the port), so a second peer of this user
+/// on the same port would not fail but get half of the connections; and QUIC's error loses its kind
+/// on the way up.
+fn probe(kind: &Kind) -> io::Result<()> {
     match kind {
-        Kind::Tcp(socket) if socket.port() != 0 => {
-            TcpListener::bind(socket).map(drop).map_err(|source| refused(address, source))
+        Kind::Tcp(socket) => TcpListener::bind(socket).map(drop),
+        Kind::Quic(socket) => UdpSocket::bind(socket).map(drop),
+    }
+}
+
+/// Waits until the ports of `addresses` are free. quinn keeps its socket while the connections it
+/// closed drain, and tells nobody when that is over.
+pub(crate) async fn freed(addresses: &[Multiaddr]) {
+    for kind in addresses.iter().filter_map(|address| check(address).ok()) {
+        while probe(&kind).is_err() {
+            tokio::time::sleep(Duration::from_millis(5)).await;
         }
-        _ => Ok(()),
     }
 }
 

@@ -23,6 +23,7 @@ mod event;
 mod frame;
 mod handle;
 mod key;
+mod link;
 mod listen;
 mod rate;
 mod swarm;

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use driftless_protocol::Hash;
+use driftless_protocol::{Hash, PeerKey};
 use libp2p::connection_limits::{self, ConnectionLimits};
 use libp2p::core::muxing::StreamMuxerBox;
 use libp2p::core::transport::Boxed;
@@ -68,11 +68,12 @@ pub(crate) fn session_of(topic: &TopicHash) -> Option<Hash> {
 pub(crate) fn build(
     config: &ControlConfig,
     keypair: &Keypair,
+    own: PeerKey,
     links: Arc<Links>,
     meter: Arc<Meter>,
 ) -> Result<Swarm<Behaviour>, ControlError> {
     let transport = transport(keypair, meter)?;
-    let behaviour = behaviour(config, keypair, links)?;
+    let behaviour = behaviour(config, keypair, own, links)?;
     let settings = swarm::Config::with_tokio_executor()
         .with_idle_connection_timeout(config.limits.idle)
         .with_max_negotiating_inbound_streams(32)
@@ -129,6 +130,7 @@ fn quic_config(keypair: &Keypair) -> quic::Config {
 fn behaviour(
     config: &ControlConfig,
     keypair: &Keypair,
+    own: PeerKey,
     links: Arc<Links>,
 ) -> Result<Behaviour, ControlError> {
     let limits = &config.limits;
@@ -157,7 +159,7 @@ fn behaviour(
         ping: ping::Behaviour::new(ping),
         gossip: gossip(limits)?,
         request,
-        direct: direct::Behaviour::new(direct, links),
+        direct: direct::Behaviour::new(own, direct, links),
     })
 }
 

@@ -2,8 +2,8 @@
 //!
 //! TCP is counted at the socket, noise and yamux included. libp2p keeps its QUIC sockets and their
 //! statistics to itself, so QUIC is counted at its streams, and what quinn puts around them is added
-//! from a model: header, tag and stream frame of each packet, one acknowledgement for each packet,
-//! and the handshake. A test holds the model against the datagrams that really crossed a relay.
+//! from a model: header, tag and stream frame of each packet, an acknowledgement for each two, and the
+//! handshake. A packet ends where its writer flushes or its reader finds nothing more. A test holds the model against the datagrams that really crossed a relay.
 
 use std::io;
 use std::pin::Pin;
@@ -18,8 +18,8 @@ use libp2p::core::muxing::{StreamMuxer, StreamMuxerEvent};
 const QUIC_PAYLOAD: u64 = 1160;
 /// Header, connection id, packet number, authentication tag and stream frame header.
 const QUIC_FRAMING: u64 = 34;
-/// A packet with nothing but an acknowledgement.
-const QUIC_ACK: u64 = 33;
+/// An acknowledgement of two packets has 33 bytes.
+const QUIC_ACK: u64 = 16;
 /// UDP payload of a handshake as its dialler sends it, and as its listener does.
 const QUIC_HANDSHAKE: (u64, u64) = (3900, 3600);
 
@@ -65,48 +65,80 @@ pub(crate) enum Framing {
     Quic,
 }
 
+/// One direction of a stream.
+#[derive(Debug, Default)]
+struct Direction {
+    /// Payload that the last packet could still have carried.
+    room: u64,
+}
+
+impl Direction {
+    /// Bytes passed; returns the packets that they began.
+    fn pass(&mut self, bytes: u64) -> u64 {
+        let beyond = bytes.saturating_sub(self.room);
+        let packets = beyond.div_ceil(QUIC_PAYLOAD);
+        self.room = self.room + packets * QUIC_PAYLOAD - bytes;
+        packets
+    }
+
+    /// The packet is on its way: what follows needs another one.
+    fn cut(&mut self) {
+        self.room = 0;
+    }
+}
+
 /// A stream that counts.
 #[derive(Debug)]
 pub(crate) struct Counted<S> {
     inner: S,
     meter: Arc<Meter>,
     framing: Framing,
+    inwards: Direction,
+    outwards: Direction,
 }
 
 impl<S> Counted<S> {
     pub(crate) fn new(inner: S, meter: Arc<Meter>, framing: Framing) -> Counted<S> {
-        Counted { inner, meter, framing }
+        Counted { inner, meter, framing, inwards: Direction::default(), outwards: Direction::default() }
     }
 
-    fn count(&self, bytes: usize, outwards: bool) {
+    /// What `bytes` cost in their own direction, and in the other one.
+    fn cost(framing: Framing, direction: &mut Direction, bytes: usize) -> (u64, u64) {
         let bytes = bytes as u64;
-        let (forth, back) = match self.framing {
+        match framing {
             Framing::Socket => (bytes, 0),
             Framing::Quic => {
-                let packets = bytes.div_ceil(QUIC_PAYLOAD);
-                (bytes + packets * QUIC_FRAMING, packets.div_ceil(2) * QUIC_ACK)
+                let packets = direction.pass(bytes);
+                (bytes + packets * QUIC_FRAMING, packets * QUIC_ACK)
             }
-        };
-        if outwards { self.meter.add(forth, back) } else { self.meter.add(back, forth) }
+        }
     }
 }
 
 impl<S: AsyncRead + Unpin> AsyncRead for Counted<S> {
     fn poll_read(mut self: Pin<&mut Self>, cx: &mut Context, buffer: &mut [u8]) -> Poll<io::Result<usize>> {
-        let read = ready!(Pin::new(&mut self.inner).poll_read(cx, buffer))?;
-        self.count(read, false);
+        let this = &mut *self;
+        let Poll::Ready(read) = Pin::new(&mut this.inner).poll_read(cx, buffer)? else {
+            this.inwards.cut();
+            return Poll::Pending;
+        };
+        let (received, sent) = Self::cost(this.framing, &mut this.inwards, read);
+        this.meter.add(sent, received);
         Poll::Ready(Ok(read))
     }
 }
 
 impl<S: AsyncWrite + Unpin> AsyncWrite for Counted<S> {
     fn poll_write(mut self: Pin<&mut Self>, cx: &mut Context, buffer: &[u8]) -> Poll<io::Result<usize>> {
-        let written = ready!(Pin::new(&mut self.inner).poll_write(cx, buffer))?;
-        self.count(written, true);
+        let this = &mut *self;
+        let written = ready!(Pin::new(&mut this.inner).poll_write(cx, buffer))?;
+        let (sent, received) = Self::cost(this.framing, &mut this.outwards, written);
+        this.meter.add(sent, received);
         Poll::Ready(Ok(written))
     }
 
     fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context) -> Poll<io::Result<()>> {
+        self.outwards.cut();
         Pin::new(&mut self.inner).poll_flush(cx)
     }
 
@@ -160,5 +192,23 @@ where
 
     fn poll(mut self: Pin<&mut Self>, cx: &mut Context) -> Poll<Result<StreamMuxerEvent, Self::Error>> {
         Pin::new(&mut self.inner).poll(cx)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn small_pieces_share_a_packet_until_it_is_cut() {
+        let mut direction = Direction::default();
+        assert_eq!(direction.pass(100), 1);
+        assert_eq!(direction.pass(100), 0);
+        assert_eq!(direction.pass(QUIC_PAYLOAD - 200), 0);
+        assert_eq!(direction.pass(1), 1);
+        direction.cut();
+        assert_eq!(direction.pass(1), 1);
+        assert_eq!(direction.pass(10 * QUIC_PAYLOAD), 10);
+        assert_eq!(direction.pass(0), 0);
     }
 }

@@ -10,6 +10,7 @@ use crate::control::direct;
 use crate::control::event::{ControlEvent, GossipId, Verdict};
 use crate::control::key::{key_of, peer_of};
 use crate::control::rate::Admission;
+use crate::control::swarm::session_of;
 
 impl Task {
     /// Whether a message of `bytes` may be handed up. A peer that keeps flooding is shut out.
@@ -41,11 +42,24 @@ impl Task {
     }
 
     pub(super) fn on_gossip(&mut self, event: gossipsub::Event) {
-        let gossipsub::Event::Message { propagation_source: source, message_id, message } = event else {
-            return;
-        };
-        let id = GossipId { message: message_id, source };
-        let (Some(session), Some(from)) = (self.topics.get(&message.topic).copied(), key_of(&source)) else {
+        match event {
+            gossipsub::Event::Message { propagation_source, message_id, message } => {
+                self.on_gossip_message(GossipId { message: message_id, source: propagation_source }, message);
+            }
+            gossipsub::Event::Subscribed { peer_id, topic } => {
+                if let (Some(session), Some(peer)) = (session_of(&topic), key_of(&peer_id))
+                    && self.admit(peer, 0)
+                {
+                    self.offer(ControlEvent::Subscribed { session, peer });
+                }
+            }
+            _ => {}
+        }
+    }
+
+    fn on_gossip_message(&mut self, id: GossipId, message: gossipsub::Message) {
+        let (Some(session), Some(from)) = (self.topics.get(&message.topic).copied(), key_of(&id.source))
+        else {
             return self.report(&id, Verdict::Ignore);
         };
         let bytes = message.data;

@@ -30,7 +30,7 @@ use super::error::ControlError;
 use super::event::ControlEvent;
 use super::handle::Shared;
 use super::key::key_of;
-use super::listen::listen;
+use super::listen::{freed, listen};
 use super::rate::Limiter;
 use super::swarm::{self, Behaviour, BehaviourEvent};
 
@@ -68,9 +68,9 @@ pub(crate) async fn spawn(
     commands: mpsc::Receiver<Command>,
     events: mpsc::Sender<ControlEvent>,
 ) -> Result<PeerKey, ControlError> {
-    let mut swarm = swarm::build(config, keypair, shared.links.clone(), shared.meter.clone())?;
     let no_key = || ControlError::Setup { part: "identity", reason: "not an ed25519 key".into() };
-    let key = key_of(swarm.local_peer_id()).ok_or_else(no_key)?;
+    let key = key_of(&keypair.public().to_peer_id()).ok_or_else(no_key)?;
+    let mut swarm = swarm::build(config, keypair, key, shared.links.clone(), shared.meter.clone())?;
     config.external.iter().for_each(|address| swarm.add_external_address(address.clone()));
     let mut listeners = Vec::new();
     for address in &config.listen {
@@ -233,7 +233,7 @@ impl Task {
         }
     }
 
-    /// Flushes, closes and ends. Dropping the swarm frees its ports.
+    /// Flushes, closes and ends.
     async fn stop(mut self, done: Option<oneshot::Sender<()>>) {
         // A driver that has stopped listening must not block the end.
         self.waiting.clear();
@@ -255,7 +255,9 @@ impl Task {
             }
         };
         let _ = timeout(CLOSE_TIMEOUT, close).await;
+        let addresses: Vec<Multiaddr> = self.swarm.listeners().cloned().collect();
         drop(self);
+        let _ = timeout(CLOSE_TIMEOUT, freed(&addresses)).await;
         if let Some(done) = done {
             let _ = done.send(());
         }

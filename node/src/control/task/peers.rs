@@ -2,16 +2,15 @@
 
 use driftless_protocol::PeerKey;
 use libp2p::core::ConnectedPoint;
-use libp2p::multiaddr::Protocol;
 use libp2p::swarm::dial_opts::{DialOpts, PeerCondition};
 use libp2p::swarm::{ConnectionId, DialError};
 use libp2p::{Multiaddr, PeerId, identify};
 
 use super::Task;
-use crate::control::book::Link;
 use crate::control::error::DialFailure;
 use crate::control::event::ControlEvent;
 use crate::control::key::{key_of, peer_of};
+use crate::control::link::Link;
 use crate::control::swarm::PROTOCOL_VERSION;
 
 /// Addresses of another peer that are believed and passed up.
@@ -32,10 +31,15 @@ pub(super) struct Dial {
 
 impl Task {
     pub(super) fn dial_once(&mut self, address: Multiaddr, expect: Option<PeerKey>) {
+        if self.swarm.listeners().any(|own| *own == address) {
+            let reason = DialFailure::Own { address: address.clone() };
+            self.offer(ControlEvent::DialFailed { peer: expect, addresses: vec![address], reason });
+            return;
+        }
         let options = match expect.map(|key| peer_of(&key)) {
             None => DialOpts::unknown_peer_id().address(address.clone()).build(),
             Some(Some(peer)) => DialOpts::peer_id(peer)
-                .condition(PeerCondition::Disconnected)
+                .condition(PeerCondition::DisconnectedAndNotDialing)
                 .addresses(vec![address.clone()])
                 .build(),
             Some(None) => {
@@ -90,9 +94,8 @@ impl Task {
         let Some(key) = key_of(&peer) else { return };
         let address = endpoint.get_remote_address().clone();
         let dialled = endpoint.is_dialer();
-        let quic = address.iter().any(|part| part == Protocol::QuicV1);
         let now = self.now();
-        self.book.opened(key, Link { id: connection, dialled, quic }, now);
+        self.book.opened(key, Link::new(connection, endpoint), now);
         if established == 1 {
             self.tell(ControlEvent::Connected { peer: key, address, dialled });
         }

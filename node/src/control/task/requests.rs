@@ -118,7 +118,10 @@ fn request_error(error: OutboundFailure) -> RequestError {
         OutboundFailure::Io(error) if error.kind() == std::io::ErrorKind::InvalidData => {
             RequestError::BadReply(error.to_string())
         }
-        // The stream ended before the first byte of a reply.
-        OutboundFailure::Io(_) => RequestError::Declined,
+        // The stream ended before its reply.
+        OutboundFailure::Io(error) if error.kind() == std::io::ErrorKind::UnexpectedEof => {
+            RequestError::Declined
+        }
+        OutboundFailure::Io(_) => RequestError::ConnectionClosed,
     }
 }

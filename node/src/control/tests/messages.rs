@@ -77,3 +77,98 @@ async fn four_peers_send_everybody_a_message() {
         assert_eq!(senders, others);
     }
 }
+
+#[tokio::test]
+async fn gossip_reaches_everybody_once() {
+    let mut nodes = mesh(4).await;
+    nodes[0].control.publish(session(), b"block 1".to_vec());
+    nodes[0].control.publish(session(), b"block 2".to_vec());
+    for node in &mut nodes[1..] {
+        let mut heard = Vec::new();
+        for _ in 0..2 {
+            let (_, id, bytes) = node.gossip().await;
+            node.control.report(id, Verdict::Accept);
+            heard.push(bytes);
+        }
+        heard.sort();
+        assert_eq!(heard, [b"block 1", b"block 2"]);
+    }
+    // A third message, when all copies of the first two are through: nobody hears those again.
+    nodes[3].control.publish(session(), b"block 3".to_vec());
+    for node in &mut nodes[..3] {
+        assert_eq!(node.gossip().await.2, b"block 3");
+    }
+}
+
+#[tokio::test]
+async fn gossip_travels_on_only_when_it_is_accepted() {
+    let (mut a, mut b, mut c) = (Node::start(1).await, Node::start(2).await, Node::start(3).await);
+    meet(&mut a, &mut b).await;
+    meet(&mut b, &mut c).await;
+    for (bytes, verdict) in
+        [(b"ignored", Verdict::Ignore), (b"refused", Verdict::Reject), (b"correct", Verdict::Accept)]
+    {
+        a.control.publish(session(), bytes.to_vec());
+        let (from, id, heard) = b.gossip().await;
+        assert_eq!((from, heard), (a.key(), bytes.to_vec()));
+        b.control.report(id, verdict);
+    }
+    let (from, _, heard) = c.gossip().await;
+    assert_eq!((from, heard), (b.key(), b"correct".to_vec()));
+}
+
+#[tokio::test]
+async fn sessions_do_not_hear_each_other() {
+    let (mut a, mut b) = (Node::start(1).await, Node::start(2).await);
+    let other = Hash::of(b"another session");
+    assert!(a.control.join_session(other).await);
+    meet(&mut a, &mut b).await;
+    a.control.publish(other, b"not for b".to_vec());
+    a.control.publish(session(), b"for b".to_vec());
+    assert_eq!(b.gossip().await.2, b"for b");
+    b.control.leave_session(session()).await;
+    assert!(b.control.join_session(other).await);
+    a.subscribed(b.key()).await;
+    a.control.publish(other, b"now for b".to_vec());
+    assert_eq!(b.gossip().await.2, b"now for b");
+}
+
+#[tokio::test]
+async fn a_request_brings_the_longest_reply_over_each_transport() {
+    for transport in [Node::quic, Node::tcp] {
+        let (mut a, mut b) = (Node::start(1).await, Node::start(2).await);
+        let address = transport(&b);
+        connect(&mut a, &mut b, address).await;
+        let reply: Vec<u8> = (0..Limits::default().reply).map(|n| n as u8).collect();
+        let asked = ask(&a, &b, b"blocks?");
+        let (for_session, from, bytes, handle) = b.request().await;
+        assert_eq!((for_session, from, bytes), (session(), a.key(), b"blocks?".to_vec()));
+        assert!(handle.send(reply.clone()));
+        assert!(asked.await.unwrap().unwrap() == reply);
+    }
+}
+
+#[tokio::test]
+async fn a_request_ends_however_the_other_side_behaves() {
+    let mut config = super::config(1);
+    config.limits.request_timeout = Duration::from_millis(500);
+    let (mut a, mut b) = (Node::with(config).await, Node::start(2).await);
+    let address = b.quic();
+    connect(&mut a, &mut b, address).await;
+    let declined = ask(&a, &b, b"declined");
+    drop(b.request().await.3);
+    assert_eq!(declined.await.unwrap(), Err(RequestError::Declined));
+    let oversize = ask(&a, &b, b"oversize");
+    assert!(!b.request().await.3.send(vec![0; Limits::default().reply + 1]));
+    assert_eq!(oversize.await.unwrap(), Err(RequestError::Declined));
+    let forgotten = ask(&a, &b, b"forgotten");
+    let handle = b.request().await.3;
+    assert_eq!(forgotten.await.unwrap(), Err(RequestError::Timeout));
+    drop(handle);
+    let cut_off = ask(&a, &b, b"cut off");
+    let _handle = b.request().await.3;
+    b.control.clone().shutdown().await;
+    let error = cut_off.await.unwrap().unwrap_err();
+    assert!(matches!(error, RequestError::ConnectionClosed | RequestError::Declined), "{error}");
+    a.disconnected(b.key()).await;
+}

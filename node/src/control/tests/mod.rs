@@ -23,13 +23,20 @@ struct Node {
 /// Far beyond what any of these tests needs: reached only if something never happens.
 const NEVER: Duration = Duration::from_secs(60);
 
+/// Loopback, and no rate limit that a fast test would reach.
+fn config(seed: u8) -> ControlConfig {
+    let mut config = ControlConfig::loopback([seed; 32]);
+    config.limits.rates.messages = Rate { per_second: 1_000_000, burst: 1_000_000 };
+    config
+}
+
 fn session() -> Hash {
     Hash::of(b"a session")
 }
 
 impl Node {
     async fn start(seed: u8) -> Node {
-        Node::with(ControlConfig::loopback([seed; 32])).await
+        Node::with(config(seed)).await
     }
 
     async fn with(config: ControlConfig) -> Node {
@@ -99,6 +106,22 @@ impl Node {
         .await
     }
 
+    async fn subscribed(&mut self, who: PeerKey) {
+        self.next(|event| match event {
+            ControlEvent::Subscribed { peer, .. } if peer == who => Some(()),
+            _ => None,
+        })
+        .await;
+    }
+
+    async fn request(&mut self) -> (Hash, PeerKey, Vec<u8>, ReplyHandle) {
+        self.next(|event| match event {
+            ControlEvent::Request { session, from, bytes, reply } => Some((session, from, bytes, reply)),
+            _ => None,
+        })
+        .await
+    }
+
     async fn dial_failure(&mut self) -> DialFailure {
         self.next(|event| match event {
             ControlEvent::DialFailed { reason, .. } => Some(reason),
@@ -108,6 +131,14 @@ impl Node {
     }
 }
 
+/// A request in progress.
+type Asked = tokio::task::JoinHandle<Result<Vec<u8>, RequestError>>;
+
+fn ask(from: &Node, to: &Node, what: &'static [u8]) -> Asked {
+    let (control, to) = (from.control.clone(), to.key());
+    tokio::spawn(async move { control.request(session(), to, what.to_vec()).await })
+}
+
 /// Connects `a` with `b` at `address`, both sides aware.
 async fn connect(a: &mut Node, b: &mut Node, address: Multiaddr) {
     a.control.dial(address, Some(b.key()));
@@ -115,15 +146,23 @@ async fn connect(a: &mut Node, b: &mut Node, address: Multiaddr) {
     b.connected(a.key()).await;
 }
 
-/// `count` nodes, each connected with each, all in the session's topic.
+/// Connects `a` with `b` over QUIC; both are in the session's topic and know it of each other.
+async fn meet(a: &mut Node, b: &mut Node) {
+    assert!(a.control.join_session(session()).await);
+    assert!(b.control.join_session(session()).await);
+    let address = b.quic();
+    connect(a, b, address).await;
+    a.subscribed(b.key()).await;
+    b.subscribed(a.key()).await;
+}
+
+/// `count` nodes, each having met each.
 async fn mesh(count: u8) -> Vec<Node> {
-    let mut nodes = Vec::new();
+    let mut nodes: Vec<Node> = Vec::new();
     for seed in 1..=count {
         let mut node = Node::start(seed).await;
-        assert!(node.control.join_session(session()).await);
         for other in &mut nodes {
-            let address = Node::quic(other);
-            connect(&mut node, other, address).await;
+            meet(&mut node, other).await;
         }
         nodes.push(node);
     }
