@@ -5,10 +5,12 @@
 //! certified blocks hold the same state, bit for bit.
 
 pub mod block;
+pub mod catch_up;
 pub mod charter;
 pub mod codec;
 pub mod committee;
 pub mod consensus;
+pub mod event;
 pub mod genesis;
 pub mod identity;
 pub mod invitation;
@@ -18,9 +20,11 @@ pub mod membership;
 pub mod method;
 pub mod model;
 pub mod schedule;
+pub mod session;
 pub mod slot;
 pub mod state;
 pub mod time;
+pub mod training;
 pub mod transition;
 pub mod wire;
 pub mod worker;

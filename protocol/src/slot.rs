@@ -3,7 +3,7 @@
 //! Slot k of a stream opens when slot k - w closed (w = the method's window); only the next of
 //! each stream can close. Decisions return the reason with the verdict.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use crate::block::{Announcement, Closing, Counted, Evidence, Payload, Slot};
 use crate::charter::Charter;
@@ -217,6 +217,12 @@ impl Slots {
                 Payload::Inline(_) => None,
             })
             .collect()
+    }
+
+    /// The blobs of all open slots.
+    pub fn roots(&self) -> BTreeSet<Hash> {
+        let entries = self.open.values().flat_map(|open| open.entries.values());
+        entries.filter_map(|entry| blob_root(&entry.counted.payload)).collect()
     }
 
     /// What this peer announced for a slot.

@@ -54,6 +54,20 @@ pub fn encode<T: Encode>(value: &T) -> Vec<u8> {
 /// No decoder ever reads or allocates more than this for one value.
 pub const HARD_LIMIT: usize = 16 << 20;
 
+/// Decodes local bytes of up to `limit` that a hash vouches for: no canonical check, no second copy.
+pub fn decode_large<T: Decode<()>>(what: &'static str, bytes: &[u8], limit: usize) -> Result<T, WireError> {
+    if bytes.len() > limit {
+        return Err(WireError::TooLong { what, found: bytes.len(), limit });
+    }
+    // A collection can claim at most what is there: the decoder reads from the slice as it goes.
+    let (value, read) = bincode::decode_from_slice(bytes, config::standard())
+        .map_err(|error| WireError::Malformed { what, reason: error.to_string() })?;
+    if read != bytes.len() {
+        return Err(WireError::Malformed { what, reason: format!("{} bytes follow", bytes.len() - read) });
+    }
+    Ok(value)
+}
+
 /// Decodes `bytes`, which may be at most `limit` long, refusing trailing and non-canonical bytes.
 ///
 /// A hostile length costs no allocation: the decoder claims a collection's bytes against

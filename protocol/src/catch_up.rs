@@ -1,0 +1,274 @@
+//! Joiner, laggard, partition and restart: one path back to the head of the chain.
+//!
+//! Blocks in bounded replies while they suffice; a newer snapshot's pages when the gap is longer
+//! than the snapshots are apart. Everything is checked against certificates, so any peer may
+//! answer.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
+
+use crate::block::{CertifiedBlock, Height};
+use crate::charter::Charter;
+use crate::identity::{Hash, PeerKey};
+use crate::membership::ControlPage;
+use crate::state::{Page, State, page_sizes, state_digest};
+use crate::time::{Span, Time};
+use crate::wire::SnapshotOffer;
+
+/// Certified blocks kept ahead of the head.
+const MAX_QUEUED: usize = 128;
+/// An unanswered question is asked of somebody else after this long.
+const PATIENCE: Span = Span::seconds(5);
+
+/// What to ask, of whom.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Ask {
+    /// Blocks from a height on.
+    Blocks {
+        /// Of whom.
+        of: PeerKey,
+        /// The first height wanted.
+        from: Height,
+    },
+    /// The newest snapshot.
+    Snapshot {
+        /// Of whom.
+        of: PeerKey,
+    },
+}
+
+/// Progress towards the head.
+#[derive(Debug, Default)]
+pub struct CatchUp {
+    /// The highest head each connected peer told of.
+    heads: BTreeMap<PeerKey, Height>,
+    /// Certified blocks above the head, checked against its seats.
+    queued: BTreeMap<Height, CertifiedBlock>,
+    asked: Option<(Ask, Time)>,
+    /// Rotates through the peers that know more.
+    turn: usize,
+    snapshot: Option<Pending>,
+    /// Nobody had a snapshot that helps: use blocks, however many.
+    blocks_only: bool,
+}
+
+#[derive(Debug)]
+struct Pending {
+    offer: SnapshotOffer,
+    missing: BTreeSet<Hash>,
+}
+
+impl CatchUp {
+    /// A peer told where its chain ends.
+    pub fn note_head(&mut self, peer: PeerKey, height: Height) {
+        let known = self.heads.entry(peer).or_default();
+        *known = height.max(*known);
+    }
+
+    /// A peer went away.
+    pub fn forget(&mut self, peer: &PeerKey) {
+        self.heads.remove(peer);
+        if self.asked.is_some_and(|(ask, _)| ask.of() == *peer) {
+            self.asked = None;
+        }
+    }
+
+    /// Whether `peer` told of a head at or above `height`.
+    pub fn has_reached(&self, peer: &PeerKey, height: Height) -> bool {
+        self.heads.get(peer).is_some_and(|head| *head >= height)
+    }
+
+    /// The highest head known of.
+    pub fn target(&self) -> Height {
+        let queued = self.queued.last_key_value().map(|(height, _)| *height);
+        self.heads.values().copied().chain(queued).max().unwrap_or(0)
+    }
+
+    /// Keeps a certified block for its turn.
+    pub fn queue(&mut self, head: Height, certified: CertifiedBlock) {
+        let height = certified.block.height;
+        if height > head && height <= head + MAX_QUEUED as u64 {
+            self.queued.entry(height).or_insert(certified);
+        }
+    }
+
+    /// The next block to apply.
+    pub fn next_block(&self, head: Height) -> Option<&CertifiedBlock> {
+        self.queued.get(&(head + 1))
+    }
+
+    /// Drops a queued block that turned out not to apply, and everything up to `head`.
+    pub fn drop_block(&mut self, height: Height) {
+        self.queued.remove(&height);
+    }
+
+    /// The head moved.
+    pub fn advanced(&mut self, head: Height) {
+        self.queued.retain(|height, _| *height > head);
+        if let Some((Ask::Blocks { from, .. }, _)) = self.asked
+            && from <= head
+        {
+            self.asked = None;
+        }
+    }
+
+    /// An answer came.
+    pub fn answered(&mut self) {
+        self.asked = None;
+    }
+
+    /// The peer has no snapshot that helps.
+    pub fn no_snapshot(&mut self) {
+        self.asked = None;
+        self.blocks_only = true;
+    }
+
+    /// What to ask now, if the head is behind what peers told and nothing is under way.
+    pub fn ask(&mut self, now: Time, head: Height, snapshot_every: u32) -> Option<Ask> {
+        if self.snapshot.is_some() || self.queued.contains_key(&(head + 1)) || self.target() <= head {
+            return None;
+        }
+        if self.asked.is_some_and(|(_, at)| now.since(at) < PATIENCE) {
+            return None;
+        }
+        let ahead: Vec<(PeerKey, Height)> =
+            self.heads.iter().filter(|(_, height)| **height > head).map(|(key, height)| (*key, *height)).collect();
+        let (of, height) = *ahead.get(self.turn % ahead.len().max(1))?;
+        self.turn = self.turn.wrapping_add(1);
+        let gap = height - head;
+        let ask = match gap > u64::from(snapshot_every) && !self.blocks_only {
+            true => Ask::Snapshot { of },
+            false => Ask::Blocks { of, from: head + 1 },
+        };
+        self.asked = Some((ask, now));
+        Some(ask)
+    }
+
+    /// When the present question has waited long enough.
+    pub fn next_timeout(&self) -> Option<Time> {
+        self.asked.map(|(_, at)| at + PATIENCE)
+    }
+
+    /// Takes up a snapshot that was checked. Returns the pages to fetch.
+    pub fn begin_snapshot(&mut self, offer: SnapshotOffer) -> Vec<Hash> {
+        self.asked = None;
+        let missing: BTreeSet<Hash> = offer.pages.iter().copied().collect();
+        let pages = missing.iter().copied().collect();
+        self.snapshot = Some(Pending { offer, missing });
+        pages
+    }
+
+    /// A blob arrived. Returns the complete offer once its last page is here.
+    pub fn page_stored(&mut self, root: &Hash) -> Option<SnapshotOffer> {
+        let pending = self.snapshot.as_mut()?;
+        let was_missing = pending.missing.remove(root);
+        (was_missing && pending.missing.is_empty()).then(|| pending.offer.clone())
+    }
+
+    /// Whether `root` is a page that is being fetched.
+    pub fn wants_page(&self, root: &Hash) -> bool {
+        self.snapshot.as_ref().is_some_and(|pending| pending.missing.contains(root))
+    }
+
+    /// Pages still to come.
+    pub fn pages_left(&self) -> usize {
+        self.snapshot.as_ref().map_or(0, |pending| pending.missing.len())
+    }
+
+    /// Position of a page of the pending snapshot in digest order.
+    pub fn page_index(&self, root: &Hash) -> Option<usize> {
+        self.snapshot.as_ref()?.offer.pages.iter().position(|page| page == root)
+    }
+
+    /// Ends the pending snapshot, which is in place now or of no use.
+    pub fn take_snapshot(&mut self) -> Option<SnapshotOffer> {
+        self.snapshot.take().map(|pending| pending.offer)
+    }
+}
+
+impl Ask {
+    /// Whom the question goes to.
+    pub fn of(&self) -> PeerKey {
+        match self {
+            Ask::Blocks { of, .. } | Ask::Snapshot { of } => *of,
+        }
+    }
+}
+
+/// Why a snapshot offer is refused.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum OfferError {
+    /// It is not newer than the state at hand.
+    #[error("the snapshot is of height {0}, not newer than ours")]
+    NotNewer(Height),
+    /// No quorum signed its block.
+    #[error("the snapshot's block is not certified")]
+    NotCertified,
+    /// Control page and pages do not hash to the block's digest.
+    #[error("the snapshot's pages do not have its block's digest")]
+    Digest,
+    /// The control page does not decode, or the number of pages is not the layout's.
+    #[error("the snapshot is malformed: {0}")]
+    Malformed(String),
+}
+
+/// Checks an offer against the charter; `head` is the height at hand.
+pub fn check_offer(charter: &Charter, head: Height, offer: &SnapshotOffer) -> Result<(), OfferError> {
+    let height = offer.block.block.height;
+    if height <= head {
+        return Err(OfferError::NotNewer(height));
+    }
+    let seats = charter.founding_seats();
+    if !offer.block.is_certified(charter.session, &seats, charter.quorum(seats.len())) {
+        return Err(OfferError::NotCertified);
+    }
+    let expected = page_sizes(charter.manifest.method.arrays(), &charter.lengths).len();
+    if offer.pages.len() != expected {
+        return Err(OfferError::Malformed(format!("{} pages instead of {expected}", offer.pages.len())));
+    }
+    if state_digest(&offer.control, offer.pages.iter().copied()) != offer.block.block.digest {
+        return Err(OfferError::Digest);
+    }
+    let control = ControlPage::from_bytes(&offer.control);
+    let control = control.map_err(|error| OfferError::Malformed(error.to_string()))?;
+    if control.height != height || control.closed.len() != usize::from(charter.manifest.method.streams()) {
+        return Err(OfferError::Malformed("the control page is of another height or method".into()));
+    }
+    Ok(())
+}
+
+/// Puts a snapshot's pages together, where it blocks nobody.
+#[derive(Debug, Clone)]
+pub struct AssembleJob {
+    charter: Arc<Charter>,
+    offer: SnapshotOffer,
+}
+
+impl AssembleJob {
+    /// A job for a checked offer.
+    pub fn new(charter: Arc<Charter>, offer: SnapshotOffer) -> AssembleJob {
+        AssembleJob { charter, offer }
+    }
+
+    /// Reads every page by root and builds the state.
+    pub fn run(
+        &self,
+        read: &mut dyn FnMut(&Hash) -> Result<Vec<u8>, String>,
+    ) -> Result<Box<State>, String> {
+        let control = ControlPage::from_bytes(&self.offer.control).map_err(|error| error.to_string())?;
+        let arrays = self.charter.manifest.method.arrays();
+        let mut failed = None;
+        let state = State::assemble(control, arrays, &self.charter.lengths, &self.offer.pages, |root, values| {
+            let bytes = read(&root).unwrap_or_else(|error| {
+                failed = Some(error);
+                Vec::new()
+            });
+            Page::from_bytes(root, &bytes, values)
+        });
+        match (state, failed) {
+            (_, Some(error)) => Err(error),
+            (Ok(state), None) => Ok(Box::new(state)),
+            (Err(error), None) => Err(error.to_string()),
+        }
+    }
+}

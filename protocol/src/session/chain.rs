@@ -1,0 +1,308 @@
+//! The chain moves: candidate states, their one job at a time, and the commit.
+
+use std::collections::{BTreeMap, VecDeque};
+
+use crate::block::{Attempt, Block, CertifiedBlock, Height, Item};
+use crate::event::{Event, Output, Record, Snapshot};
+use crate::identity::{Hash, PeerKey};
+use crate::state::State;
+use crate::time::Time;
+use crate::transition::{self, CandidateError, CandidateJob, Parent, Plan, blob_root};
+
+use super::Session;
+
+/// What a candidate state is for.
+#[derive(Debug)]
+pub(super) enum Purpose {
+    /// To propose a block with these items.
+    Propose { height: Height, attempt: Attempt, items: Vec<Item> },
+    /// To vote on a proposal.
+    Check(Block),
+    /// To apply a certified block.
+    Apply(CertifiedBlock),
+}
+
+/// Candidate states of the next height.
+#[derive(Debug, Default)]
+pub(super) struct Candidates {
+    next_id: u64,
+    running: Option<(u64, Purpose)>,
+    /// States whose digest matched, by block hash.
+    ready: BTreeMap<Hash, State>,
+    /// Proposals waiting for their blobs or their turn.
+    pub checking: VecDeque<Block>,
+    /// The certified block to apply next.
+    pub applying: Option<CertifiedBlock>,
+    /// Blobs by the height whose block counted them.
+    counted: BTreeMap<Height, Vec<Hash>>,
+}
+
+impl Candidates {
+    pub fn is_running(&self) -> bool {
+        self.running.is_some()
+    }
+
+    pub fn is_proposing(&self) -> bool {
+        matches!(self.running, Some((_, Purpose::Propose { .. })))
+    }
+}
+
+impl Session {
+    fn parent(&self) -> Parent<'_> {
+        Parent { state: &self.state, hash: self.head }
+    }
+
+    /// Checks a block's place and items on the head.
+    pub(super) fn plan(&self, items: &[Item]) -> Result<Plan, transition::Invalid> {
+        transition::check(&self.charter, self.parent(), items)
+    }
+
+    pub(super) fn evaluate(&mut self, purpose: Purpose, plan: Plan) {
+        let id = self.candidates.next_id;
+        self.candidates.next_id += 1;
+        let job = CandidateJob::new(id, self.charter.clone(), self.state.clone(), plan);
+        self.candidates.running = Some((id, purpose));
+        self.outputs.push_back(Output::Evaluate(job));
+    }
+
+    /// Applies the next certified block as far as its blobs are here.
+    pub(super) fn apply_next(&mut self, now: Time) {
+        if self.halted.is_some() {
+            return;
+        }
+        if self.candidates.applying.is_none() {
+            self.candidates.applying = self.next_certified();
+        }
+        let Some(certified) = self.candidates.applying.clone() else { return };
+        if let Some(state) = self.candidates.ready.remove(&certified.block.hash()) {
+            return self.commit(now, certified, state);
+        }
+        if matches!(self.candidates.running, Some((_, Purpose::Apply(_)))) {
+            return;
+        }
+        let checked = transition::continues(self.parent(), &certified.block);
+        match checked.and_then(|()| self.plan(&certified.block.items)) {
+            Err(invalid) => {
+                let height = certified.block.height;
+                self.halt(format!(
+                    "the certified block of height {height} is not valid on this peer's state: {invalid}"
+                ));
+            }
+            Ok(plan) => {
+                let missing = self.missing_blobs(&certified.block);
+                if missing.is_empty() {
+                    self.evaluate(Purpose::Apply(certified), plan);
+                } else {
+                    self.fetch_all(now, missing);
+                }
+            }
+        }
+    }
+
+    /// Blobs that a block counts and that are not here, with whom to ask first.
+    pub(super) fn missing_blobs(&self, block: &Block) -> Vec<(Hash, u64, Vec<PeerKey>)> {
+        let counted = block.closings().flat_map(|closing| &closing.counted);
+        let missing = counted.filter_map(|counted| match counted.payload {
+            crate::block::Payload::Blob { root, length } if !self.held.contains(&root) => {
+                let author = self.state.control.members.get(usize::from(counted.member));
+                Some((root, length, author.map(|member| member.key).into_iter().collect()))
+            }
+            _ => None,
+        });
+        missing.collect()
+    }
+
+    /// A candidate state was computed.
+    pub(super) fn candidate_done(&mut self, now: Time, id: u64, result: Result<State, CandidateError>) {
+        let Some((_, purpose)) = self.candidates.running.take_if(|(running, _)| *running == id) else {
+            return;
+        };
+        match (purpose, result) {
+            (purpose, Err(CandidateError::Missing { root, reason, .. })) => {
+                self.warn(format!("blob {} could not be read ({reason}); fetching it again", root.short()));
+                self.held.remove(&root);
+                if let Purpose::Check(block) = purpose {
+                    self.candidates.checking.push_front(block);
+                }
+            }
+            (Purpose::Propose { height, attempt, items }, Ok(state)) => {
+                self.proposal_ready(now, height, attempt, items, state);
+            }
+            (Purpose::Propose { .. }, Err(error)) => self.exclude(error),
+            (Purpose::Check(block), Ok(state)) => {
+                let hash = block.hash();
+                let valid = state.digest() == block.digest;
+                if valid {
+                    self.keep_candidate(hash, state);
+                } else {
+                    let height = block.height;
+                    self.warn(format!("the proposed digest of height {height} is not ours: voting nil"));
+                }
+                self.voting.consensus.validity(now, hash, valid);
+            }
+            (Purpose::Check(block), Err(error)) => {
+                self.warn(format!("the proposal of height {} is not valid: {error}", block.height));
+                self.voting.consensus.validity(now, block.hash(), false);
+            }
+            (Purpose::Apply(certified), Ok(state)) if state.digest() == certified.block.digest => {
+                self.commit(now, certified, state);
+            }
+            (Purpose::Apply(certified), Ok(state)) => self.halt(format!(
+                "memory fault or damaged state: height {} has digest {} here, a quorum certified {}",
+                certified.block.height,
+                state.digest().short(),
+                certified.block.digest.short()
+            )),
+            (Purpose::Apply(certified), Err(error)) => {
+                self.halt(format!("the certified block of height {} fails: {error}", certified.block.height));
+            }
+        }
+    }
+
+    pub(super) fn keep_candidate(&mut self, hash: Hash, state: State) {
+        if self.candidates.ready.len() >= 4 {
+            self.candidates.ready.pop_first();
+        }
+        self.candidates.ready.insert(hash, state);
+    }
+
+    /// A contribution turned out not to be usable: propose without it.
+    fn exclude(&mut self, error: CandidateError) {
+        self.warn(format!("left out: {error}"));
+        if let CandidateError::Contribution { member, slot, reason } = &error {
+            self.slots.reject(*slot, member, reason.to_string());
+        }
+    }
+
+    /// The outer state moves, here as everywhere.
+    fn commit(&mut self, now: Time, certified: CertifiedBlock, state: State) {
+        let block = certified.block.clone();
+        let durable = self.restoring.as_ref().is_some_and(|restoring| restoring.covers(block.height));
+        if !durable {
+            let record = Record::Block(certified.clone());
+            self.outputs.push_back(Output::Persist { record, sync: true });
+        }
+        let counted: Vec<bool> = block.closings().map(|closing| self.counts_me(closing)).collect();
+        let was_member = self.is_member();
+        self.note_counted(block.height, &counted);
+        self.adopt(now, block.hash(), state);
+        self.training.apply(&self.state, block.closings().zip(counted.iter().copied()));
+        self.contributing.applied(&block, &counted, self.options.checkpoint_every);
+        if !durable {
+            self.snapshot_and_forget(&certified);
+        }
+        self.forget_statements();
+        self.report(&block, was_member);
+        if !durable {
+            self.spread(certified);
+        }
+        self.begin_height(now);
+        self.end_restoring(now);
+        self.check_completion(now);
+    }
+
+    /// Makes `state` the head; whatever was under way for the old one is void.
+    pub(super) fn adopt(&mut self, now: Time, head: Hash, state: State) {
+        self.state = state;
+        self.head = head;
+        self.head_at = now;
+        self.candidates.running = None;
+        self.candidates.ready.clear();
+        self.candidates.checking.clear();
+        self.candidates.applying = None;
+        self.catch_up.advanced(self.state.control.height);
+    }
+
+    fn counts_me(&self, closing: &crate::block::Closing) -> bool {
+        let me = self.state.control.index_of(&self.me);
+        closing.counted.iter().any(|counted| Some(usize::from(counted.member)) == me)
+    }
+
+    /// Slots and consensus of the height after the head.
+    pub(super) fn begin_height(&mut self, now: Time) {
+        let ground = super::Ground { charter: &self.charter, state: &self.state, head: self.head };
+        let early = self.slots.refresh(now, ground);
+        let ordinal = self.state.control.closed[0];
+        let drawn = ground.drawn(ordinal);
+        self.training.set_draw(ordinal, &drawn);
+        for announcement in early {
+            self.announcement_received(now, announcement, Vec::new(), false);
+        }
+        self.begin_voting(now);
+    }
+
+    fn snapshot_and_forget(&mut self, certified: &CertifiedBlock) {
+        let height = certified.block.height;
+        let counted = certified.block.closings().flat_map(|closing| &closing.counted);
+        let roots = counted.filter_map(|counted| blob_root(&counted.payload)).collect();
+        self.candidates.counted.insert(height, roots);
+        let every = u64::from(self.charter.manifest.snapshot_every);
+        if height % every != 0 && !self.is_complete() {
+            return;
+        }
+        let snapshot = Snapshot { block: Some(certified.clone()), state: self.state.clone() };
+        self.outputs.push_back(Output::Persist { record: Record::Snapshot(snapshot), sync: true });
+        if !self.options.keep_history {
+            // The last two snapshots stay, and all blobs since the older one.
+            let older = height.saturating_sub(every);
+            let kept = self.candidates.counted.split_off(&(older + 1));
+            let gone = std::mem::replace(&mut self.candidates.counted, kept);
+            let roots: Vec<Hash> = gone.into_values().flatten().collect();
+            if !roots.is_empty() {
+                self.outputs.push_back(Output::Forget(roots));
+            }
+        }
+    }
+
+    /// Drops statements that the new head made true or stale.
+    fn forget_statements(&mut self) {
+        let control = &self.state.control;
+        let (charter, scope) = (&self.charter, self.ground().scope());
+        let mut after = control.clone();
+        after.height += 1;
+        let joins = std::mem::take(&mut self.joins);
+        let leaves = std::mem::take(&mut self.leaves);
+        let evidence = std::mem::take(&mut self.evidence);
+        let joins = joins
+            .into_iter()
+            .filter(|(_, join)| transition::check_join(charter, scope, &after, join).is_ok())
+            .collect();
+        let leaves = leaves
+            .into_iter()
+            .filter(|(_, leave)| transition::check_leave(scope, &after, leave).is_ok())
+            .collect();
+        let open = |evidence: &crate::block::Evidence| {
+            transition::guilty(scope, evidence)
+                .is_some_and(|key| control.convicted.binary_search(&key).is_err())
+        };
+        let evidence = evidence.into_iter().filter(open).collect();
+        (self.joins, self.leaves, self.evidence) = (joins, leaves, evidence);
+        let referenced = self.slots.roots();
+        self.held.retain(|root| referenced.contains(root));
+        self.fetching.retain(|root, _| referenced.contains(root) || self.catch_up.wants_page(root));
+    }
+
+    fn report(&mut self, block: &Block, was_member: bool) {
+        let closed: Vec<_> = block.closings().map(|closing| (closing.slot, closing.counted.len())).collect();
+        let lengths = block.closings().flat_map(|closing| &closing.counted).map(|counted| {
+            match &counted.payload {
+                crate::block::Payload::Blob { length, .. } => *length,
+                crate::block::Payload::Inline(bytes) => bytes.len() as u64,
+            }
+        });
+        let counted_bytes = lengths.sum();
+        self.event(Event::Block {
+            height: block.height,
+            digest: block.digest,
+            closed,
+            tokens: self.state.control.counted_tokens,
+            counted_bytes,
+            last: self.is_complete(),
+        });
+        match (was_member, self.is_member()) {
+            (false, true) => self.event(Event::Joined { height: block.height }),
+            (true, false) => self.event(Event::Removed { height: block.height }),
+            _ => {}
+        }
+    }
+}

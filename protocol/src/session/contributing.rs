@@ -1,0 +1,327 @@
+//! Contributing: drives the engine, encodes, pushes, signs once, announces, and passes on what
+//! others announced.
+
+use std::collections::BTreeMap;
+
+use crate::block::{Announcement, Block, Payload, Slot, Work as ClaimedWork};
+use crate::event::{Checkpoint, Event, Output, Record, Waiting};
+use crate::identity::{Domain, Hash, PeerKey, Signed};
+use crate::slot::Verdict;
+use crate::time::{Span, Time};
+use crate::training::{Next, SavedTraining};
+use crate::wire::{self, Message, limits};
+use crate::worker::{EngineFailure, Work, WorkDone};
+
+use super::Session;
+
+/// Own announcements are sent again after this long, then after twice as long, ...
+const RESEND_FIRST: Span = Span::seconds(1);
+/// ... up to this.
+const RESEND_MAXIMUM: Span = Span::seconds(10);
+/// Peers that hold a blob before it is announced.
+const COPIES: usize = 2;
+
+/// The kind of order in progress.
+#[derive(Debug, Clone, Copy)]
+enum Order {
+    Train,
+    Encode { slot: Slot },
+    Change,
+    Save,
+    Evaluate,
+}
+
+/// A contribution between encoding and its announcement.
+#[derive(Debug)]
+struct Prepared {
+    slot: Slot,
+    base: Hash,
+    root: Hash,
+    length: u64,
+    work: ClaimedWork,
+}
+
+/// An own announcement until its slot closes.
+#[derive(Debug)]
+struct Own {
+    signed: Signed<Announcement>,
+    mirrors: Vec<PeerKey>,
+    again: Time,
+    delay: Span,
+}
+
+/// This peer's contributions.
+#[derive(Debug, Default)]
+pub(super) struct Contributing {
+    order: Option<(Order, Time)>,
+    prepared: Vec<Prepared>,
+    own: BTreeMap<Slot, Own>,
+    /// A checkpoint is due as soon as theta is settled.
+    save: bool,
+    /// Engine bytes of a checkpoint to load first.
+    pub restore: Option<Vec<u8>>,
+    /// The validation loss of the final state.
+    pub evaluate: bool,
+    pub evaluated: bool,
+    pub saved: bool,
+}
+
+impl Contributing {
+    /// A block was applied.
+    pub fn applied(&mut self, block: &Block, counted: &[bool], checkpoint_every: u32) {
+        for (closing, counted) in block.closings().zip(counted) {
+            self.own.remove(&closing.slot);
+            self.prepared.retain(|prepared| prepared.slot != closing.slot);
+            let turn = closing.slot.ordinal % checkpoint_every.max(1) == checkpoint_every.max(1) - 1;
+            self.save |= *counted && closing.slot.stream == 0 && turn;
+        }
+    }
+
+    pub fn is_working(&self) -> bool {
+        self.order.is_some()
+    }
+
+    pub fn request_save(&mut self) {
+        self.save = true;
+        self.saved = false;
+    }
+
+    pub fn next_resend(&self) -> Option<Time> {
+        self.own.values().map(|own| own.again).min()
+    }
+}
+
+impl Session {
+    /// Gives the engine its next order, if it is idle.
+    pub(super) fn drive_engine(&mut self, now: Time) {
+        if self.contributing.is_working() || self.restoring.is_some() {
+            return;
+        }
+        if let Some(bytes) = self.contributing.restore.take() {
+            return self.order(now, Order::Change, Work::Restore(bytes));
+        }
+        if self.contributing.evaluate {
+            self.contributing.evaluate = false;
+            let outer = self.state.arrays[0].clone();
+            return self.order(now, Order::Evaluate, Work::Evaluate { outer });
+        }
+        if self.contributing.save && (self.training.is_settled() || self.is_stopping()) {
+            self.contributing.save = false;
+            return self.order(now, Order::Save, Work::Save);
+        }
+        if self.is_complete() || self.is_stopping() {
+            return;
+        }
+        match self.training.next(&self.state) {
+            Next::Work(work) => {
+                self.set_waiting(Waiting::No);
+                let order = match &work {
+                    Work::Train { .. } => Order::Train,
+                    Work::Encode { slot, .. } => Order::Encode { slot: *slot },
+                    _ => Order::Change,
+                };
+                self.order(now, order, work);
+            }
+            Next::Wait(waiting) => self.set_waiting(self.explain(waiting)),
+        }
+    }
+
+    /// A wait for a certificate has deeper reasons that a user can do something about.
+    fn explain(&self, waiting: Waiting) -> Waiting {
+        let seats = self.state.control.seats.len();
+        let reachable = self.other_voters().len() + usize::from(self.is_voter());
+        match waiting {
+            Waiting::Certificate | Waiting::Turn if self.catch_up.target() > self.height() + 1 => Waiting::CatchUp,
+            Waiting::Certificate if reachable < self.charter.quorum(seats) => Waiting::Quorum,
+            other => other,
+        }
+    }
+
+    fn set_waiting(&mut self, waiting: Waiting) {
+        if self.waiting != waiting {
+            self.waiting = waiting;
+            self.event(Event::Waiting(waiting));
+        }
+    }
+
+    fn order(&mut self, now: Time, order: Order, work: Work) {
+        self.contributing.order = Some((order, now));
+        self.outputs.push_back(Output::Work(work));
+    }
+
+    /// The engine answers.
+    pub(super) fn work_done(&mut self, now: Time, done: WorkDone) {
+        let Some((order, since)) = self.contributing.order.take() else { return };
+        match (order, done) {
+            (Order::Train, WorkDone::Trained(losses)) => {
+                self.training.trained(losses.len() as u32, now.since(since));
+                if let Some(span) = self.training.slot_time() {
+                    self.slots.set_own_slot_time(span);
+                }
+                let mean = losses.iter().sum::<f32>() / losses.len().max(1) as f32;
+                let (step, speed) = (self.training.step(), self.training.speed());
+                self.event(Event::Trained { step, loss: mean, speed });
+            }
+            (Order::Encode { slot }, WorkDone::Encoded { bytes, .. }) => self.encoded(slot, bytes),
+            (Order::Evaluate, WorkDone::Evaluated(loss)) => {
+                self.contributing.evaluated = true;
+                self.event(Event::Evaluated { height: self.height(), loss });
+            }
+            (Order::Save, WorkDone::Saved(engine)) => self.checkpoint(&engine),
+            (order, WorkDone::Failed(failure)) => self.engine_failed(order, failure),
+            _ => {}
+        }
+    }
+
+    fn engine_failed(&mut self, order: Order, failure: EngineFailure) {
+        match order {
+            Order::Train | Order::Encode { .. } | Order::Change => {
+                self.training.stop();
+                self.warn(format!(
+                    "training stopped: {failure}. Nothing of it left this peer, which goes on following and \
+                     voting. `driftless resume` starts again from the outer parameters; if it happens \
+                     again, the learning rate is too high for this data"
+                ));
+            }
+            Order::Save => self.contributing.saved = true,
+            Order::Evaluate => {
+                self.contributing.evaluated = true;
+                self.warn(format!("the validation loss is not known: {failure}"));
+            }
+        }
+    }
+
+    fn checkpoint(&mut self, engine: &[u8]) {
+        let saved: SavedTraining = self.training.save();
+        let bytes = wire::encode(&(saved, engine.to_vec()));
+        let record = Record::Checkpoint(Checkpoint { height: self.height(), bytes });
+        self.outputs.push_back(Output::Persist { record, sync: true });
+        self.contributing.saved = true;
+    }
+
+    /// A contribution is encoded: make it durable, give it to mirrors, then announce it.
+    fn encoded(&mut self, slot: Slot, bytes: Vec<u8>) {
+        if !self.slots.is_open(slot) || self.state.control.closed[usize::from(slot.stream)] != slot.ordinal {
+            return self.training.not_announced(slot);
+        }
+        let (root, length) = (Hash::of(&bytes), bytes.len() as u64);
+        let work = self.training.claim(slot);
+        let base = self.state.outer(usize::from(slot.stream)).digest();
+        self.outputs.push_back(Output::Persist { record: Record::Blob { root, bytes }, sync: true });
+        self.held.insert(root);
+        self.training.announced(slot, work);
+        self.contributing.prepared.push(Prepared { slot, base, root, length, work });
+        let to = self.mirror_candidates();
+        self.outputs.push_back(Output::Push { root, to, copies: COPIES });
+    }
+
+    /// Reachable peers, drawn contributors and voters first, starting after this peer's own place
+    /// so that not everybody asks the same ones.
+    fn mirror_candidates(&self) -> Vec<PeerKey> {
+        let ordinal = self.state.control.closed[0];
+        let drawn = self.ground().drawn(ordinal);
+        let wanted = |key: &PeerKey| self.state.control.seats.contains(key) || drawn.contains(key);
+        let (mut first, rest): (Vec<PeerKey>, Vec<PeerKey>) =
+            self.connected.iter().copied().partition(wanted);
+        let after = first.partition_point(|key| *key < self.me);
+        first.rotate_left(after);
+        first.extend(rest);
+        first
+    }
+
+    /// Mirrors hold the blob (or nobody could be reached): sign once and announce.
+    pub(super) fn pushed(&mut self, now: Time, root: Hash, mirrors: Vec<PeerKey>) {
+        let Some(at) = self.contributing.prepared.iter().position(|prepared| prepared.root == root) else {
+            return;
+        };
+        let Prepared { slot, base, root, length, work } = self.contributing.prepared.remove(at);
+        let payload = Payload::Blob { root, length };
+        let announcement = Announcement { slot, base, payload, work };
+        let signed = self.signer.seal(Domain::Announcement, self.scope(), announcement);
+        self.outputs.push_back(Output::Persist { record: Record::Signed(signed.clone()), sync: true });
+        self.event(Event::Announced { slot, root, length });
+        self.announce(now, signed, mirrors.into_iter().take(limits::MIRRORS).collect());
+    }
+
+    /// Sends an own announcement now and until its slot closes.
+    pub(super) fn announce(&mut self, now: Time, signed: Signed<Announcement>, mirrors: Vec<PeerKey>) {
+        let slot = signed.content.slot;
+        if self.is_voter() {
+            self.receive_announcement(now, &signed, Vec::new());
+        }
+        let own = Own { signed, mirrors, again: now + RESEND_FIRST, delay: RESEND_FIRST };
+        self.send_own(&own);
+        self.contributing.own.insert(slot, own);
+    }
+
+    fn send_own(&mut self, own: &Own) {
+        let voters = self.other_voters();
+        let seats = self.state.control.seats.iter().filter(|key| **key != self.me).count();
+        let relay = voters.len() < seats;
+        let message =
+            Message::Announce { announcement: own.signed.clone(), mirrors: own.mirrors.clone(), relay };
+        self.send(voters, message);
+    }
+
+    pub(super) fn resend_announcements(&mut self, now: Time) {
+        let due = self.contributing.own.iter().filter(|(_, own)| own.again <= now);
+        let due: Vec<Slot> = due.map(|(slot, _)| *slot).collect();
+        for slot in due {
+            if let Some(mut own) = self.contributing.own.remove(&slot) {
+                self.send_own(&own);
+                own.delay = Span(own.delay.times(2).0.min(RESEND_MAXIMUM.0));
+                own.again = now + own.delay;
+                self.contributing.own.insert(slot, own);
+            }
+        }
+    }
+
+    /// Somebody announced a contribution.
+    pub(super) fn announcement_received(
+        &mut self,
+        now: Time,
+        announcement: Signed<Announcement>,
+        mirrors: Vec<PeerKey>,
+        relay: bool,
+    ) {
+        if !self.is_voter() || self.restoring.is_some() || self.is_complete() {
+            return;
+        }
+        let accepted = self.receive_announcement(now, &announcement, mirrors.clone());
+        if accepted && relay {
+            let author = announcement.by;
+            let to = self.other_voters().into_iter().filter(|key| *key != author).collect();
+            self.send(to, Message::Announce { announcement, mirrors, relay: false });
+        }
+    }
+
+    fn receive_announcement(
+        &mut self,
+        now: Time,
+        announcement: &Signed<Announcement>,
+        mirrors: Vec<PeerKey>,
+    ) -> bool {
+        let ground = super::Ground { charter: &self.charter, state: &self.state, head: self.head };
+        match self.slots.receive(now, ground, announcement) {
+            Verdict::Accepted => {
+                if let Payload::Blob { root, length } = announcement.content.payload {
+                    let mut sources = mirrors;
+                    sources.push(announcement.by);
+                    self.fetch(root, length, sources);
+                    if self.held.contains(&root) {
+                        self.slots.blob_stored(&root);
+                    }
+                }
+                true
+            }
+            Verdict::Contradiction(evidence) => {
+                if self.evidence.len() < super::MAX_PENDING {
+                    self.warn(format!("{} signed two contributions for one slot", announcement.by.short()));
+                    self.evidence.push(evidence);
+                }
+                false
+            }
+            Verdict::Duplicate | Verdict::Early | Verdict::Refused(_) => false,
+        }
+    }
+}

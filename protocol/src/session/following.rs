@@ -1,0 +1,259 @@
+//! Following: blobs and blocks from others, catching up, joining.
+
+use crate::block::{CertifiedBlock, Height, Join, Leave};
+use crate::catch_up::{AssembleJob, Ask, check_offer};
+use crate::event::{Event, Output, Record, Snapshot};
+use crate::identity::{Domain, Hash, PeerKey, Signed};
+use crate::state::{PAGE_BYTES, State, page_sizes};
+use crate::time::{Span, Time};
+use crate::transition;
+use crate::wire::{BlockReply, Message, SnapshotOffer};
+
+use super::Session;
+
+/// A request to join is repeated after this long.
+const JOIN_AGAIN: Span = Span::seconds(2);
+
+impl Session {
+    pub(super) fn peer_connected(&mut self, peer: PeerKey) {
+        if peer != self.me && self.connected.insert(peer) {
+            let height = self.height();
+            self.send(vec![peer], Message::Head { height });
+        }
+    }
+
+    /// A blob is in the store.
+    pub(super) fn blob_stored(&mut self, root: Hash) {
+        self.fetching.remove(&root);
+        if let Some(offer) = self.catch_up.page_stored(&root) {
+            self.outputs.push_back(Output::Assemble(AssembleJob::new(self.charter.clone(), offer)));
+        }
+        self.held.insert(root);
+        self.slots.blob_stored(&root);
+    }
+
+    /// Asks for a blob, once.
+    pub(super) fn fetch(&mut self, root: Hash, length: u64, mut sources: Vec<PeerKey>) {
+        if self.held.contains(&root) || self.fetching.contains_key(&root) {
+            return;
+        }
+        sources.retain(|key| *key != self.me && self.connected.contains(key));
+        for other in &self.connected {
+            if !sources.contains(other) && self.state.control.seats.contains(other) {
+                sources.push(*other);
+            }
+        }
+        self.fetching.insert(root, None);
+        self.outputs.push_back(Output::Fetch { root, length, sources });
+    }
+
+    pub(super) fn fetch_all(&mut self, now: Time, missing: Vec<(Hash, u64, Vec<PeerKey>)>) {
+        for (root, length, sources) in missing {
+            self.forget_failed(now, &root);
+            self.fetch(root, length, sources);
+        }
+    }
+
+    /// Announced blobs whose fetch failed are tried again.
+    pub(super) fn fetch_missing(&mut self, now: Time) {
+        for (root, length, author) in self.slots.missing() {
+            self.forget_failed(now, &root);
+            self.fetch(root, length, vec![author]);
+        }
+    }
+
+    fn forget_failed(&mut self, now: Time, root: &Hash) {
+        if self.fetching.get(root).is_some_and(|again| again.is_some_and(|again| again <= now)) {
+            self.fetching.remove(root);
+        }
+    }
+
+    pub(super) fn head_received(&mut self, from: PeerKey, height: Height) {
+        self.catch_up.note_head(from, height);
+        self.acknowledged(from, height);
+        if height < self.height() && height + 1 >= self.height() {
+            // One behind: it may have missed the gossip. Further behind, it asks for itself.
+            let height = self.height();
+            self.send(vec![from], Message::Head { height });
+        }
+    }
+
+    pub(super) fn certified_received(&mut self, from: PeerKey, certified: CertifiedBlock) {
+        let height = certified.block.height;
+        self.catch_up.note_head(from, height);
+        if height > self.height() && self.is_certified(&certified) {
+            self.catch_up.queue(self.height(), certified);
+        }
+    }
+
+    pub(super) fn blocks_received(&mut self, from: PeerKey, reply: BlockReply) {
+        self.catch_up.answered();
+        self.catch_up.note_head(from, reply.head);
+        for certified in reply.blocks {
+            if certified.block.height > self.height() && self.is_certified(&certified) {
+                self.catch_up.queue(self.height(), certified);
+            }
+        }
+    }
+
+    fn is_certified(&self, certified: &CertifiedBlock) -> bool {
+        let seats = &self.state.control.seats;
+        certified.is_certified(self.charter.session, seats, self.charter.quorum(seats.len()))
+    }
+
+    /// The next block whose certificate is at hand.
+    pub(super) fn next_certified(&mut self) -> Option<CertifiedBlock> {
+        if let Some(restoring) = &self.restoring {
+            return restoring.next(self.height()).cloned();
+        }
+        let next = self.catch_up.next_block(self.height())?.clone();
+        if next.block.parent != self.head {
+            self.warn(format!("two certified blocks of height {}: ours stays", self.height()));
+            self.catch_up.drop_block(next.block.height);
+            return None;
+        }
+        Some(next)
+    }
+
+    /// Asks for what is missing and for membership.
+    pub(super) fn follow(&mut self, now: Time) {
+        if self.restoring.is_some() || self.halted.is_some() {
+            return;
+        }
+        let every = self.charter.manifest.snapshot_every;
+        if let Some(ask) = self.catch_up.ask(now, self.height(), every) {
+            let (height, target) = (self.height(), self.catch_up.target());
+            if target > height + 1 {
+                self.event(Event::CatchingUp { height, target });
+            }
+            let message = match ask {
+                Ask::Blocks { from, .. } => Message::GetBlocks { from },
+                Ask::Snapshot { .. } => Message::GetSnapshot,
+            };
+            self.send(vec![ask.of()], message);
+        }
+        self.fetch_pages(now);
+        self.ask_to_join(now);
+    }
+
+    fn ask_to_join(&mut self, now: Time) {
+        let wanted = self.options.contribute && self.ending.is_none() && !self.is_member();
+        if !wanted || now < self.next_join || self.catch_up.target() > self.height() {
+            return;
+        }
+        let voters = self.other_voters();
+        if voters.is_empty() && !self.is_voter() {
+            return;
+        }
+        self.next_join = now + JOIN_AGAIN;
+        let join = Join { height: self.height(), token: self.options.token.clone() };
+        let signed = self.signer.seal(Domain::Join, self.scope(), join);
+        self.join_received(signed.clone());
+        self.send(voters, Message::Join(signed));
+    }
+
+    pub(super) fn join_received(&mut self, join: Signed<Join>) {
+        if !self.is_voter() || self.joins.len() >= super::MAX_PENDING || self.joins.contains_key(&join.by) {
+            return;
+        }
+        let mut after = self.state.control.clone();
+        after.height += 1;
+        if transition::check_join(&self.charter, self.scope(), &after, &join).is_ok() {
+            self.joins.insert(join.by, join);
+        }
+    }
+
+    pub(super) fn leave_received(&mut self, leave: Signed<Leave>) {
+        if !self.is_voter() || self.leaves.len() >= super::MAX_PENDING || self.leaves.contains_key(&leave.by) {
+            return;
+        }
+        let mut after = self.state.control.clone();
+        after.height += 1;
+        if transition::check_leave(self.scope(), &after, &leave).is_ok() {
+            self.leaves.insert(leave.by, leave);
+        }
+    }
+
+    pub(super) fn snapshot_received(&mut self, _now: Time, from: PeerKey, offer: Option<SnapshotOffer>) {
+        let Some(offer) = offer else { return self.catch_up.no_snapshot() };
+        match check_offer(&self.charter, self.height(), &offer) {
+            Ok(()) => {
+                let pages = self.catch_up.begin_snapshot(offer);
+                let (height, target) = (self.height(), self.catch_up.target());
+                self.event(Event::CatchingUp { height, target });
+                pages.into_iter().for_each(|page| self.fetch_page(page));
+            }
+            Err(error) => {
+                self.warn(format!("the snapshot of {} is of no use: {error}", from.short()));
+                self.catch_up.no_snapshot();
+            }
+        }
+    }
+
+    fn fetch_page(&mut self, root: Hash) {
+        let Some(length) = self.page_length(&root) else { return };
+        let sources = self.connected.iter().copied().collect();
+        self.fetch(root, length, sources);
+    }
+
+    /// Pages that failed are asked for again.
+    fn fetch_pages(&mut self, now: Time) {
+        let failed = self.fetching.iter().filter(|(root, again)| {
+            again.is_some_and(|again| again <= now) && self.catch_up.wants_page(root)
+        });
+        let failed: Vec<Hash> = failed.map(|(root, _)| *root).collect();
+        for root in failed {
+            self.fetching.remove(&root);
+            self.fetch_page(root);
+        }
+    }
+
+    fn page_length(&self, root: &Hash) -> Option<u64> {
+        let arrays = self.charter.manifest.method.arrays();
+        let sizes = page_sizes(arrays, &self.charter.lengths);
+        let index = self.catch_up.page_index(root)?;
+        sizes.get(index).map(|values| (*values as u64 * 4).min(PAGE_BYTES as u64))
+    }
+
+    /// A snapshot's pages are together: the state jumps there.
+    pub(super) fn assembled(&mut self, now: Time, result: Result<Box<State>, String>) {
+        let Some(offer) = self.catch_up.take_snapshot() else { return };
+        match result {
+            Ok(state) if state.control.height > self.height() => {
+                let block = offer.block;
+                let snapshot = Snapshot { block: Some(block.clone()), state: (*state).clone() };
+                self.outputs.push_back(Output::Persist { record: Record::Snapshot(snapshot), sync: true });
+                self.jump(now, block, *state);
+            }
+            Ok(_) => {}
+            Err(error) => self.warn(format!("the snapshot could not be put together: {error}")),
+        }
+    }
+
+    /// Adopts a certified state without its history; uncounted local work is dropped.
+    fn jump(&mut self, now: Time, block: CertifiedBlock, state: State) {
+        let (height, digest) = (block.block.height, block.block.digest);
+        self.adopt(now, block.block.hash(), state);
+        self.training.align(&self.state);
+        self.catch_up.advanced(height);
+        self.event(Event::Block {
+            height,
+            digest,
+            closed: Vec::new(),
+            tokens: self.state.control.counted_tokens,
+            counted_bytes: 0,
+            last: self.is_complete(),
+        });
+        self.begin_height(now);
+        self.check_completion(now);
+    }
+
+    pub(super) fn beacon(&mut self, now: Time) {
+        if now >= self.next_beacon {
+            self.next_beacon = now + super::BEACON;
+            let height = self.height();
+            let to = self.connected.iter().copied().collect();
+            self.send(to, Message::Head { height });
+        }
+    }
+}

@@ -1,0 +1,333 @@
+//! The root machine of one peer in one session.
+//!
+//! # Contract
+//! A driver calls [`Session::handle_input`] with whatever happened and the present time, and
+//! [`Session::handle_timeout`] when the time that [`Session::next_timeout`] names has come; after
+//! each of them it drains [`Session::poll_output`] and acts on the outputs in order. Time never
+//! goes back. `Output::Persist` with `sync` is a barrier. After `Output::Finished` the session
+//! takes no more input.
+//!
+//! The parts: `chain` applies blocks, `voting` drives consensus, `contributing` drives the engine
+//! and announces, `following` catches up, `ending` stops in order.
+
+mod chain;
+mod contributing;
+mod ending;
+mod following;
+mod restore;
+mod voting;
+
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
+use std::sync::Arc;
+
+use crate::block::{Evidence, Height, Join, Leave, Token};
+use crate::catch_up::CatchUp;
+use crate::charter::Charter;
+use crate::event::{Event, Input, Output, Waiting};
+use crate::identity::{Hash, PeerKey, Scope, Signed, Signer};
+use crate::slot::{Ground, Slots};
+use crate::state::State;
+use crate::time::{Span, Time};
+use crate::training::Training;
+use crate::wire::Message;
+
+use chain::Candidates;
+use contributing::Contributing;
+use ending::Ending;
+use restore::Restoring;
+use voting::Voting;
+
+/// The most pending joins, leaves and convictions kept.
+const MAX_PENDING: usize = 256;
+/// How often peers tell where their chain ends.
+const BEACON: Span = Span::seconds(10);
+/// A failed fetch is tried again after this long.
+const FETCH_AGAIN: Span = Span::seconds(1);
+
+/// What a peer wants in a session.
+#[derive(Debug, Clone)]
+pub struct Options {
+    /// Contribute (ask for membership); a follower only applies blocks.
+    pub contribute: bool,
+    /// The invitation's token, where admission asks for one.
+    pub token: Option<Signed<Token>>,
+    /// Never forget a blob, so that `verify --replay` goes back to genesis.
+    pub keep_history: bool,
+    /// Stream-0 slots between two checkpoints.
+    pub checkpoint_every: u32,
+}
+
+impl Default for Options {
+    fn default() -> Options {
+        Options { contribute: true, token: None, keep_history: false, checkpoint_every: 4 }
+    }
+}
+
+/// One peer in one session.
+pub struct Session {
+    charter: Arc<Charter>,
+    signer: Signer,
+    me: PeerKey,
+    options: Options,
+    /// The certified head: the state and the hash of the block that led to it.
+    state: State,
+    head: Hash,
+    /// When the head was applied here.
+    head_at: Time,
+    connected: BTreeSet<PeerKey>,
+    slots: Slots,
+    voting: Voting,
+    candidates: Candidates,
+    catch_up: CatchUp,
+    restoring: Option<Restoring>,
+    training: Training,
+    contributing: Contributing,
+    /// Blobs known to be in the store, among those that matter now.
+    held: BTreeSet<Hash>,
+    /// Blobs asked for; `Some` is when a failed one may be asked for again.
+    fetching: BTreeMap<Hash, Option<Time>>,
+    joins: BTreeMap<PeerKey, Signed<Join>>,
+    leaves: BTreeMap<PeerKey, Signed<Leave>>,
+    evidence: Vec<Evidence>,
+    next_beacon: Time,
+    next_join: Time,
+    ending: Option<Ending>,
+    /// Why this peer's chain may not go on; it only waits for its user.
+    halted: Option<String>,
+    waiting: Waiting,
+    outputs: VecDeque<Output>,
+}
+
+/// A session at a glance.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Status {
+    /// Height of the head.
+    pub height: Height,
+    /// Hash of the head block.
+    pub head: Hash,
+    /// Digest of the state.
+    pub digest: Hash,
+    /// Tokens counted so far.
+    pub tokens: u64,
+    /// Members.
+    pub members: usize,
+    /// Whether this peer is one.
+    pub member: bool,
+    /// Whether this peer has a seat.
+    pub voter: bool,
+    /// Local inner steps.
+    pub step: u64,
+    /// Why training stands still.
+    pub waiting: Waiting,
+    /// Why the chain may not go on here.
+    pub halted: Option<String>,
+}
+
+impl Session {
+    /// A session that starts at the state it is given: genesis for a new one.
+    pub fn new(now: Time, charter: Arc<Charter>, signer: Signer, options: Options, state: State) -> Session {
+        let head = charter.session;
+        let mut session = Session::at(now, charter, signer, options, state, head);
+        session.begin_height(now);
+        session
+    }
+
+    fn at(
+        now: Time,
+        charter: Arc<Charter>,
+        signer: Signer,
+        options: Options,
+        state: State,
+        head: Hash,
+    ) -> Session {
+        let me = signer.key();
+        Session {
+            slots: Slots::new(&charter),
+            voting: Voting::new(&charter, &signer),
+            training: Training::new(charter.clone(), me, &state),
+            charter,
+            signer,
+            me,
+            options,
+            state,
+            head,
+            head_at: now,
+            connected: BTreeSet::new(),
+            candidates: Candidates::default(),
+            catch_up: CatchUp::default(),
+            restoring: None,
+            contributing: Contributing::default(),
+            held: BTreeSet::new(),
+            fetching: BTreeMap::new(),
+            joins: BTreeMap::new(),
+            leaves: BTreeMap::new(),
+            evidence: Vec::new(),
+            next_beacon: now,
+            next_join: now,
+            ending: None,
+            halted: None,
+            waiting: Waiting::No,
+            outputs: VecDeque::new(),
+        }
+    }
+
+    /// Takes one input; drain the outputs afterwards.
+    pub fn handle_input(&mut self, now: Time, input: Input) {
+        match input {
+            Input::Message { from, message } => self.handle_message(now, from, message),
+            Input::Connected(peer) => self.peer_connected(peer),
+            Input::Disconnected(peer) => {
+                self.connected.remove(&peer);
+                self.catch_up.forget(&peer);
+            }
+            Input::BlobStored(root) => self.blob_stored(root),
+            Input::BlobFailed(root) => {
+                self.fetching.insert(root, Some(now + FETCH_AGAIN));
+            }
+            Input::Pushed { root, to } => self.pushed(now, root, to),
+            Input::WorkDone(done) => self.work_done(now, done),
+            Input::Candidate { id, result } => self.candidate_done(now, id, result),
+            Input::Assembled(result) => self.assembled(now, result),
+            Input::Command(command) => self.command(now, command),
+        }
+        self.go_on(now);
+    }
+
+    /// Acts on the time that `next_timeout` named.
+    pub fn handle_timeout(&mut self, now: Time) {
+        if self.can_vote() {
+            self.voting.consensus.handle_timeout(now);
+        }
+        self.resend(now);
+        self.go_on(now);
+    }
+
+    /// The next thing to do, if any.
+    pub fn poll_output(&mut self) -> Option<Output> {
+        self.outputs.pop_front()
+    }
+
+    /// When to call `handle_timeout`, if nothing else happens before.
+    pub fn next_timeout(&self) -> Option<Time> {
+        if self.is_over() {
+            return None;
+        }
+        let voting = self.can_vote().then(|| self.voting_timeout()).flatten();
+        let fetches = self.fetching.values().flatten().min().copied();
+        let beacon = Some(self.next_beacon);
+        [voting, fetches, beacon, self.resend_timeout(), self.catch_up.next_timeout(), self.ending_timeout()]
+            .into_iter()
+            .flatten()
+            .min()
+    }
+
+    /// The session at a glance.
+    pub fn status(&self) -> Status {
+        Status {
+            height: self.height(),
+            head: self.head,
+            digest: self.state.digest(),
+            tokens: self.state.control.counted_tokens,
+            members: self.state.control.members.len(),
+            member: self.is_member(),
+            voter: self.is_voter(),
+            step: self.training.step(),
+            waiting: self.waiting,
+            halted: self.halted.clone(),
+        }
+    }
+
+    /// The certified state.
+    pub fn state(&self) -> &State {
+        &self.state
+    }
+
+    /// Everything that may have become possible, in the order of the data flow.
+    fn go_on(&mut self, now: Time) {
+        if self.is_over() {
+            return;
+        }
+        self.apply_next(now);
+        self.vote(now);
+        self.fetch_missing(now);
+        self.follow(now);
+        self.drive_engine(now);
+        self.drive_ending(now);
+        self.beacon(now);
+    }
+
+    fn handle_message(&mut self, now: Time, from: PeerKey, message: Message) {
+        match message {
+            Message::Announce { announcement, mirrors, relay } => {
+                self.announcement_received(now, announcement, mirrors, relay)
+            }
+            Message::Propose { proposal, block } => {
+                self.catch_up.note_head(from, block.height.saturating_sub(1));
+                if self.can_vote() {
+                    self.voting.consensus.proposal_received(now, proposal, block);
+                }
+            }
+            Message::Vote(vote) => {
+                self.catch_up.note_head(from, vote.content.height.saturating_sub(1));
+                if self.can_vote() {
+                    self.voting.consensus.vote_received(now, vote);
+                }
+            }
+            Message::Block(certified) => self.certified_received(from, certified),
+            Message::Join(join) => self.join_received(join),
+            Message::Leave(leave) => self.leave_received(leave),
+            Message::Head { height } => self.head_received(from, height),
+            Message::Blocks(reply) => self.blocks_received(from, reply),
+            Message::Snapshot(offer) => self.snapshot_received(now, from, offer),
+            // Answered by the driver from its store.
+            Message::GetBlocks { .. } | Message::GetSnapshot | Message::Hello { .. } => {}
+        }
+    }
+
+    fn ground(&self) -> Ground<'_> {
+        Ground { charter: &self.charter, state: &self.state, head: self.head }
+    }
+
+    fn scope(&self) -> Scope {
+        self.ground().scope()
+    }
+
+    fn height(&self) -> Height {
+        self.state.control.height
+    }
+
+    fn is_member(&self) -> bool {
+        self.state.control.index_of(&self.me).is_some()
+    }
+
+    fn is_voter(&self) -> bool {
+        self.state.control.seats.contains(&self.me)
+    }
+
+    /// The other voters that can be reached.
+    fn other_voters(&self) -> Vec<PeerKey> {
+        let seats = self.state.control.seats.iter();
+        seats.filter(|key| **key != self.me && self.connected.contains(key)).copied().collect()
+    }
+
+    fn event(&mut self, event: Event) {
+        self.outputs.push_back(Output::Event(event));
+    }
+
+    fn warn(&mut self, text: String) {
+        self.event(Event::Warning(text));
+    }
+
+    fn send(&mut self, to: Vec<PeerKey>, message: Message) {
+        if !to.is_empty() {
+            self.outputs.push_back(Output::Send { to, message });
+        }
+    }
+
+    /// Stops this peer's chain for good: going on could only make it worse.
+    fn halt(&mut self, reason: String) {
+        self.warn(reason.clone());
+        self.training.stop();
+        self.halted = Some(reason);
+    }
+}

@@ -1,0 +1,144 @@
+//! Starting again from what is on disk.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use bincode::{Decode, Encode};
+
+use crate::block::{Announcement, CertifiedBlock, Height};
+use crate::charter::Charter;
+use crate::consensus::WalRecord;
+use crate::event::{Checkpoint, Recovered};
+use crate::identity::{Signed, Signer};
+use crate::state::State;
+use crate::time::Time;
+use crate::training::SavedTraining;
+use crate::wire;
+
+use super::{Options, Session};
+
+/// The largest checkpoint that is read back, in bytes.
+const MAX_CHECKPOINT: usize = 1 << 36;
+
+/// What is still to be replayed before this peer takes part again.
+#[derive(Debug)]
+pub(super) struct Restoring {
+    blocks: BTreeMap<Height, CertifiedBlock>,
+    wal: Vec<WalRecord>,
+    signed: Vec<Signed<Announcement>>,
+    checkpoint: Option<Checkpoint>,
+    /// This peer was counted after its checkpoint, or nobody knows.
+    counted_since: bool,
+}
+
+impl Restoring {
+    /// Whether the block of this height is on disk already.
+    pub fn covers(&self, height: Height) -> bool {
+        self.blocks.contains_key(&height)
+    }
+
+    /// The block after `head`.
+    pub fn next(&self, head: Height) -> Option<&CertifiedBlock> {
+        self.blocks.get(&(head + 1))
+    }
+}
+
+#[derive(Encode, Decode)]
+struct CheckpointBytes(SavedTraining, Vec<u8>);
+
+impl Session {
+    /// A session that goes on where its folder ends. `genesis` is used if there is no snapshot.
+    ///
+    /// Blocks after the snapshot are applied again from their blobs, then the log of the running
+    /// height is replayed (votes and locks come back), then the checkpoint is taken up. Until
+    /// then this peer neither votes nor contributes.
+    pub fn restore(
+        now: Time,
+        charter: Arc<Charter>,
+        signer: Signer,
+        options: Options,
+        genesis: impl FnOnce() -> State,
+        recovered: Recovered,
+    ) -> Session {
+        let (state, head) = match recovered.snapshot {
+            Some(snapshot) => {
+                let head = snapshot.block.as_ref().map_or(charter.session, |block| block.block.hash());
+                (snapshot.state, head)
+            }
+            None => (genesis(), charter.session),
+        };
+        let base = state.control.height;
+        let mut session = Session::at(now, charter, signer, options, state, head);
+        let blocks = recovered.blocks.into_iter().map(|block| (block.block.height, block));
+        session.restoring = Some(Restoring {
+            counted_since: recovered.checkpoint.as_ref().is_none_or(|checkpoint| checkpoint.height < base),
+            blocks: blocks.collect(),
+            wal: recovered.wal,
+            signed: recovered.signed,
+            checkpoint: recovered.checkpoint,
+        });
+        session.begin_height(now);
+        session.end_restoring(now);
+        session.check_completion(now);
+        session.go_on(now);
+        session
+    }
+
+    /// Notes while replaying whether a block after the checkpoint counted this peer.
+    pub(super) fn note_counted(&mut self, height: Height, counted: &[bool]) {
+        if let Some(restoring) = &mut self.restoring {
+            let later = restoring.checkpoint.as_ref().is_some_and(|checkpoint| height > checkpoint.height);
+            restoring.counted_since |= later && counted.contains(&true);
+        }
+    }
+
+    /// Ends the replay once the last block on disk is applied.
+    pub(super) fn end_restoring(&mut self, now: Time) {
+        let head = self.height();
+        let ended = self.restoring.as_ref().is_some_and(|restoring| restoring.next(head).is_none());
+        if !ended {
+            return;
+        }
+        let Some(restoring) = self.restoring.take() else { return };
+        self.begin_height(now);
+        self.replay_votes(now, restoring.wal);
+        self.take_up_checkpoint(restoring.checkpoint, restoring.counted_since);
+        for signed in restoring.signed {
+            self.take_up_announcement(now, signed);
+        }
+    }
+
+    fn replay_votes(&mut self, now: Time, wal: Vec<WalRecord>) {
+        let next = self.height() + 1;
+        let wal: Vec<WalRecord> = wal.into_iter().filter(|record| record.height() == next).collect();
+        if wal.is_empty() || !self.can_vote() {
+            return;
+        }
+        if let Err(error) = self.voting.consensus.replay(now, wal) {
+            self.bar(format!("the log of votes cannot be replayed: {error}. This peer does not vote any more"));
+        }
+        self.drain_consensus(now);
+    }
+
+    fn take_up_checkpoint(&mut self, checkpoint: Option<Checkpoint>, counted_since: bool) {
+        let Some(checkpoint) = checkpoint else { return };
+        match wire::decode_large::<CheckpointBytes>("checkpoint", &checkpoint.bytes, MAX_CHECKPOINT) {
+            Ok(CheckpointBytes(saved, engine)) => {
+                self.training.restore(saved, &self.state, counted_since);
+                self.contributing.restore = Some(engine);
+            }
+            Err(error) => self.warn(format!("the checkpoint is not used: {error}")),
+        }
+    }
+
+    /// A contribution signed before the restart is sent again; no other is signed for its slot.
+    fn take_up_announcement(&mut self, now: Time, signed: Signed<Announcement>) {
+        let slot = signed.content.slot;
+        let open = self.state.control.closed.get(usize::from(slot.stream)) == Some(&slot.ordinal);
+        if !open || signed.by != self.me || !self.slots.is_open(slot) {
+            return;
+        }
+        self.training.restore_announced(slot, signed.content.work);
+        self.announce(now, signed, Vec::new());
+    }
+}

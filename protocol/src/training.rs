@@ -1,0 +1,524 @@
+//! One peer's local schedule: what its engine does next.
+//!
+//! Decides from the local step, the streams' due steps and the certified state; never looks at a
+//! clock except to measure its own speed. Local state is never replicated and never trusted.
+
+use std::collections::VecDeque;
+use std::sync::Arc;
+
+use bincode::{Decode, Encode};
+
+use crate::block::{Closing, Slot, Work as ClaimedWork};
+use crate::charter::Charter;
+use crate::event::Waiting;
+use crate::identity::PeerKey;
+use crate::manifest::Data;
+use crate::membership::{ControlPage, Lease};
+use crate::method::{Method, StreamingDiLoCo};
+use crate::state::{Array, State};
+use crate::time::Span;
+use crate::worker::{Samples, Work};
+
+/// One order trains about this long, so that a certificate is merged soon after it comes.
+const CHUNK: Span = Span::millis(100);
+
+/// A contribution that was announced and not yet decided.
+#[derive(Debug, Clone, Copy, Encode, Decode)]
+struct InFlight {
+    ordinal: u32,
+    /// The local step at which it was taken.
+    at: u64,
+    work: ClaimedWork,
+    /// Taken from disk after a restart: theta may be older than it.
+    restored: bool,
+}
+
+/// A change to a fragment of theta that waits for its step.
+#[derive(Debug, Clone)]
+enum Change {
+    Merge { outer: Array, not_before: u64 },
+    Rebase { base: Array, now: Array },
+}
+
+#[derive(Debug, Clone)]
+struct Stream {
+    /// Local step of the next contribution.
+    due: u64,
+    /// Steps and tokens since this stream was last counted.
+    steps: u32,
+    tokens: u64,
+    in_flight: Option<InFlight>,
+    changes: VecDeque<Change>,
+    /// The outer parameters that theta is, or after `changes` will be, relative to.
+    base: Array,
+}
+
+/// The local side of the method.
+#[derive(Debug)]
+pub struct Training {
+    charter: Arc<Charter>,
+    me: PeerKey,
+    step: u64,
+    streams: Vec<Stream>,
+    /// Samples used from the front of the leases and not counted yet.
+    used: u32,
+    leases: Vec<Lease>,
+    member: bool,
+    drawn: Option<u32>,
+    contributors: u32,
+    counted_tokens: u64,
+    /// Theta must be replaced by the outer parameters before anything else.
+    reset: bool,
+    paused: bool,
+    /// The local step of the last contribution before leaving.
+    finish_at: Option<u64>,
+    /// Why training stopped itself.
+    stopped: bool,
+    /// Microseconds per step, smoothed; 0 before the first measurement.
+    step_time: u64,
+}
+
+/// What a checkpoint keeps of the schedule.
+#[derive(Debug, Clone, Encode, Decode)]
+pub struct SavedTraining {
+    step: u64,
+    due: Vec<u64>,
+    steps: Vec<u32>,
+    tokens: Vec<u64>,
+    used: u32,
+    front: Option<u64>,
+    /// The outer parameters that theta is relative to, by fragment.
+    base: Vec<Vec<f32>>,
+}
+
+/// What the engine should do next.
+#[derive(Debug)]
+pub enum Next {
+    /// This order.
+    Work(Work),
+    /// Nothing, because of this.
+    Wait(Waiting),
+}
+
+impl Training {
+    /// A peer whose theta is not set yet: its first order is a reset to the outer parameters.
+    pub fn new(charter: Arc<Charter>, me: PeerKey, state: &State) -> Training {
+        let streams = (0..usize::from(charter.manifest.method.streams())).map(|stream| Stream {
+            due: 0,
+            steps: 0,
+            tokens: 0,
+            in_flight: None,
+            changes: VecDeque::new(),
+            base: state.outer(stream).clone(),
+        });
+        let mut training = Training {
+            streams: streams.collect(),
+            charter,
+            me,
+            step: 0,
+            used: 0,
+            leases: Vec::new(),
+            member: false,
+            drawn: None,
+            contributors: 1,
+            counted_tokens: 0,
+            reset: true,
+            paused: false,
+            finish_at: None,
+            stopped: false,
+            step_time: 0,
+        };
+        training.align(state);
+        training
+    }
+
+    /// Local steps so far.
+    pub fn step(&self) -> u64 {
+        self.step
+    }
+
+    /// Steps in 1000 seconds; 0 before the first measurement.
+    pub fn speed(&self) -> u32 {
+        match self.step_time {
+            0 => 0,
+            micros => u32::try_from(1_000_000_000 / micros).unwrap_or(u32::MAX),
+        }
+    }
+
+    /// How long this peer works on a slot, once it knows.
+    pub fn slot_time(&self) -> Option<Span> {
+        let steps = u64::from(self.charter.steps_for(self.speed()));
+        (self.step_time > 0).then(|| Span(self.step_time).times(steps))
+    }
+
+    /// Stops or resumes computing on the user's wish.
+    pub fn set_paused(&mut self, paused: bool) {
+        self.paused = paused;
+        if !paused {
+            self.stopped = false;
+        }
+    }
+
+    /// Complete the stream-0 slot being worked on, then start no other.
+    pub fn finish(&mut self) {
+        self.finish_at = Some(self.streams[0].due);
+    }
+
+    /// Whether `finish` is complete: nothing more is trained and nothing waits for a block.
+    pub fn is_finished(&self) -> bool {
+        let idle = self.stopped || self.paused || !self.member || self.is_past_finish();
+        self.finish_at.is_some() && idle && !self.is_in_flight()
+    }
+
+    fn is_past_finish(&self) -> bool {
+        self.finish_at.is_some_and(|at| self.step >= at && self.streams[0].due > self.step)
+    }
+
+    /// Whether a contribution waits for its block.
+    pub fn is_in_flight(&self) -> bool {
+        self.streams.iter().any(|stream| stream.in_flight.is_some())
+    }
+
+    /// Training stopped itself: nothing of it may leave the peer.
+    pub fn stop(&mut self) {
+        self.stopped = true;
+    }
+
+    /// Notes who is drawn for the open stream-0 slot.
+    pub fn set_draw(&mut self, ordinal: u32, drawn: &[PeerKey]) {
+        self.contributors = drawn.len().max(1) as u32;
+        self.drawn = drawn.binary_search(&self.me).is_ok().then_some(ordinal);
+    }
+
+    /// What the engine should do now; nothing else is in progress.
+    pub fn next(&mut self, state: &State) -> Next {
+        if self.reset {
+            self.reset = false;
+            return Next::Work(Work::Reset { outer: state.arrays[0].clone() });
+        }
+        if let Some(work) = self.due_change() {
+            return Next::Work(work);
+        }
+        if let Some(waiting) = self.why_wait() {
+            return Next::Wait(waiting);
+        }
+        if let Some(stream) = self.due_stream() {
+            return self.contribute(stream, state);
+        }
+        self.train(state)
+    }
+
+    fn due_change(&mut self) -> Option<Work> {
+        for (fragment, stream) in self.streams.iter_mut().enumerate() {
+            let ready = match stream.changes.front() {
+                // A contribution that is due needs theta merged, however early.
+                Some(Change::Merge { not_before, .. }) => {
+                    *not_before <= self.step || stream.due <= self.step
+                }
+                Some(Change::Rebase { .. }) => true,
+                None => false,
+            };
+            if ready && let Some(change) = stream.changes.pop_front() {
+                let Method::StreamingDiLoCo(StreamingDiLoCo { alpha, .. }) = self.charter.manifest.method;
+                return Some(match change {
+                    Change::Merge { outer, .. } => Work::Merge { fragment, outer, alpha },
+                    Change::Rebase { base, now } => Work::Rebase { fragment, base, now },
+                });
+            }
+        }
+        None
+    }
+
+    fn why_wait(&self) -> Option<Waiting> {
+        if self.stopped {
+            return Some(Waiting::Stopped);
+        }
+        if self.paused {
+            return Some(Waiting::Paused);
+        }
+        if !self.member || self.drawn.is_none() || self.is_past_finish() {
+            return Some(Waiting::Turn);
+        }
+        (self.step >= self.overrun_limit()).then_some(Waiting::Certificate)
+    }
+
+    /// The local step at which training waits for a certificate.
+    fn overrun_limit(&self) -> u64 {
+        let Method::StreamingDiLoCo(method) = &self.charter.manifest.method;
+        let slack = u64::from(method.tau) + u64::from(method.overrun_steps());
+        let in_flight = self.streams.iter().filter_map(|stream| stream.in_flight);
+        in_flight.map(|flight| flight.at + slack).min().unwrap_or(u64::MAX)
+    }
+
+    fn due_stream(&self) -> Option<usize> {
+        self.streams.iter().position(|stream| stream.due <= self.step && stream.steps > 0)
+    }
+
+    fn contribute(&mut self, index: usize, state: &State) -> Next {
+        let ordinal = state.control.closed[index];
+        let stream = &self.streams[index];
+        if stream.in_flight.is_some() || !stream.changes.is_empty() {
+            return Next::Wait(Waiting::Certificate);
+        }
+        let slot = Slot { stream: index as u16, ordinal };
+        Next::Work(Work::Encode { slot, outer: stream.base.clone() })
+    }
+
+    fn train(&mut self, state: &State) -> Next {
+        let next_due = self.streams.iter().map(|stream| stream.due).filter(|due| *due > self.step).min();
+        let merges = self.streams.iter().filter_map(|stream| match stream.changes.front() {
+            Some(Change::Merge { not_before, .. }) => Some(*not_before),
+            _ => None,
+        });
+        let limit = merges.chain(next_due).min().unwrap_or(u64::MAX).min(self.overrun_limit());
+        let chunk = match self.step_time {
+            0 => 1,
+            micros => (CHUNK.0 / micros).clamp(1, 1024),
+        };
+        let steps = chunk.min(limit.saturating_sub(self.step)) as u32;
+        let samples = match &self.charter.manifest.data {
+            Data::Private { .. } => Samples::Own,
+            Data::Public { .. } => match self.leased_samples(steps) {
+                Some(samples) => Samples::Leased(samples),
+                None => return Next::Wait(Waiting::Turn),
+            },
+        };
+        let steps = match &samples {
+            Samples::Own => steps,
+            Samples::Leased(samples) => samples.len() as u32 / self.charter.manifest.training.batch,
+        };
+        let progress = (0..steps).map(|ahead| self.progress(ahead, state)).collect();
+        Next::Work(Work::Train { samples, progress })
+    }
+
+    /// Samples for up to `steps` steps from the unused part of the leases; at least one step's.
+    fn leased_samples(&self, steps: u32) -> Option<Vec<u64>> {
+        let batch = self.charter.manifest.training.batch as usize;
+        let positions = self.leases.iter().flat_map(|lease| {
+            let end = lease.start + u64::from(lease.samples);
+            lease.start..end
+        });
+        let mut samples: Vec<u64> =
+            positions.skip(self.used as usize).take(steps as usize * batch).collect();
+        samples.truncate(samples.len() / batch * batch);
+        (!samples.is_empty()).then_some(samples)
+    }
+
+    /// Share of the budget: counted tokens, and own ones since, times the contributors drawn.
+    fn progress(&self, ahead: u32, _state: &State) -> f32 {
+        let per_step = self.tokens_per_step();
+        let own = self.streams[0].tokens + u64::from(ahead) * per_step;
+        let tokens = self.counted_tokens + own * u64::from(self.contributors);
+        (tokens as f64 / self.charter.manifest.training.budget_tokens.max(1) as f64).min(1.0) as f32
+    }
+
+    fn tokens_per_step(&self) -> u64 {
+        u64::from(self.charter.manifest.training.batch) * self.charter.tokens_per_sample()
+    }
+
+    /// Books steps that the engine did in `span`.
+    pub fn trained(&mut self, steps: u32, span: Span) {
+        self.step += u64::from(steps);
+        let tokens = u64::from(steps) * self.tokens_per_step();
+        for stream in &mut self.streams {
+            stream.steps = stream.steps.saturating_add(steps);
+            stream.tokens += tokens;
+        }
+        if matches!(self.charter.manifest.data, Data::Public { .. }) {
+            self.used += steps * self.charter.manifest.training.batch;
+        }
+        let sample = (span.0 / u64::from(steps.max(1))).max(1);
+        self.step_time = match self.step_time {
+            0 => sample,
+            smoothed => (smoothed * 7 + sample) / 8,
+        };
+    }
+
+    /// The work that an encoded contribution to `slot` stands for.
+    pub fn claim(&self, slot: Slot) -> ClaimedWork {
+        let stream = &self.streams[usize::from(slot.stream)];
+        let leased = slot.stream == 0 && !self.leases.is_empty();
+        ClaimedWork {
+            steps: stream.steps,
+            tokens: stream.tokens,
+            first: if leased { self.leases[0].start } else { 0 },
+            samples: if leased { self.used } else { 0 },
+            speed: self.speed(),
+        }
+    }
+
+    /// The contribution to `slot` is signed; the next one is a slot's steps away.
+    pub fn announced(&mut self, slot: Slot, work: ClaimedWork) {
+        let steps = u64::from(self.charter.steps_for(self.speed()));
+        let stream = &mut self.streams[usize::from(slot.stream)];
+        stream.in_flight = Some(InFlight { ordinal: slot.ordinal, at: self.step, work, restored: false });
+        stream.due = stream.due.max(self.step.saturating_sub(steps)) + steps;
+    }
+
+    /// Takes over a contribution that was signed before a restart and not decided yet.
+    pub fn restore_announced(&mut self, slot: Slot, work: ClaimedWork) {
+        let stream = &mut self.streams[usize::from(slot.stream)];
+        let restored = InFlight { ordinal: slot.ordinal, at: self.step, work, restored: true };
+        stream.in_flight = Some(restored);
+    }
+
+    /// The slot closed before the contribution was signed, or it may not be signed: try the next.
+    pub fn not_announced(&mut self, slot: Slot) {
+        let stream = &mut self.streams[usize::from(slot.stream)];
+        stream.due = stream.due.max(self.step);
+    }
+
+    /// Adopts the state after a block. `counted` tells whether a closing counts this peer.
+    pub fn apply<'a>(&mut self, state: &State, closings: impl Iterator<Item = (&'a Closing, bool)>) {
+        for (closing, counted) in closings {
+            self.apply_closing(state, closing, counted);
+        }
+        let was_member = self.member;
+        let before = std::mem::take(&mut self.leases);
+        self.adopt(&state.control);
+        let kept = same_positions(&before, &self.leases, self.used);
+        if !was_member && self.member {
+            self.start_over(state);
+        } else if self.member && !kept {
+            // The lease behind the uncounted work is gone: somebody else gets those samples.
+            self.start_over(state);
+        }
+    }
+
+    fn apply_closing(&mut self, state: &State, closing: &Closing, counted: bool) {
+        let index = usize::from(closing.slot.stream);
+        let Method::StreamingDiLoCo(method) = &self.charter.manifest.method;
+        let tau = u64::from(method.tau);
+        let now = state.outer(index).clone();
+        let stream = &mut self.streams[index];
+        let flight = stream.in_flight.take_if(|flight| flight.ordinal == closing.slot.ordinal);
+        let base = std::mem::replace(&mut stream.base, now.clone());
+        match flight.filter(|_| counted) {
+            Some(flight) => {
+                stream.steps = stream.steps.saturating_sub(flight.work.steps);
+                stream.tokens = stream.tokens.saturating_sub(flight.work.tokens);
+                if index == 0 {
+                    consume(&mut self.leases, flight.work.samples);
+                    self.used = self.used.saturating_sub(flight.work.samples);
+                }
+                stream.changes.push_back(Change::Merge { outer: now, not_before: flight.at + tau });
+                if flight.restored {
+                    self.start_over(state);
+                }
+            }
+            None if counted => self.start_over(state),
+            None if base == now => {}
+            None => match stream.changes.back_mut() {
+                Some(Change::Rebase { now: latest, .. }) => *latest = now,
+                _ => stream.changes.push_back(Change::Rebase { base, now }),
+            },
+        }
+    }
+
+    fn adopt(&mut self, control: &ControlPage) {
+        let member = control.member(&self.me);
+        self.member = member.is_some();
+        self.leases = member.map(|member| member.leases.clone()).unwrap_or_default();
+        self.counted_tokens = control.counted_tokens;
+    }
+
+    /// Adopts `state` without history: at the start, after a snapshot, after joining.
+    pub fn align(&mut self, state: &State) {
+        self.adopt(&state.control);
+        self.start_over(state);
+    }
+
+    /// theta <- outer, everywhere; all uncounted work is dropped.
+    fn start_over(&mut self, state: &State) {
+        self.reset = true;
+        self.used = 0;
+        let steps = self.charter.steps_for(self.speed());
+        let mut schedule = self.charter.manifest.method.schedule();
+        if steps != schedule.period {
+            schedule.first = steps;
+            schedule.stagger = steps / self.streams.len() as u32;
+        }
+        for (index, stream) in self.streams.iter_mut().enumerate() {
+            *stream = Stream {
+                due: self.step + schedule.due(index as u16, 0),
+                steps: 0,
+                tokens: 0,
+                in_flight: None,
+                changes: VecDeque::new(),
+                base: state.outer(index).clone(),
+            };
+        }
+    }
+
+    /// What a checkpoint keeps; theta must be settled.
+    pub fn save(&self) -> SavedTraining {
+        SavedTraining {
+            step: self.step,
+            due: self.streams.iter().map(|stream| stream.due).collect(),
+            steps: self.streams.iter().map(|stream| stream.steps).collect(),
+            tokens: self.streams.iter().map(|stream| stream.tokens).collect(),
+            used: self.used,
+            front: self.leases.first().map(|lease| lease.start),
+            base: self.streams.iter().map(|stream| stream.base.to_vec()).collect(),
+        }
+    }
+
+    /// Takes up a checkpoint in `state`, with theta and the optimizer restored by the engine.
+    ///
+    /// If a contribution of this peer was counted since (or nobody knows), or the lease behind the
+    /// uncounted work moved on, theta <- outer and only the optimizer goes on. Otherwise theta is
+    /// rebased: the next contribution carries the uncounted work, once.
+    pub fn restore(&mut self, saved: SavedTraining, state: &State, counted_since: bool) {
+        let leased: u64 = self.leases.iter().map(|lease| u64::from(lease.samples)).sum();
+        let goes_on = !counted_since
+            && [saved.due.len(), saved.steps.len(), saved.tokens.len(), saved.base.len()]
+                .iter()
+                .all(|len| *len == self.streams.len())
+            && saved.base.iter().enumerate().all(|(f, base)| base.len() == state.outer(f).len())
+            && saved.front == self.leases.first().map(|lease| lease.start)
+            && u64::from(saved.used) <= leased;
+        self.step = saved.step;
+        self.start_over(state);
+        if !goes_on {
+            return;
+        }
+        self.reset = false;
+        self.used = saved.used;
+        for (index, stream) in self.streams.iter_mut().enumerate() {
+            stream.due = saved.due[index];
+            stream.steps = saved.steps[index];
+            stream.tokens = saved.tokens[index];
+            let base = Array::new(&saved.base[index]);
+            if base != stream.base {
+                stream.changes.push_back(Change::Rebase { base, now: stream.base.clone() });
+            }
+        }
+    }
+
+    /// Whether theta is relative to the present outer parameters, so that it can be saved.
+    pub fn is_settled(&self) -> bool {
+        !self.reset && self.streams.iter().all(|stream| stream.changes.is_empty())
+    }
+}
+
+/// Takes `samples` from the front of a copy of the leases.
+fn consume(leases: &mut Vec<Lease>, mut samples: u32) {
+    while samples > 0 && !leases.is_empty() {
+        let taken = samples.min(leases[0].samples);
+        leases[0].start += u64::from(taken);
+        leases[0].samples -= taken;
+        samples -= taken;
+        if leases[0].samples == 0 {
+            leases.remove(0);
+        }
+    }
+}
+
+/// Whether the first `count` positions of two lists of leases are the same.
+fn same_positions(before: &[Lease], after: &[Lease], count: u32) -> bool {
+    fn positions(leases: &[Lease], count: u32) -> impl Iterator<Item = u64> + '_ {
+        let all = leases.iter().flat_map(|lease| lease.start..lease.start + u64::from(lease.samples));
+        all.take(count as usize)
+    }
+    positions(before, count).eq(positions(after, count))
+}
