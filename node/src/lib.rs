@@ -3,3 +3,4 @@
 pub mod control;
 pub mod bandwidth;
 pub mod blobs;
+pub mod store;

@@ -1,0 +1,62 @@
+//! Reading a chain without a store: offline, or beside a node that is running.
+
+use driftless_protocol::Hash;
+use driftless_protocol::block::CertifiedBlock;
+
+use super::walk::Walk;
+use crate::store::acknowledged;
+use crate::store::error::StoreError;
+use crate::store::folder::SessionFolder;
+
+/// The blocks of a session's folder in order, each with its hash, links between them checked.
+///
+/// It only reads files. What a running node is about to write ends the iteration; what it relied
+/// on must be there and whole. An error ends the iteration as well.
+pub struct ChainReader {
+    walk: Walk,
+    failed: bool,
+}
+
+/// A block of the chain as it was found.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ReadBlock {
+    /// The block with its certificate; signatures are not checked here.
+    pub block: CertifiedBlock,
+    /// The block's hash.
+    pub hash: Hash,
+    /// Blocks before it are missing here: a snapshot was taken over them.
+    pub after_gap: bool,
+    /// The file it lies in.
+    pub file: std::path::PathBuf,
+    /// Where its record begins.
+    pub offset: u64,
+}
+
+impl ChainReader {
+    /// Opens the chain of `session`.
+    pub fn open(folder: &SessionFolder, session: Hash) -> Result<ChainReader, StoreError> {
+        // The mark first: the chain can only have grown since.
+        let mark = acknowledged::read_mark(&folder.db(), session)?;
+        let walk = Walk::new(&folder.chain(), session, mark.map(|mark| mark.height))?;
+        Ok(ChainReader { walk, failed: false })
+    }
+}
+
+impl Iterator for ChainReader {
+    type Item = Result<ReadBlock, StoreError>;
+
+    fn next(&mut self) -> Option<Self::Item> {
+        if self.failed {
+            return None;
+        }
+        let found = self.walk.next().transpose()?;
+        self.failed = found.is_err();
+        Some(found.map(|found| ReadBlock {
+            block: found.block,
+            hash: found.hash,
+            after_gap: found.after_gap,
+            file: found.path,
+            offset: found.offset,
+        }))
+    }
+}

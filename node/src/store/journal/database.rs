@@ -1,0 +1,93 @@
+//! sled, with what it leaves to its user: barriers, and panics on damaged files.
+//!
+//! `flush()` alone is not a barrier on Linux (it is `sync_file_range`), so the database file is
+//! synced through an own handle after each; nothing is flushed behind our back; folder and `conf`
+//! are synced once at opening.
+
+use std::fs::{File, OpenOptions};
+use std::os::unix::fs::PermissionsExt;
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use crate::store::disk::{Disk, free_bytes, make_folder};
+use crate::store::error::StoreError;
+
+/// Memory for cached pages.
+const CACHE: u64 = 8 << 20;
+/// Free space below which nothing is handed to sled: its file grows by segments of 512 KiB, and
+/// an interrupted one costs more to repair than a clear refusal.
+const RESERVE: u64 = 4 << 20;
+
+/// An open database.
+pub(super) struct Database {
+    db: sled::Db,
+    file: File,
+    folder: PathBuf,
+    path: PathBuf,
+    disk: Arc<Disk>,
+}
+
+impl std::fmt::Debug for Database {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Database").field("folder", &self.folder).finish_non_exhaustive()
+    }
+}
+
+impl Database {
+    pub(super) fn open(disk: Arc<Disk>, folder: &Path) -> Result<Database, StoreError> {
+        make_folder(folder)?;
+        let config = sled::Config::new().path(folder).cache_capacity(CACHE).flush_every_ms(None);
+        let db = guarded(folder, || config.open())?;
+        let path = folder.join("db");
+        let failed = |error| StoreError::io(&path, error);
+        let file = OpenOptions::new().read(true).write(true).open(&path).map_err(failed)?;
+        file.set_permissions(std::fs::Permissions::from_mode(0o600)).map_err(failed)?;
+        let conf = folder.join("conf");
+        let opened = File::open(&conf).map_err(|error| StoreError::io(&conf, error))?;
+        disk.sync(&opened, &conf)?;
+        disk.sync(&file, &path)?;
+        disk.sync_folder(folder)?;
+        Ok(Database { db, file, folder: folder.to_owned(), path, disk })
+    }
+
+    /// Everything in it.
+    pub(super) fn entries(&self) -> Result<Vec<(sled::IVec, sled::IVec)>, StoreError> {
+        guarded(&self.folder, || self.db.iter().collect())
+    }
+
+    /// Applies all changes or none, durably.
+    pub(super) fn apply(&self, changes: &[(Vec<u8>, Option<Vec<u8>>)]) -> Result<(), StoreError> {
+        if free_bytes(&self.folder)? < RESERVE {
+            return Err(StoreError::Full { path: self.path.clone() });
+        }
+        let mut batch = sled::Batch::default();
+        for (key, value) in changes {
+            match value {
+                Some(value) => batch.insert(key.as_slice(), value.as_slice()),
+                None => batch.remove(key.as_slice()),
+            }
+        }
+        let bytes = guarded(&self.folder, || {
+            self.db.apply_batch(batch)?;
+            self.db.flush()
+        })?;
+        self.disk.count(0, bytes as u64);
+        self.disk.sync(&self.file, &self.path)
+    }
+}
+
+/// Calls sled; its errors and its panics become ours.
+fn guarded<T>(folder: &Path, call: impl FnOnce() -> sled::Result<T>) -> Result<T, StoreError> {
+    let damaged = |reason: String| StoreError::Journal { folder: folder.to_owned(), reason };
+    match catch_unwind(AssertUnwindSafe(call)) {
+        Ok(Ok(value)) => Ok(value),
+        Ok(Err(sled::Error::Io(error))) => Err(StoreError::io(folder, error)),
+        Ok(Err(error)) => Err(damaged(error.to_string())),
+        Err(panic) => {
+            let text = panic.downcast_ref::<String>().map(String::as_str);
+            let text = text.or(panic.downcast_ref::<&str>().copied()).unwrap_or("no reason given");
+            Err(damaged(format!("the database cannot be read ({text})")))
+        }
+    }
+}

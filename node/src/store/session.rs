@@ -1,0 +1,286 @@
+//! The store of one session: what its driver writes down and what it answers others with.
+
+use std::sync::{Arc, Mutex, PoisonError};
+
+use driftless_protocol::Hash;
+use driftless_protocol::block::{CertifiedBlock, Height};
+use driftless_protocol::charter::Charter;
+use driftless_protocol::consensus::WalRecord;
+use driftless_protocol::event::{Record, Recovered, Snapshot};
+use driftless_protocol::manifest::SignedManifest;
+use driftless_protocol::wire::SnapshotOffer;
+
+use super::acknowledged::{Acknowledged, Mark};
+use super::chain::{Chain, Index};
+use super::checkpoints::Checkpoints;
+use super::disk::{Disk, StoreStats};
+use super::error::{StoreError, Warning};
+use super::folder::{Folder, SessionFolder};
+use super::journal::Journal;
+use super::recovery::{Shape, recover};
+use super::snapshots::Snapshots;
+use crate::blobs::BlobStore;
+
+/// How a session's files are kept.
+#[derive(Debug, Clone, Copy)]
+pub struct Options {
+    /// Keep every blob, so that the whole run can be recomputed from the genesis state.
+    pub keep_history: bool,
+    /// Size above which a chain file is not continued.
+    pub segment_bytes: u64,
+}
+
+impl Default for Options {
+    fn default() -> Options {
+        Options { keep_history: false, segment_bytes: 64 << 20 }
+    }
+}
+
+/// The open store of one session. All calls block; one thread owns it.
+#[derive(Debug)]
+pub struct SessionStore {
+    pub(super) disk: Arc<Disk>,
+    pub(super) folder: SessionFolder,
+    pub(super) options: Options,
+    pub(super) acknowledged: Acknowledged,
+    pub(super) chain: Chain,
+    pub(super) journal: Journal,
+    pub(super) snapshots: Snapshots,
+    pub(super) checkpoints: Checkpoints,
+    pub(super) blobs: Arc<BlobStore>,
+    pub(super) pages: Arc<BlobStore>,
+    pub(super) offer: Arc<Mutex<Option<Arc<SnapshotOffer>>>>,
+    pub(super) warnings: Vec<Warning>,
+}
+
+impl SessionStore {
+    /// Makes the folder of a session that was founded or joined. Its manifest is written last:
+    /// only then is the session listed.
+    pub fn create(
+        folder: &Folder,
+        manifest: &SignedManifest,
+        charter: &Charter,
+        options: Options,
+    ) -> Result<SessionStore, StoreError> {
+        let session = folder.session(manifest.id());
+        if session.exists() {
+            return Err(StoreError::SessionExists { folder: session.path().to_owned() });
+        }
+        let (store, _) = recover(session, &checked_shape(manifest, charter)?, options)?;
+        store.disk.replace(&store.folder.manifest_path(), &[&manifest.to_bytes()])?;
+        Ok(store)
+    }
+
+    /// Opens a session's folder and reads back what its driver starts with.
+    ///
+    /// Call it under the folder's lock.
+    pub fn open(
+        folder: SessionFolder,
+        charter: &Charter,
+        options: Options,
+    ) -> Result<(SessionStore, Recovered), StoreError> {
+        let shape = checked_shape(&folder.manifest()?, charter)?;
+        recover(folder, &shape, options)
+    }
+
+    /// What was got over when the store was opened.
+    pub fn warnings(&self) -> &[Warning] {
+        &self.warnings
+    }
+
+    /// The session's folder.
+    pub fn folder(&self) -> &SessionFolder {
+        &self.folder
+    }
+
+    /// The height of the last block.
+    pub fn height(&self) -> Height {
+        self.chain.next() - 1
+    }
+
+    /// What durability cost since the store was opened.
+    pub fn stats(&self) -> StoreStats {
+        self.disk.stats()
+    }
+
+    /// A handle for whoever answers other peers; cheap to clone.
+    pub fn reader(&self) -> StoreReader {
+        StoreReader {
+            chain: self.chain.index().clone(),
+            blobs: self.blobs.clone(),
+            pages: self.pages.clone(),
+            offer: self.offer.clone(),
+        }
+    }
+
+    /// Writes a record down. With `sync` it and every record before it are durable when this
+    /// returns; without, logged inputs and signatures may wait for the next that asks. Blobs,
+    /// blocks, snapshots and checkpoints are always durable at once.
+    ///
+    /// After an error the record is not written, as far as anybody may rely on it; when there is
+    /// space again, the same record may be persisted again.
+    pub fn persist(&mut self, record: Record, sync: bool) -> Result<(), StoreError> {
+        match record {
+            Record::Signed(signed) => {
+                let savepoint = self.journal.savepoint(Some(signed.content.slot));
+                self.journal.sign(&signed)?;
+                return self.settle(sync).inspect_err(|_| self.journal.take_back(savepoint));
+            }
+            Record::Wal(record) => return self.log(&record, sync),
+            Record::Blob { root, bytes } => self.put_blob(root, &bytes)?,
+            Record::Block(block) => self.append(&block)?,
+            Record::Snapshot(snapshot) => self.put_snapshot(&snapshot)?,
+            Record::Checkpoint(checkpoint) => self.checkpoints.store(&checkpoint)?,
+        }
+        self.settle(sync)
+    }
+
+    /// Writes out what is buffered and closes the store.
+    pub fn close(mut self) -> Result<(), StoreError> {
+        self.settle(true)
+    }
+
+    /// Deletes blobs that nobody needs any more, unless the history is kept.
+    pub fn forget(&self, roots: &[Hash]) -> Result<(), StoreError> {
+        if self.options.keep_history {
+            return Ok(());
+        }
+        for root in roots.iter().filter(|root| self.blobs.contains(root)) {
+            self.blobs.remove(root)?;
+            self.disk.count(1, 0);
+        }
+        Ok(())
+    }
+
+    /// Heights of the complete snapshots, ascending: history is needed back to the first.
+    pub fn snapshot_heights(&self) -> Vec<Height> {
+        self.snapshots.heights()
+    }
+
+    fn log(&mut self, record: &WalRecord, sync: bool) -> Result<(), StoreError> {
+        let next = self.chain.next();
+        match record.height() {
+            past if past < next => return self.settle(sync),
+            height if height > next => return Err(StoreError::NotNext { expected: next, found: height }),
+            _ => self.journal.begin(next),
+        }
+        let savepoint = self.journal.savepoint(None);
+        self.journal.append(&record.to_bytes());
+        self.settle(sync).inspect_err(|_| self.journal.take_back(savepoint))
+    }
+
+    fn put_blob(&self, root: Hash, bytes: &[u8]) -> Result<(), StoreError> {
+        if self.blobs.contains(&root) {
+            return Ok(());
+        }
+        let found = Hash::of(bytes);
+        if found != root {
+            return Err(StoreError::WrongRoot { expected: root, found });
+        }
+        self.disk.put_blob(&self.blobs, bytes)
+    }
+
+    fn append(&mut self, block: &CertifiedBlock) -> Result<(), StoreError> {
+        self.chain.append(block)?;
+        self.journal.begin(self.chain.next());
+        block.block.closings().for_each(|closing| self.journal.closed(closing.slot));
+        self.acknowledge()
+    }
+
+    fn put_snapshot(&mut self, snapshot: &Snapshot) -> Result<(), StoreError> {
+        let ahead = snapshot.height() >= self.chain.next();
+        match &snapshot.block {
+            // Refuses the snapshot of another chain before anything is written.
+            Some(block) if !ahead => self.chain.append(block)?,
+            _ => {}
+        }
+        self.snapshots.store(snapshot)?;
+        *self.offer.lock().unwrap_or_else(PoisonError::into_inner) = self.snapshots.offer().map(Arc::new);
+        if let (true, Some(block)) = (ahead, &snapshot.block) {
+            self.chain.jump(block)?;
+            self.journal.begin(self.chain.next());
+        }
+        self.acknowledge()
+    }
+
+    /// The barrier: buffered records become durable if somebody may wait for them.
+    fn settle(&mut self, sync: bool) -> Result<(), StoreError> {
+        if (sync && self.journal.is_awaited()) || self.journal.is_large() {
+            self.journal.sync()?;
+        }
+        self.acknowledge()
+    }
+
+    /// Writes down how much is durable, if that changed.
+    pub(super) fn acknowledge(&mut self) -> Result<(), StoreError> {
+        let mark = Mark { height: self.height(), batch: self.journal.batch() };
+        if mark == self.acknowledged.mark() { Ok(()) } else { self.acknowledged.write(mark) }
+    }
+}
+
+/// Answers other peers from a session's files while its store goes on writing.
+#[derive(Debug, Clone)]
+pub struct StoreReader {
+    chain: Arc<Index>,
+    blobs: Arc<BlobStore>,
+    pages: Arc<BlobStore>,
+    offer: Arc<Mutex<Option<Arc<SnapshotOffer>>>>,
+}
+
+impl StoreReader {
+    /// Certified blocks from height `from` on: at most `max` (`limits::BLOCKS_PER_REPLY` in a
+    /// reply) of `max_bytes` together, but at least one if there is one. Ends where blocks are
+    /// missing because a snapshot was taken over them.
+    pub fn read_blocks(
+        &self,
+        from: Height,
+        max: usize,
+        max_bytes: usize,
+    ) -> Result<Vec<CertifiedBlock>, StoreError> {
+        self.chain.read(from, max, max_bytes)
+    }
+
+    /// The first height from which on every block is here; `None` where there is none.
+    pub fn first_height(&self) -> Option<Height> {
+        self.chain.contiguous_from()
+    }
+
+    /// The newest snapshot, as a peer that joins is told of it.
+    pub fn snapshot_offer(&self) -> Option<Arc<SnapshotOffer>> {
+        self.offer.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    /// A blob's bytes, checked against its root.
+    pub fn blob(&self, root: &Hash) -> Result<Vec<u8>, StoreError> {
+        Ok(self.blobs.read(root)?)
+    }
+
+    /// A page's bytes, checked against its root; pages in transit lie among the blobs.
+    pub fn page(&self, root: &Hash) -> Result<Vec<u8>, StoreError> {
+        let store = if self.pages.contains(root) { &self.pages } else { &self.blobs };
+        Ok(store.read(root)?)
+    }
+
+    /// Whether the blob is here.
+    pub fn has_blob(&self, root: &Hash) -> bool {
+        self.blobs.contains(root)
+    }
+
+    /// The folder of blobs, for the data plane.
+    pub fn blobs(&self) -> &Arc<BlobStore> {
+        &self.blobs
+    }
+
+    /// The folder of pages, for the data plane.
+    pub fn pages(&self) -> &Arc<BlobStore> {
+        &self.pages
+    }
+}
+
+fn checked_shape(manifest: &SignedManifest, charter: &Charter) -> Result<Shape, StoreError> {
+    if manifest.id() == charter.session {
+        Ok(Shape::from(charter))
+    } else {
+        Err(StoreError::WrongCharter { expected: charter.session, found: manifest.id() })
+    }
+}

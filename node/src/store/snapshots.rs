@@ -1,0 +1,188 @@
+//! Snapshots: the pages of a state at a height, and a record that lists them.
+//!
+//! A page is a blob in `pages/`, shared by all snapshots that contain it. The record,
+//! `pages/NNNNNNNN.snapshot`, is written after its pages are durable: what is listed is complete.
+//! Two are kept; pages that neither names are deleted once the newer is complete.
+
+use std::collections::BTreeSet;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use bincode::{Decode, Encode};
+use driftless_protocol::Hash;
+use driftless_protocol::block::{CertifiedBlock, Height};
+use driftless_protocol::event::Snapshot;
+use driftless_protocol::membership::ControlPage;
+use driftless_protocol::state::{Page, PageError, State};
+use driftless_protocol::wire::{self, SnapshotOffer};
+
+use super::disk::{Disk, numbered, numbered_path, remove_temporaries};
+use super::error::{StoreError, Warning};
+use super::frame::{self, Kind};
+use super::recovery::Shape;
+use crate::blobs::BlobStore;
+
+const SUFFIX: &str = "snapshot";
+const KEPT: usize = 2;
+
+/// The body of a snapshot's record.
+#[derive(Debug, Clone, PartialEq, Encode, Decode)]
+struct Listing {
+    block: Option<CertifiedBlock>,
+    control: Vec<u8>,
+    pages: Vec<Hash>,
+}
+
+/// The snapshots of a session.
+#[derive(Debug)]
+pub(super) struct Snapshots {
+    disk: Arc<Disk>,
+    folder: PathBuf,
+    session: Hash,
+    pages: Arc<BlobStore>,
+    /// Complete ones, ascending.
+    kept: Vec<(Height, Listing)>,
+}
+
+impl Snapshots {
+    /// Reads what is there and assembles the newest usable state, if any.
+    pub(super) fn open(
+        disk: Arc<Disk>,
+        pages: Arc<BlobStore>,
+        shape: &Shape,
+        warnings: &mut Vec<Warning>,
+    ) -> Result<(Snapshots, Option<Snapshot>), StoreError> {
+        let folder = pages.folder().to_owned();
+        remove_temporaries(&folder)?;
+        let mut snapshots = Snapshots { disk, folder, session: shape.session, pages, kept: Vec::new() };
+        let mut newest = None;
+        for (height, path) in numbered(&snapshots.folder, SUFFIX)?.into_iter().rev() {
+            let listing = match snapshots.read(height, &path) {
+                Ok(listing) => listing,
+                Err(error) => {
+                    warnings.push(Warning::Snapshot { height, error: unless_io(error)? });
+                    continue;
+                }
+            };
+            if newest.is_none() {
+                match snapshots.assemble(&path, &listing, shape) {
+                    Ok(state) => newest = Some(Snapshot { block: listing.block.clone(), state }),
+                    Err(error) => {
+                        // A damaged page goes, or the next snapshot would take it for its own.
+                        if let StoreError::CorruptBlob { root, .. } = &error {
+                            snapshots.pages.remove(root)?;
+                        }
+                        warnings.push(Warning::Snapshot { height, error: unless_io(error)? });
+                        continue;
+                    }
+                }
+            }
+            snapshots.kept.insert(0, (height, listing));
+        }
+        Ok((snapshots, newest))
+    }
+
+    /// The newest snapshot of a certified height, as others are told of it.
+    pub(super) fn offer(&self) -> Option<SnapshotOffer> {
+        let (_, listing) = self.kept.last()?;
+        let Listing { block, control, pages } = listing.clone();
+        Some(SnapshotOffer { block: block?, control, pages })
+    }
+
+    /// Heights of the snapshots here, ascending.
+    pub(super) fn heights(&self) -> Vec<Height> {
+        self.kept.iter().map(|(height, _)| *height).collect()
+    }
+
+    /// Stores a snapshot: pages first, then the record, then older ones go.
+    pub(super) fn store(&mut self, snapshot: &Snapshot) -> Result<(), StoreError> {
+        let height = snapshot.height();
+        for page in snapshot.pages() {
+            if !self.pages.contains(&page.hash()) {
+                self.disk.put_blob(&self.pages, page.bytes())?;
+            }
+        }
+        let listing = Listing {
+            block: snapshot.block.clone(),
+            control: snapshot.state.control.to_bytes(),
+            pages: snapshot.pages().map(Page::hash).collect(),
+        };
+        let path = numbered_path(&self.folder, height, SUFFIX);
+        frame::write(&self.disk, &path, Kind::Snapshot, self.session, height, &wire::encode(&listing))?;
+        self.kept.retain(|(kept, _)| *kept != height);
+        self.kept.push((height, listing));
+        self.kept.sort_by_key(|(height, _)| *height);
+        self.retain()
+    }
+
+    /// Deletes all but the newest records, damaged ones included, then pages that nobody names.
+    fn retain(&mut self) -> Result<(), StoreError> {
+        let surplus = self.kept.len().saturating_sub(KEPT);
+        let kept: BTreeSet<Height> = self.kept.iter().skip(surplus).map(|(height, _)| *height).collect();
+        let mut removed = false;
+        for (height, path) in numbered(&self.folder, SUFFIX)? {
+            if !kept.contains(&height) {
+                self.disk.remove(&path)?;
+                removed = true;
+            }
+        }
+        if !removed {
+            return Ok(());
+        }
+        self.disk.sync_folder(&self.folder)?;
+        self.kept.drain(..surplus);
+        let named: BTreeSet<Hash> =
+            self.kept.iter().flat_map(|(_, listing)| listing.pages.iter().copied()).collect();
+        for (root, _) in self.pages.list()? {
+            if !named.contains(&root) {
+                self.pages.remove(&root)?;
+            }
+        }
+        Ok(())
+    }
+
+    fn read(&self, height: Height, path: &Path) -> Result<Listing, StoreError> {
+        let (number, body) = frame::read(path, Kind::Snapshot, self.session)?;
+        let listing: Listing = wire::decode("snapshot", &body, wire::HARD_LIMIT)
+            .map_err(|error| StoreError::corrupt(path, error.to_string()))?;
+        let of_block = listing.block.as_ref().map_or(0, |block| block.block.height);
+        if number != height || of_block != height {
+            let reason = format!("it is the snapshot of height {number} after block {of_block}");
+            return Err(StoreError::corrupt(path, reason));
+        }
+        Ok(listing)
+    }
+
+    /// The state that a record lists, with its digest checked.
+    fn assemble(&self, path: &Path, listing: &Listing, shape: &Shape) -> Result<State, StoreError> {
+        let corrupt = |reason: String| StoreError::corrupt(path, reason);
+        let control =
+            ControlPage::from_bytes(&listing.control).map_err(|error| corrupt(error.to_string()))?;
+        let mut failed = None;
+        let read = |root: Hash, values: usize| match self.pages.read(&root) {
+            Ok(bytes) => Page::from_bytes(root, &bytes, values),
+            Err(error) => {
+                failed = Some(StoreError::from(error));
+                Err(PageError::Length { root, expected: values * 4, found: 0 })
+            }
+        };
+        let state = State::assemble(control, shape.arrays, &shape.lengths, &listing.pages, read);
+        let state = match (failed, state) {
+            (Some(error), _) => return Err(error),
+            (None, state) => state.map_err(|error| corrupt(error.to_string()))?,
+        };
+        let expected = listing.block.as_ref().map_or(shape.genesis, |block| block.block.digest);
+        match state.digest() {
+            digest if digest == expected => Ok(state),
+            digest => Err(corrupt(format!("its state has digest {digest}, its block says {expected}"))),
+        }
+    }
+}
+
+/// Damage is got over by taking something older; a failing disk is not.
+fn unless_io(error: StoreError) -> Result<Box<StoreError>, StoreError> {
+    match error {
+        StoreError::Io { .. } | StoreError::Full { .. } => Err(error),
+        damage => Ok(Box::new(damage)),
+    }
+}
