@@ -17,15 +17,15 @@ use crate::wire;
 impl Instance {
     /// Somebody's vote of this height.
     pub fn vote(&mut self, now: Time, vote: Signed<Vote>) {
-        if self.decided {
-            return;
-        }
         let Some(seat) = self.ledger.seat_of(&vote.by) else { return };
         let judgement = self.ledger.judge(seat, &vote.content, self.attempt(), self.proof_attempt());
         match &judgement {
             Judgement::Known | Judgement::Refused => return,
             Judgement::Contradicts(_) if !self.ledger.wants_evidence(seat) => return,
-            _ => {}
+            Judgement::Contradicts(_) => {}
+            // Of a decided height only a lie is still of interest.
+            Judgement::New | Judgement::Beyond if self.decided => return,
+            Judgement::New | Judgement::Beyond => {}
         }
         if !self.ledger.may_check(seat, now) || !vote.holds(Domain::Vote, self.scope) {
             return;
@@ -68,14 +68,14 @@ impl Instance {
         let attempt = content.attempt;
         let window = self.attempt().saturating_sub(PAST_PROPOSALS)..=self.ledger.ceiling(self.attempt());
         let ordered = content.valid_attempt.is_none_or(|valid| valid < attempt);
-        if self.decided || !ordered || !window.contains(&attempt) || proposal.by != self.proposer(attempt) {
+        if !ordered || !window.contains(&attempt) || proposal.by != self.proposer(attempt) {
             return;
         }
         let Some(seat) = self.ledger.seat_of(&proposal.by) else { return };
         let standing = self.proposals.get(attempt).cloned();
         let wanted = match &standing {
             Some(standing) => standing.content != *content && self.ledger.wants_evidence(seat),
-            None => true,
+            None => !self.decided,
         };
         if !wanted || !self.ledger.may_check(seat, now) {
             return;

@@ -197,6 +197,23 @@ fn a_vote_for_an_unknown_block_waits_for_its_proposal() {
 }
 
 #[test]
+fn a_lie_about_a_height_just_decided_is_still_evidence() {
+    let mut solo = Solo::new(4, 3);
+    let (block, other) = (solo.block(b"a"), solo.block(b"b"));
+    solo.propose(0, None, &block);
+    solo.answer(&block, true);
+    for seat in 0..3 {
+        solo.vote(seat, 0, Step::Precommit, Some(block.hash()));
+    }
+    assert!(decision(&solo.outputs()).is_some());
+    solo.vote(1, 0, Step::Precommit, None);
+    solo.propose(0, None, &other);
+    solo.vote(1, 0, Step::Prevote, None);
+    let outputs = solo.outputs();
+    assert_eq!((evidence(&outputs).len(), outputs.len()), (2, 2));
+}
+
+#[test]
 fn messages_of_the_next_height_are_kept_and_used() {
     let mut solo = Solo::new(4, 3);
     solo.height = 2;

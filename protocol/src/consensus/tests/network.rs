@@ -328,8 +328,7 @@ impl Network {
         self.check(&message);
         let muted = match &message {
             Message::Propose { proposal, .. } => {
-                proposal.content.attempt == 0
-                    && self.faults.mute_proposer_at == Some(proposal.content.height)
+                proposal.content.attempt == 0 && self.faults.mute_proposer_at == Some(proposal.content.height)
             }
             _ => false,
         };

@@ -57,7 +57,7 @@ fn a_silent_proposer_costs_one_attempt() {
 
 #[test]
 fn an_equivocator_is_found_out_in_every_run_and_nobody_else() {
-    for network in runs(100, 3, 4, TwoThirds, &Faults { equivocator: Some(2), ..Faults::default() }) {
+    for network in runs(100, 6, 4, TwoThirds, &Faults { equivocator: Some(2), ..Faults::default() }) {
         assert!(!network.evidence_steps().is_empty());
         assert!(network.convicts_only(2));
     }
@@ -84,10 +84,10 @@ fn the_other_quorums_live_through_loss_too() {
 
 #[test]
 fn crashes_between_any_two_actions_contradict_nothing_while_the_log_is_kept() {
-    let faults = Faults { loss: 200, crash: (15, 20), ..Faults::default() };
+    let faults = Faults { loss: 200, crash: (40, 30), ..Faults::default() };
     let networks = runs(30, 6, 4, TwoThirds, &faults);
     let crashes: u32 = networks.iter().map(|network| network.crashes).sum();
-    assert!(crashes >= 300, "{crashes} crashes");
+    assert!(crashes >= 400, "{crashes} crashes");
     for peer in networks.iter().flat_map(|network| &network.peers) {
         assert_eq!(peer.replay_errors, []);
         assert_eq!(peer.evidence, []);
@@ -96,7 +96,7 @@ fn crashes_between_any_two_actions_contradict_nothing_while_the_log_is_kept() {
 
 #[test]
 fn without_the_log_crashes_do_contradict_so_the_check_bites() {
-    let faults = Faults { loss: 200, crash: (15, 20), keep_log: false, ..Faults::default() };
+    let faults = Faults { loss: 200, crash: (40, 30), keep_log: false, ..Faults::default() };
     let run = |seed| {
         let mut network = Network::new(4, TwoThirds, seed, faults.clone());
         network.run(6, Span::seconds(600));
