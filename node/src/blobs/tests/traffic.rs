@@ -49,3 +49,34 @@ async fn a_transfer_cut_short_is_counted_too() {
     server.plane.close().await;
     assert!(server.plane.traffic().sent() >= 1_200);
 }
+
+/// A slot as `demo` has it: everybody pushes a blob to everybody at the same moment.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_slot_among_four_peers_costs_little() {
+    let peers: Vec<Peer> = (1..=4).map(Peer::new).collect();
+    let sent = || peers.iter().map(|peer| peer.plane.traffic().sent()).sum::<u64>();
+    // The lower key dials, as two dialing at once would make two connections.
+    for (index, peer) in peers.iter().enumerate() {
+        for other in &peers[index + 1..] {
+            peer.plane.connect(&other.source()).await.unwrap();
+        }
+    }
+    let len = 215_000;
+    let mut before = sent();
+    for slot in 0..8u8 {
+        let pushes = peers.iter().enumerate().flat_map(|(index, from)| {
+            let root = from.store.insert(&noise(len, slot * 4 + index as u8)).unwrap();
+            let others = peers.iter().filter(|to| to.plane.key() != from.plane.key());
+            others.map(move |to| async move { from.plane.push(root, &to.source()).await.unwrap() })
+        });
+        let pushed = futures::future::join_all(pushes).await;
+        assert!(pushed.iter().all(|pushed| *pushed == crate::blobs::Pushed::Stored));
+        let now = sent();
+        let overhead = (now - before) as f64 / (12 * len) as f64;
+        println!("slot {slot}: {overhead:.4} bytes sent per byte of blobs");
+        if slot > 0 {
+            assert!(overhead < 1.10, "{overhead}");
+        }
+        before = now;
+    }
+}
