@@ -11,14 +11,16 @@ mod checkpoint;
 mod cpu;
 mod data;
 mod engine;
+pub mod huggingface;
 mod model;
 mod optimizer;
 pub mod rng;
+pub mod sample;
 mod schedule;
 mod trainer;
 
 pub use checkpoint::CheckpointError;
-pub use data::{Corpus, DataError, validation_loss};
+pub use data::{Corpus, DataError, MAX_TOKENIZER_BYTES, Tokenizer, validation_loss};
 pub use engine::{Engine, EngineError, EngineOptions, SHARDS, StepReport};
 pub use model::{GptShape, ShapeError, Tensor};
 pub use optimizer::AdamW;

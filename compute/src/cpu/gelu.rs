@@ -4,7 +4,7 @@
 
 use super::math::{fused, sigmoid};
 
-const TWO_ROOT_TWO_OVER_PI: f32 = 1.595_769_1;
+const TWO_ROOT_TWO_OVER_PI: f32 = 1.595_769;
 const CUBIC: f32 = 0.044_715;
 
 /// sigmoid(2u) of the formula above.

@@ -15,7 +15,7 @@ pub(crate) fn fused<const FMA: bool>(a: f32, b: f32, c: f32) -> f32 {
 #[inline(always)]
 pub(crate) fn exp<const FMA: bool>(x: f32) -> f32 {
     const TO_INTEGER: f32 = 12_582_912.0; // 1.5 x 2^23: adding it rounds to an integer in the low bits
-    const LN2_HIGH: f32 = 0.693_359_375;
+    const LN2_HIGH: f32 = 355.0 / 512.0;
     const LN2_LOW: f32 = -2.121_944_4e-4;
     let x = if x < -86.0 { -86.0 } else { x };
     let x = if x > 88.0 { 88.0 } else { x };
@@ -56,12 +56,12 @@ pub(crate) fn ln(x: f32) -> f32 {
         -1.666_805_7e-1,
         2.000_071_5e-1,
         -2.499_999_4e-1,
-        3.333_333_1e-1,
+        1.0 / 3.0,
     ] {
         p = p * f + coefficient;
     }
     let y = f * z * p - 0.5 * z - e * 2.121_944_4e-4;
-    let y = f + y + e * 0.693_359_375;
+    let y = f + y + e * (355.0 / 512.0);
     if x.is_finite() { y } else { x }
 }
 

@@ -6,6 +6,8 @@
 use super::DataError;
 use super::order::Epoch;
 use super::text::Text;
+use super::token_cache;
+use super::tokenizer::Tokenizer;
 use std::ops::Range;
 use std::path::{Path, PathBuf};
 
@@ -17,8 +19,8 @@ const MAX_CONTEXT: usize = 65_536;
 pub(super) enum Tokens {
     /// A token is a byte.
     Bytes(Text),
-    /// A token is a little-endian u32 of a mapped cache file.
-    Words(Text),
+    /// A token is a little-endian u32 of a mapped cache file, behind a header of `skip` bytes.
+    Words { words: Text, skip: usize },
 }
 
 impl Tokens {
@@ -31,8 +33,8 @@ impl Tokens {
                     *into = u32::from(*byte);
                 }
             }
-            Tokens::Words(words) => {
-                let (words, _) = words[range.start * 4..range.end * 4].as_chunks::<4>();
+            Tokens::Words { words, skip } => {
+                let (words, _) = words[skip + range.start * 4..skip + range.end * 4].as_chunks::<4>();
                 for (into, word) in into.iter_mut().zip(words) {
                     *into = u32::from_le_bytes(*word);
                 }
@@ -116,6 +118,24 @@ impl Corpus {
             .map(|path| Ok(Source::bytes(Text::open(path)?, path.clone())))
             .collect::<Result<_, DataError>>()?;
         Corpus::new(sources, 256, context, seed)
+    }
+
+    /// Files whose tokens a tokenizer makes: once, into files in `cache` that later runs map.
+    ///
+    /// # Errors
+    /// No, missing, empty, too short or non-UTF-8 files, a tokenizer that fails on them, or a full disk.
+    pub fn tokenised(
+        paths: &[PathBuf],
+        tokenizer: &Tokenizer,
+        cache: &Path,
+        context: usize,
+        seed: [u8; 32],
+    ) -> Result<Corpus, DataError> {
+        let sources = paths
+            .iter()
+            .map(|path| token_cache::source(path, tokenizer, cache))
+            .collect::<Result<_, DataError>>()?;
+        Corpus::new(sources, tokenizer.vocabulary(), context, seed)
     }
 
     /// A text that is part of the binary.

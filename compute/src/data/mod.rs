@@ -6,8 +6,11 @@ mod corpus;
 mod error;
 mod order;
 mod text;
+mod token_cache;
+mod tokenizer;
 mod validation;
 
 pub use corpus::Corpus;
 pub use error::DataError;
+pub use tokenizer::{MAX_TOKENIZER_BYTES, Tokenizer};
 pub use validation::validation_loss;
