@@ -130,6 +130,11 @@ impl Signer {
         Signer(SigningKey::from_bytes(&seed))
     }
 
+    /// The seed: whoever has it is this peer.
+    pub fn seed(&self) -> [u8; 32] {
+        self.0.to_bytes()
+    }
+
     /// The public half.
     pub fn key(&self) -> PeerKey {
         PeerKey(self.0.verifying_key().to_bytes())

@@ -1,7 +1,7 @@
 //! The endpoint: one UDP socket, one identity, both directions.
 
 use std::net::SocketAddr;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, PoisonError, RwLock};
 use std::time::Duration;
 
 use driftless_protocol::{Hash, PeerKey};
@@ -84,6 +84,8 @@ pub(super) struct Inner {
     pair: Keypair,
     key: PeerKey,
     pub(super) store: Arc<BlobStore>,
+    /// Stores that are served too, but never filled.
+    also: RwLock<Vec<Arc<BlobStore>>>,
     pub(super) traffic: Arc<Traffic>,
     caps: Mutex<Caps>,
     pub(super) hooks: Hooks,
@@ -132,6 +134,7 @@ impl DataPlane {
             pair,
             key,
             store,
+            also: RwLock::default(),
             traffic,
             caps: Mutex::new(caps),
             hooks,
@@ -159,6 +162,11 @@ impl DataPlane {
     /// The store that is served and filled.
     pub fn store(&self) -> &Arc<BlobStore> {
         &self.inner.store
+    }
+
+    /// Serves a second store too: what is fetched or pushed never goes there.
+    pub fn also_serve(&self, store: Arc<BlobStore>) {
+        self.inner.also.write().unwrap_or_else(PoisonError::into_inner).push(store);
     }
 
     /// Bytes sent and received so far, and the buckets of the caps (other planes may charge theirs
@@ -198,6 +206,13 @@ impl DataPlane {
 }
 
 impl Inner {
+    /// The served store that has the blob; the own one if none has.
+    pub(super) fn store_with(&self, root: &Hash) -> Arc<BlobStore> {
+        let also = self.also.read().unwrap_or_else(PoisonError::into_inner);
+        let holder = also.iter().find(|store| store.contains(root) && !self.store.contains(root));
+        holder.unwrap_or(&self.store).clone()
+    }
+
     pub(super) fn caps(&self) -> Caps {
         *self.caps.lock().unwrap_or_else(PoisonError::into_inner)
     }

@@ -68,7 +68,7 @@ async fn reply(send: &mut SendStream, reply: Reply) -> Result<(), SourceError> {
 
 async fn answer_get(inner: &Arc<Inner>, get: Get, send: &mut SendStream) -> Result<(), SourceError> {
     let Ok(_permit) = inner.serving.try_acquire() else { return reply(send, Reply::Busy).await };
-    let store = inner.store.clone();
+    let store = inner.store_with(&get.root);
     let blob = match blocking(move || store.open_blob(&get.root)).await {
         Ok(blob) => blob,
         Err(StoreError::NotFound { .. }) => return reply(send, Reply::NotFound).await,

@@ -48,9 +48,9 @@ pub struct Manifest {
     pub rules: u32,
     /// What is trained.
     pub model: Model,
-    /// Root of `tokenizer.json`; `None` for bytes.
+    /// The `tokenizer.json`; `None` for bytes.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub tokenizer: Option<Hash>,
+    pub tokenizer: Option<DataFile>,
     /// What the genesis state and all draws are derived from.
     #[serde(with = "text::seed")]
     pub seed: [u8; 32],

@@ -5,6 +5,10 @@ use crate::committee::QuorumRule;
 use crate::identity::Signer;
 use crate::method::{Overrun, StreamingDiLoCo};
 
+fn tokenizer() -> DataFile {
+    DataFile { name: "tokenizer.json".into(), length: 9, root: Hash::of(b"tokenizer") }
+}
+
 fn founder() -> Signer {
     Signer::from_seed([1; 32])
 }
@@ -47,7 +51,7 @@ fn other() -> Manifest {
     let crate::model::Model::Gpt(shape) = Model::named("gpt:gpt2").unwrap();
     Manifest {
         model: Model::Gpt(crate::model::GptShape { context: 512, ..shape }),
-        tokenizer: Some(Hash::of(b"tokenizer")),
+        tokenizer: Some(tokenizer()),
         imported: Some(vec![Hash::of(b"page 0"), Hash::of(b"page 1")]),
         method: Method::StreamingDiLoCo(StreamingDiLoCo {
             fragments: 4,
@@ -156,7 +160,7 @@ fn presets_are_the_table_of_defaults() {
         assert_eq!((numbers.fragments, numbers.period, numbers.tau), (fragments, period, 1), "{name}");
         assert_eq!((numbers.alpha, numbers.eta, numbers.mu), (0.5, eta, 0.9), "{name}");
         assert_eq!((training.batch, training.learning_rate), (batch, rate), "{name}");
-        let tokenizer = (name == "gpt:gpt2").then(|| Hash::of(b"tokenizer"));
+        let tokenizer = (name == "gpt:gpt2").then(tokenizer);
         Manifest { model, method, training, tokenizer, ..sample() }.check().unwrap();
     }
     assert!(Manifest::preset("gpt:huge").is_err());

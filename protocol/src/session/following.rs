@@ -96,7 +96,7 @@ impl Session {
         }
     }
 
-    fn is_certified(&self, certified: &CertifiedBlock) -> bool {
+    pub(super) fn is_certified(&self, certified: &CertifiedBlock) -> bool {
         let seats = &self.state.control.seats;
         certified.is_certified(self.charter.session, seats, self.charter.quorum(seats.len()))
     }

@@ -237,6 +237,16 @@ impl Session {
         }
     }
 
+    /// Peers of this session that can be reached.
+    pub fn connected(&self) -> usize {
+        self.connected.len()
+    }
+
+    /// Whether gossip may travel on: a block that a quorum certified.
+    pub fn vouches_for(&self, message: &Message) -> bool {
+        matches!(message, Message::Block(certified) if self.is_certified(certified))
+    }
+
     /// The certified state.
     pub fn state(&self) -> &State {
         &self.state
@@ -280,7 +290,9 @@ impl Session {
             Message::Blocks(reply) => self.blocks_received(from, reply),
             Message::Snapshot(offer) => self.snapshot_received(now, from, offer),
             // Answered by the driver from its store.
-            Message::GetBlocks { .. } | Message::GetSnapshot | Message::Hello { .. } => {}
+            Message::GetBlocks { .. } | Message::GetSnapshot | Message::GetManifest => {}
+            // Read by the driver.
+            Message::Hello { .. } | Message::Manifest(_) => {}
         }
     }
 

@@ -81,6 +81,10 @@ pub enum Message {
     GetSnapshot,
     /// The answer to `GetSnapshot`.
     Snapshot(Option<SnapshotOffer>),
+    /// Asks for the session's signed manifest.
+    GetManifest,
+    /// The answer to `GetManifest`: the bytes of a `SignedManifest`, checked by whoever asked.
+    Manifest(Vec<u8>),
 }
 
 /// Consecutive certified blocks.

@@ -1,0 +1,166 @@
+//! Acts on a session's outputs.
+
+use std::time::Duration;
+
+use driftless_protocol::event::{Input, Output, Record};
+use driftless_protocol::transition::CandidateJob;
+use driftless_protocol::wire::Message;
+use driftless_protocol::{Hash, PeerKey};
+use tokio::task::JoinSet;
+
+use super::{Driver, DriverError};
+use crate::blobs::{DataPlane, Source};
+use crate::store::StoreError;
+
+/// A full disk is tried again after this long.
+const DISK_AGAIN: Duration = Duration::from_secs(1);
+/// A push to one peer may take this long before another is tried.
+const PUSH: Duration = Duration::from_secs(60);
+
+impl Driver {
+    /// Acts on one output; the barrier of `Persist` holds because outputs are acted on in order.
+    pub(super) async fn act(&mut self, output: Output) -> Result<(), DriverError> {
+        match output {
+            Output::Persist { record, sync } => self.persist(record, sync).await?,
+            Output::Send { to, message } => self.send(&to, &message),
+            Output::Publish(message) => self.parts.control.publish(self.session_id(), message.to_bytes()),
+            Output::Fetch { root, length, sources } => self.fetch(root, length, &sources),
+            Output::Push { root, to, copies } => self.push(root, &to, copies),
+            Output::Evaluate(job) => self.evaluate(job),
+            Output::Assemble(job) => {
+                let (reader, answers) = (self.parts.reader.clone(), self.answers.clone());
+                tokio::task::spawn_blocking(move || {
+                    let mut read = |root: &Hash| reader.page(root).map_err(|error| error.to_string());
+                    let _ = answers.blocking_send(Input::Assembled(job.run(&mut read)));
+                });
+            }
+            Output::Work(work) => {
+                let taken = self.parts.worker.as_ref().is_some_and(|worker| worker.order(work));
+                if !taken {
+                    return Err(DriverError::Compute);
+                }
+            }
+            Output::Forget(roots) => self.parts.store.forget(roots).await,
+            Output::Event(event) => self.report(event).await,
+            Output::Finished(ending) => self.ended = Some(ending),
+        }
+        Ok(())
+    }
+
+    /// A full disk stops this peer's statements, since nothing after the barrier is acted on, and
+    /// lets it go on by itself when there is space again.
+    async fn persist(&mut self, record: Record, sync: bool) -> Result<(), DriverError> {
+        loop {
+            match self.parts.store.persist(record.clone(), sync).await {
+                Ok(()) => {
+                    self.reporter.store_works();
+                    return Ok(());
+                }
+                Err(error) if error.is_full() => {
+                    self.reporter.store_fails(&error);
+                    self.report_status();
+                    tokio::time::sleep(DISK_AGAIN).await;
+                }
+                Err(StoreError::AlreadySigned { slot, .. }) => {
+                    // Cannot happen while this store is the key's only one.
+                    tracing::error!(?slot, "this key signed something else for the slot before");
+                    return Err(StoreError::AlreadySigned { by: self.parts.control.key(), slot }.into());
+                }
+                Err(error) => return Err(error.into()),
+            }
+        }
+    }
+
+    fn send(&mut self, to: &[PeerKey], message: &Message) {
+        let bytes = message.to_bytes();
+        let session = self.session_id();
+        if matches!(message, Message::GetBlocks { .. } | Message::GetSnapshot) {
+            to.iter().for_each(|peer| self.ask(*peer, bytes.clone()));
+            return;
+        }
+        for peer in to {
+            if let Err(error) = self.parts.control.send(session, *peer, bytes.clone()) {
+                tracing::debug!(to = %peer.short(), %error, "a message was not sent");
+            }
+        }
+    }
+
+    /// A question whose reply is an input.
+    fn ask(&self, peer: PeerKey, bytes: Vec<u8>) {
+        let (control, answers, session) =
+            (self.parts.control.clone(), self.answers.clone(), self.session_id());
+        tokio::spawn(async move {
+            let reply = match control.request(session, peer, bytes).await {
+                Ok(reply) => Message::from_reply_bytes(&reply).map_err(|error| error.to_string()),
+                Err(error) => Err(error.to_string()),
+            };
+            match reply {
+                Ok(message) => {
+                    let _ = answers.send(Input::Message { from: peer, message }).await;
+                }
+                Err(error) => tracing::debug!(of = %peer.short(), error, "a question was not answered"),
+            }
+        });
+    }
+
+    fn fetch(&self, root: Hash, length: u64, sources: &[PeerKey]) {
+        let sources: Vec<Source> = sources.iter().map(|peer| self.addresses.source(*peer)).collect();
+        let (plane, answers) = (self.parts.plane.clone(), self.answers.clone());
+        let held = self.parts.reader.has_blob(&root) || self.parts.reader.pages().contains(&root);
+        tokio::spawn(async move {
+            let input = match held {
+                true => Input::BlobStored(root),
+                false => match plane.fetch(root, length, sources).await {
+                    Ok(_) => Input::BlobStored(root),
+                    Err(error) => {
+                        tracing::debug!(%error, "a blob was not fetched");
+                        Input::BlobFailed(root)
+                    }
+                },
+            };
+            let _ = answers.send(input).await;
+        });
+    }
+
+    fn push(&self, root: Hash, to: &[PeerKey], copies: usize) {
+        let candidates: Vec<Source> = to.iter().map(|peer| self.addresses.source(*peer)).collect();
+        let (plane, answers) = (self.parts.plane.clone(), self.answers.clone());
+        tokio::spawn(async move {
+            let to = push_copies(plane, root, candidates, copies).await;
+            let _ = answers.send(Input::Pushed { root, to }).await;
+        });
+    }
+
+    fn evaluate(&self, job: CandidateJob) {
+        let (reader, answers) = (self.parts.reader.clone(), self.answers.clone());
+        tokio::task::spawn_blocking(move || {
+            debug_assert!(driftless_protocol::method::float_environment_is_standard());
+            let id = job.id;
+            let mut read = |root: &Hash| reader.blob(root).map_err(|error| error.to_string());
+            let result = job.run(&mut read);
+            let _ = answers.blocking_send(Input::Candidate { id, result });
+        });
+    }
+}
+
+/// Pushes to candidates, `copies` at a time, until that many hold the blob or none is left.
+async fn push_copies(plane: DataPlane, root: Hash, candidates: Vec<Source>, copies: usize) -> Vec<PeerKey> {
+    let mut left = candidates.into_iter();
+    let mut running = JoinSet::new();
+    let mut held = Vec::new();
+    loop {
+        while running.len() + held.len() < copies
+            && let Some(source) = left.next()
+        {
+            let plane = plane.clone();
+            running.spawn(async move {
+                let pushed = tokio::time::timeout(PUSH, plane.push(root, &source)).await;
+                matches!(pushed, Ok(Ok(_))).then_some(source.peer)
+            });
+        }
+        match running.join_next().await {
+            Some(done) => held.extend(done.ok().flatten()),
+            None => return held,
+        }
+    }
+}

@@ -1,0 +1,152 @@
+//! What a driver tells of its session: events for logs, a status for whoever looks.
+
+use std::time::{Duration, Instant};
+
+use driftless_protocol::Hash;
+use driftless_protocol::event::{Ending, Event};
+use driftless_protocol::session::Status;
+use tokio::sync::{mpsc, watch};
+
+use super::Driver;
+
+/// The status is computed at most this often.
+const STATUS_EVERY: Duration = Duration::from_millis(250);
+
+/// Something that happened in a session, with the traffic so far.
+#[derive(Debug, Clone)]
+pub struct SessionEvent {
+    /// What happened.
+    pub event: Event,
+    /// Bytes sent on both planes since the process started.
+    pub bytes_sent: u64,
+    /// Bytes received on both planes since the process started.
+    pub bytes_received: u64,
+    /// Time since the session was opened.
+    pub at: Duration,
+}
+
+/// A session as its user sees it.
+#[derive(Debug, Clone)]
+pub struct SessionStatus {
+    /// The session.
+    pub session: Hash,
+    /// Its name.
+    pub name: String,
+    /// The core's view.
+    pub status: Status,
+    /// Mean training loss of the last steps, in nats per token.
+    pub loss: Option<f32>,
+    /// Inner steps per second.
+    pub steps_per_second: f32,
+    /// Training tokens per second.
+    pub tokens_per_second: f32,
+    /// Bytes sent on both planes since the process started.
+    pub bytes_sent: u64,
+    /// Bytes received on both planes since the process started.
+    pub bytes_received: u64,
+    /// Peers of this session that are connected.
+    pub connected: usize,
+    /// The last warning, or what is wrong with the disk.
+    pub warning: Option<String>,
+    /// How the session ended, if it did.
+    pub ended: Option<Ending>,
+}
+
+/// Keeps what events tell and passes them on.
+pub(super) struct Reporter {
+    events: mpsc::Sender<SessionEvent>,
+    status: watch::Sender<SessionStatus>,
+    origin: Instant,
+    loss: Option<f32>,
+    speed: u32,
+    warning: Option<String>,
+    disk: Option<String>,
+    last: Option<Instant>,
+    stale: bool,
+}
+
+impl Reporter {
+    pub fn new(
+        events: mpsc::Sender<SessionEvent>,
+        status: watch::Sender<SessionStatus>,
+        origin: Instant,
+    ) -> Reporter {
+        let (loss, speed, warning, disk, last) = (None, 0, None, None, None);
+        Reporter { events, status, origin, loss, speed, warning, disk, last, stale: true }
+    }
+
+    pub fn store_fails(&mut self, error: &dyn std::fmt::Display) {
+        if self.disk.is_none() {
+            tracing::error!(%error, "not voting: the store cannot be written; trying again every second");
+        }
+        self.disk = Some(format!("not voting: {error}"));
+        self.stale = true;
+    }
+
+    pub fn store_works(&mut self) {
+        if self.disk.take().is_some() {
+            tracing::info!("the store can be written again");
+            self.stale = true;
+        }
+    }
+}
+
+impl Driver {
+    /// Bytes sent and received on both planes.
+    fn traffic(&self) -> (u64, u64) {
+        let (control, plane) = (self.parts.control.traffic(), self.parts.plane.traffic());
+        (control.sent + plane.sent(), control.received + plane.received())
+    }
+
+    /// Passes an event on. Frequent ones are dropped while nobody takes them; the others wait.
+    pub(super) async fn report(&mut self, event: Event) {
+        self.reporter.stale = true;
+        let frequent = matches!(event, Event::Trained { .. });
+        match &event {
+            Event::Trained { loss, speed, .. } => {
+                (self.reporter.loss, self.reporter.speed) = (Some(*loss), *speed);
+            }
+            Event::Warning(text) => {
+                tracing::warn!("{text}");
+                self.reporter.warning = Some(text.clone());
+            }
+            other => tracing::debug!(?other, "event"),
+        }
+        let (bytes_sent, bytes_received) = self.traffic();
+        let at = self.reporter.origin.elapsed();
+        let event = SessionEvent { event, bytes_sent, bytes_received, at };
+        if frequent {
+            let _ = self.reporter.events.try_send(event);
+        } else {
+            let _ = self.reporter.events.send(event).await;
+        }
+    }
+
+    /// Renews the status, if something changed and the last one is old enough.
+    pub(super) fn report_status(&mut self) {
+        let fresh = self.reporter.last.is_some_and(|last| last.elapsed() < STATUS_EVERY);
+        if self.ended.is_none() && (fresh || !self.reporter.stale) {
+            return;
+        }
+        let (bytes_sent, bytes_received) = self.traffic();
+        let manifest = &self.parts.charter.manifest;
+        let steps_per_second = self.reporter.speed as f32 / 1000.0;
+        let per_step = u64::from(manifest.training.batch) * self.parts.charter.tokens_per_sample();
+        let status = SessionStatus {
+            session: self.session_id(),
+            name: manifest.name.clone(),
+            status: self.session.status(),
+            loss: self.reporter.loss,
+            steps_per_second,
+            tokens_per_second: steps_per_second * per_step as f32,
+            bytes_sent,
+            bytes_received,
+            connected: self.session.connected(),
+            warning: self.reporter.disk.clone().or_else(|| self.reporter.warning.clone()),
+            ended: self.ended,
+        };
+        self.reporter.status.send_replace(status);
+        self.reporter.last = Some(Instant::now());
+        self.reporter.stale = false;
+    }
+}

@@ -1,0 +1,159 @@
+//! The compute engine as a session drives it.
+
+use std::ops::Range;
+use std::path::{Path, PathBuf};
+
+use driftless_compute::{
+    AdamW, Corpus, DataError, Engine, EngineError, EngineOptions, GptShape, Schedule, Tensor, Tokenizer,
+    TrainError, Trainer,
+};
+use driftless_protocol::charter::Charter;
+use driftless_protocol::model::Model;
+use driftless_protocol::worker::{self, EngineFailure, Samples};
+
+/// Why an engine could not be made for a session.
+#[derive(Debug, thiserror::Error)]
+pub enum EngineSetupError {
+    /// The texts or the tokenizer.
+    #[error(transparent)]
+    Data(#[from] DataError),
+    /// The model's shape or the options.
+    #[error("the engine cannot train this model: {0}")]
+    Engine(#[from] EngineError),
+    /// Texts and model do not fit each other.
+    #[error(transparent)]
+    Mismatch(#[from] TrainError),
+    /// The manifest's number of samples is not that of these texts.
+    #[error("these texts have {found} training samples, the manifest says {expected}: other files or another tokenizer")]
+    Samples {
+        /// The manifest's number.
+        expected: u64,
+        /// The corpus' number.
+        found: u64,
+    },
+}
+
+/// A trainer with the session's learning-rate schedule.
+pub struct TrainerEngine {
+    trainer: Trainer,
+    schedule: Schedule,
+    /// The next sample of private data, which has no leases.
+    own: u64,
+}
+
+/// A protocol model as an engine's shape.
+pub fn shape_of(model: &Model) -> GptShape {
+    let Model::Gpt(shape) = model;
+    GptShape {
+        layers: usize::from(shape.layers),
+        heads: usize::from(shape.heads),
+        width: shape.width as usize,
+        context: shape.context as usize,
+        vocabulary: shape.vocabulary as usize,
+    }
+}
+
+/// The texts of a session; tokens are cached in `cache`.
+pub fn corpus_for(
+    charter: &Charter,
+    data: &[PathBuf],
+    tokenizer: Option<&Path>,
+    cache: &Path,
+) -> Result<Corpus, DataError> {
+    let context = charter.manifest.model.context() as usize;
+    let seed = charter.manifest.seed;
+    match tokenizer {
+        None => Corpus::open(data, context, seed),
+        Some(path) => Corpus::tokenised(data, &Tokenizer::load(path)?, cache, context, seed),
+    }
+}
+
+impl TrainerEngine {
+    /// An engine for a session's model and training numbers.
+    pub fn new(charter: &Charter, corpus: Corpus, threads: usize) -> Result<TrainerEngine, EngineSetupError> {
+        let training = &charter.manifest.training;
+        if let driftless_protocol::manifest::Data::Public { samples_per_epoch, .. } = &charter.manifest.data
+            && *samples_per_epoch != corpus.samples()
+        {
+            return Err(EngineSetupError::Samples { expected: *samples_per_epoch, found: corpus.samples() });
+        }
+        let adamw =
+            AdamW { weight_decay: training.weight_decay, clip: training.clip, ..AdamW::default() };
+        let options = EngineOptions { threads, batch: training.batch as usize, adamw };
+        let engine = Engine::new(shape_of(&charter.manifest.model), options)?;
+        let schedule = Schedule {
+            peak: training.learning_rate,
+            warm_up: training.warmup,
+            floor: training.final_share,
+        };
+        Ok(TrainerEngine { trainer: Trainer::new(engine, corpus)?, schedule, own: 0 })
+    }
+
+    /// A joiner's fresh inner optimizer starts with small steps.
+    pub fn ramp(&mut self, steps: u32) {
+        self.trainer.engine_mut().set_ramp(steps);
+    }
+
+    fn samples(&mut self, samples: &Samples, steps: usize) -> Vec<u64> {
+        match samples {
+            Samples::Leased(samples) => samples.clone(),
+            Samples::Own => {
+                let count = (steps * self.trainer.engine().batch()) as u64;
+                let from = self.own;
+                self.own += count;
+                (from..from + count).collect()
+            }
+        }
+    }
+
+    fn check(&self, range: &Range<usize>, len: usize) -> Result<(), EngineFailure> {
+        let fits = range.len() == len && range.end <= self.trainer.engine().parameter_count();
+        if fits { Ok(()) } else { Err(EngineFailure::Other(format!("no parameters at {range:?}"))) }
+    }
+}
+
+impl worker::Engine for TrainerEngine {
+    fn tensors(&self) -> Vec<(String, usize, usize)> {
+        let tensor = |tensor: &Tensor| {
+            (tensor.name.clone(), tensor.offset, tensor.shape.iter().product())
+        };
+        self.trainer.tensors().iter().map(tensor).collect()
+    }
+
+    fn train(&mut self, samples: &Samples, progress: &[f32]) -> Result<Vec<f32>, EngineFailure> {
+        let samples = self.samples(samples, progress.len());
+        let rates: Vec<f32> =
+            progress.iter().map(|progress| self.schedule.learning_rate(f64::from(*progress))).collect();
+        let report = self.trainer.train(&samples, &rates).map_err(|error| match error {
+            TrainError::Step { error: EngineError::NonFinite(_), .. } => {
+                EngineFailure::NotFinite("the loss or its gradient".into())
+            }
+            other => EngineFailure::Other(other.to_string()),
+        })?;
+        Ok(report.losses)
+    }
+
+    fn read(&mut self, range: Range<usize>, into: &mut [f32]) -> Result<(), EngineFailure> {
+        self.check(&range, into.len())?;
+        self.trainer.read(range, into);
+        Ok(())
+    }
+
+    fn write(&mut self, range: Range<usize>, values: &[f32]) -> Result<(), EngineFailure> {
+        self.check(&range, values.len())?;
+        self.trainer.write(range, values);
+        Ok(())
+    }
+
+    fn evaluate(&mut self, windows: Option<u64>) -> Result<f64, EngineFailure> {
+        self.trainer.validation_loss(windows).map_err(|error| EngineFailure::Other(error.to_string()))
+    }
+
+    fn save(&mut self) -> Result<Vec<u8>, EngineFailure> {
+        Ok(self.trainer.save())
+    }
+
+    fn load(&mut self, bytes: &[u8]) -> Result<(), EngineFailure> {
+        self.trainer.load(bytes).map_err(|error| EngineFailure::Other(error.to_string()))
+    }
+}

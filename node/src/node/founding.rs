@@ -1,0 +1,135 @@
+//! Founding: a session's folder with its files, and its genesis state.
+
+use std::path::{Path, PathBuf};
+
+use driftless_protocol::Hash;
+use driftless_protocol::charter::Charter;
+use driftless_protocol::manifest::{Data, SignedManifest};
+use driftless_protocol::state::{Array, PAGE_VALUES, Page, State};
+
+use super::{Node, NodeError};
+use crate::blobs::BlobStore;
+use crate::store::{Options as StoreOptions, SessionStore, StoreReader};
+
+/// What a founder brings beside the manifest. Everything becomes blobs, so that joiners can fetch it.
+#[derive(Debug, Clone, Default)]
+pub struct FoundingFiles {
+    /// The texts, in the manifest's order.
+    pub data: Vec<PathBuf>,
+    /// The tokenizer.
+    pub tokenizer: Option<PathBuf>,
+    /// The pages of an imported model's outer parameters.
+    pub pages: Vec<Page>,
+}
+
+impl Node {
+    /// Makes the folder of a session that is founded or joined here.
+    pub fn found(&self, manifest: &SignedManifest, files: &FoundingFiles) -> Result<Hash, NodeError> {
+        let charter = Charter::new(manifest.manifest().clone())?;
+        let folder = self.inner.folder.session(charter.session);
+        let blobs = BlobStore::open(folder.blobs())?;
+        insert_data(&charter, &blobs, &files.data)?;
+        if let (Some(file), Some(path)) = (&charter.manifest.tokenizer, &files.tokenizer) {
+            insert(&blobs, path, &file.name, file.root)?;
+        }
+        for page in &files.pages {
+            blobs.insert(page.bytes())?;
+        }
+        drop(blobs);
+        let store = SessionStore::create(&self.inner.folder, manifest, &charter, StoreOptions::default())?;
+        store.close()?;
+        Ok(charter.session)
+    }
+}
+
+fn insert_data(charter: &Charter, blobs: &BlobStore, paths: &[PathBuf]) -> Result<(), NodeError> {
+    match &charter.manifest.data {
+        Data::Public { files, .. } => {
+            if files.len() != paths.len() {
+                return Err(NodeError::FileCount { expected: files.len(), found: paths.len() });
+            }
+            files.iter().zip(paths).try_for_each(|(file, path)| insert(blobs, path, &file.name, file.root))
+        }
+        Data::Private { .. } if paths.is_empty() => Err(NodeError::PrivateData),
+        Data::Private { .. } => {
+            // Private texts are only remembered by name: they never become blobs.
+            let list: Vec<String> = paths.iter().map(|path| path.display().to_string()).collect();
+            let file = private_list(blobs);
+            std::fs::write(&file, list.join("\n"))
+                .map_err(|source| NodeError::Store(crate::store::StoreError::Io { path: file, source }))
+        }
+    }
+}
+
+/// Where the names of private texts are kept: beside the blobs, never among them.
+fn private_list(blobs: &BlobStore) -> PathBuf {
+    blobs.folder().parent().unwrap_or(Path::new(".")).join("private-data")
+}
+
+fn insert(blobs: &BlobStore, path: &Path, name: &str, expected: Hash) -> Result<(), NodeError> {
+    let found = blobs.insert_file(path)?;
+    if found == expected {
+        return Ok(());
+    }
+    blobs.remove(&found)?;
+    Err(NodeError::WrongFile { path: path.to_owned(), name: name.to_owned(), expected, found })
+}
+
+/// The files that a session trains on, as they lie in its folder.
+pub(super) fn data_paths(charter: &Charter, reader: &StoreReader) -> Result<Vec<PathBuf>, NodeError> {
+    match &charter.manifest.data {
+        Data::Private { .. } => {
+            let list = std::fs::read_to_string(private_list(reader.blobs()));
+            list.map(|list| list.lines().map(PathBuf::from).collect()).map_err(|_| NodeError::PrivateData)
+        }
+        Data::Public { files, .. } => files
+            .iter()
+            .map(|file| match reader.has_blob(&file.root) {
+                true => Ok(reader.blobs().path(&file.root)),
+                false => Err(NodeError::MissingData { name: file.name.clone(), root: file.root }),
+            })
+            .collect(),
+    }
+}
+
+/// The genesis state, checked against the manifest's digest.
+pub(super) fn genesis_state(charter: &Charter, reader: &StoreReader) -> Result<State, NodeError> {
+    let state = match &charter.manifest.imported {
+        None => charter.genesis_state(),
+        Some(roots) => charter.genesis_with(imported_outer(charter, roots, |root| {
+            reader.page(root).map_err(|error| error.to_string())
+        })?),
+    };
+    let (expected, found) = (charter.manifest.genesis, state.digest());
+    if found == expected { Ok(state) } else { Err(NodeError::Genesis { expected, found }) }
+}
+
+/// An imported model's outer parameters from its pages, fragment by fragment.
+pub fn imported_outer(
+    charter: &Charter,
+    roots: &[Hash],
+    mut read: impl FnMut(&Hash) -> Result<Vec<u8>, String>,
+) -> Result<Vec<Vec<f32>>, NodeError> {
+    let mut roots = roots.iter();
+    let mut outer = Vec::with_capacity(charter.lengths.len());
+    for length in &charter.lengths {
+        let mut values = Vec::with_capacity(*length);
+        while values.len() < *length {
+            let root = roots.next().ok_or_else(|| NodeError::Imported("pages are missing".into()))?;
+            let bytes = read(root).map_err(NodeError::Imported)?;
+            let page = Page::from_bytes(*root, &bytes, (length - values.len()).min(PAGE_VALUES))
+                .map_err(|error| NodeError::Imported(error.to_string()))?;
+            values.extend_from_slice(page.values());
+        }
+        outer.push(values);
+    }
+    match roots.next() {
+        None => Ok(outer),
+        Some(_) => Err(NodeError::Imported("there are more pages than the model has".into())),
+    }
+}
+
+/// The pages of outer parameters given fragment by fragment, in digest order.
+pub fn pages_of(outer: &[Vec<f32>]) -> Vec<Page> {
+    outer.iter().flat_map(|values| Array::new(values).pages().to_vec()).collect()
+}

@@ -1,0 +1,376 @@
+//! A running node: one identity, one control plane, any number of sessions.
+
+mod error;
+mod founding;
+mod joining;
+mod router;
+
+use std::net::SocketAddr;
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::time::Instant;
+
+use driftless_protocol::block::Token;
+use driftless_protocol::charter::Charter;
+use driftless_protocol::event::{Command, Ending};
+use driftless_protocol::identity::{Domain, Scope, Signed, Signer};
+use driftless_protocol::invitation::Invitation;
+use driftless_protocol::session::{Options, Session};
+use driftless_protocol::state::State;
+use driftless_protocol::{Hash, PeerKey};
+use libp2p::Multiaddr;
+use libp2p::multiaddr::Protocol;
+use tokio::sync::{mpsc, watch};
+use tokio::task::JoinHandle;
+
+use crate::bandwidth::Caps;
+use crate::blobs::{DataPlane, Hooks};
+use crate::compute_worker::ComputeWorker;
+use crate::control::{Control, ControlConfig, Limits, key_of};
+use crate::driver::{self, Channels, Driver, DriverError, Parts};
+pub use crate::driver::{SessionEvent, SessionStatus};
+use crate::engine::{TrainerEngine, corpus_for};
+use crate::store::{Folder, FolderLock, Options as StoreOptions, SessionStore};
+use crate::store_thread::StoreThread;
+
+pub use error::NodeError;
+pub use founding::{FoundingFiles, imported_outer, pages_of};
+pub use joining::JoinProgress;
+use router::Router;
+
+/// Events that wait for whoever shows a session.
+const EVENTS: usize = 4096;
+/// Steps over which a joiner's fresh inner optimizer comes up.
+const RAMP: u32 = 20;
+
+/// How a node runs.
+#[derive(Debug, Clone)]
+pub struct NodeOptions {
+    /// The data folder.
+    pub dir: PathBuf,
+    /// Where the control plane listens.
+    pub listen: Vec<Multiaddr>,
+    /// Addresses that others should dial, where the sockets' own are not those.
+    pub advertise: Vec<Multiaddr>,
+    /// Where the data planes listen; with a port, only one session can run.
+    pub data_listen: SocketAddr,
+    /// Caps on the data plane.
+    pub caps: Caps,
+}
+
+/// How one session runs.
+#[derive(Debug, Clone)]
+pub struct SessionOptions {
+    /// Contribute, or only follow.
+    pub contribute: bool,
+    /// The invitation's token.
+    pub token: Option<Signed<Token>>,
+    /// Keep every blob.
+    pub keep_history: bool,
+    /// Stream-0 slots between two checkpoints.
+    pub checkpoint_every: u32,
+    /// Peers to dial and keep.
+    pub peers: Vec<(Option<PeerKey>, Multiaddr)>,
+    /// Compute threads.
+    pub threads: usize,
+}
+
+/// A running node; cheap to clone.
+#[derive(Clone)]
+pub struct Node {
+    inner: Arc<Inner>,
+}
+
+struct Inner {
+    options: NodeOptions,
+    folder: Folder,
+    /// Held as long as the node lives.
+    _lock: FolderLock,
+    signer: Signer,
+    seed: [u8; 32],
+    control: Control,
+    router: Router,
+}
+
+/// A running session.
+pub struct SessionHandle {
+    /// Its id.
+    pub session: Hash,
+    /// What happens; drain it.
+    pub events: mpsc::Receiver<SessionEvent>,
+    /// The session at a glance.
+    pub status: watch::Receiver<SessionStatus>,
+    commands: mpsc::Sender<Command>,
+    task: JoinHandle<Result<Ending, DriverError>>,
+}
+
+/// Sends commands to a running session; cheap to clone.
+#[derive(Clone)]
+pub struct SessionControl(mpsc::Sender<Command>);
+
+impl SessionControl {
+    /// Asks the session for something. False if it ended.
+    pub async fn command(&self, command: Command) -> bool {
+        self.0.send(command).await.is_ok()
+    }
+}
+
+impl SessionHandle {
+    /// A handle for commands alone.
+    pub fn control(&self) -> SessionControl {
+        SessionControl(self.commands.clone())
+    }
+
+    /// Asks the session for something. False if it ended.
+    pub async fn command(&self, command: Command) -> bool {
+        self.control().command(command).await
+    }
+
+    /// Waits for the end; events that nobody took are dropped.
+    pub async fn wait(self) -> Result<Ending, NodeError> {
+        drop(self.events);
+        Ok(self.task.await.map_err(|error| NodeError::Crashed(error.to_string()))??)
+    }
+}
+
+impl Node {
+    /// Takes the folder's lock and identity and starts the control plane.
+    pub async fn start(options: NodeOptions) -> Result<Node, NodeError> {
+        let folder = Folder::create(&options.dir)?;
+        let lock = folder.lock()?;
+        let signer = folder.identity_or_new()?;
+        let seed = signer.seed();
+        let config = ControlConfig {
+            seed,
+            listen: options.listen.clone(),
+            external: options.advertise.clone(),
+            agent: concat!("driftless/", env!("CARGO_PKG_VERSION")).to_string(),
+            limits: Limits::default(),
+        };
+        let (control, events) = Control::start(config).await?;
+        let router = Router::start(control.clone(), events);
+        Ok(Node { inner: Arc::new(Inner { options, folder, _lock: lock, signer, seed, control, router }) })
+    }
+
+    /// This peer's key.
+    pub fn key(&self) -> PeerKey {
+        self.inner.signer.key()
+    }
+
+    /// This peer's signer.
+    pub fn signer(&self) -> &Signer {
+        &self.inner.signer
+    }
+
+    /// The data folder.
+    pub fn folder(&self) -> &Folder {
+        &self.inner.folder
+    }
+
+    /// Where the control plane listens.
+    pub fn listen_addresses(&self) -> Vec<Multiaddr> {
+        self.inner.control.listen_addresses()
+    }
+
+    /// Starts a session of this folder.
+    pub async fn open(&self, session: Hash, options: SessionOptions) -> Result<SessionHandle, NodeError> {
+        let this = self.clone();
+        let prepared = tokio::task::spawn_blocking({
+            let options = options.clone();
+            move || Prepared::load(&this.inner, session, &options)
+        });
+        let prepared = prepared.await.map_err(|error| NodeError::Crashed(error.to_string()))??;
+        self.run(prepared, options).await
+    }
+
+    async fn run(&self, prepared: Prepared, options: SessionOptions) -> Result<SessionHandle, NodeError> {
+        let Prepared { charter, manifest, store, session: make_session, engine } = prepared;
+        let inner = &self.inner;
+        let origin = Instant::now();
+        let session = make_session.make(&inner.signer, &options);
+        let id = charter.session;
+        let reader = store.reader();
+        let hooks = Hooks { admission: Arc::new(|_| true), accept: acceptance(&charter) };
+        let (plane, blobs) = DataPlane::bind(
+            inner.options.data_listen,
+            inner.seed,
+            reader.blobs().clone(),
+            inner.options.caps,
+            hooks,
+        )?;
+        plane.also_serve(reader.pages().clone());
+        let (answers, inputs) = mpsc::channel(driver::INPUTS);
+        let worker = ComputeWorker::start(engine, &charter, answers.clone())?;
+        let parts = Parts {
+            hello: self.hello_addresses(&plane),
+            control: inner.control.clone(),
+            plane,
+            store: StoreThread::start(store).map_err(NodeError::Thread)?,
+            reader,
+            worker: Some(worker),
+            manifest: Arc::new(manifest),
+            charter,
+        };
+        let (event_sender, events) = mpsc::channel(EVENTS);
+        let (commands, command_receiver) = mpsc::channel(16);
+        let first = parts.first_status(session.status());
+        let (status_sender, status) = watch::channel(first);
+        let net = inner.router.attach(id).await;
+        inner.control.join_session(id).await;
+        let driver = Driver::new(session, parts, answers, event_sender, status_sender, origin);
+        let channels = Channels { inputs, net, blobs, commands: command_receiver };
+        self.dial(&options.peers);
+        let router = inner.router.clone();
+        let control = inner.control.clone();
+        let task = tokio::spawn(async move {
+            let outcome = driver.run(channels).await;
+            router.detach(id).await;
+            control.leave_session(id).await;
+            outcome
+        });
+        Ok(SessionHandle { session: id, events, status, commands, task })
+    }
+
+    fn dial(&self, peers: &[(Option<PeerKey>, Multiaddr)]) {
+        for (key, address) in peers {
+            let named = address.iter().find_map(|part| match part {
+                Protocol::P2p(peer) => key_of(&peer),
+                _ => None,
+            });
+            match key.or(named) {
+                Some(peer) if peer == self.key() => {}
+                Some(peer) => self.inner.control.keep(peer, vec![address.clone()]),
+                None => self.inner.control.dial(address.clone(), None),
+            }
+        }
+    }
+
+    /// Where others dial this peer's data plane: the control plane's addresses with its port.
+    fn hello_addresses(&self, plane: &DataPlane) -> Vec<String> {
+        let Ok(local) = plane.local_addr() else { return Vec::new() };
+        let control = self.inner.options.advertise.iter().cloned().chain(self.listen_addresses());
+        let mut addresses: Vec<String> = Vec::new();
+        for address in control.filter_map(|address| router::ip_of(&address)) {
+            let usable = local.ip().is_unspecified() || local.ip() == address;
+            let text = SocketAddr::new(address, local.port()).to_string();
+            if usable && !addresses.contains(&text) {
+                addresses.push(text);
+            }
+        }
+        if addresses.is_empty() {
+            addresses.push(local.to_string());
+        }
+        addresses.truncate(driftless_protocol::wire::limits::ADDRESSES);
+        addresses
+    }
+
+    /// An invitation to a session of this folder, with a token if this peer issues them.
+    pub fn invitation(&self, session: Hash, status: &SessionStatus) -> Result<Invitation, NodeError> {
+        let manifest = self.inner.folder.session(session).manifest()?;
+        let charter = Charter::new(manifest.manifest().clone())?;
+        let scope = Scope { session, generation: 0 };
+        let token = (charter.token_issuer() == Some(self.key()))
+            .then(|| self.inner.signer.seal(Domain::Token, scope, Token { serial: status.status.height }));
+        let peer = crate::control::peer_of(&self.key());
+        let known = self.inner.options.advertise.iter().cloned().chain(self.listen_addresses());
+        let named = |address: Multiaddr| match peer {
+            Some(peer) => address.with_p2p(peer).unwrap_or_else(|address| address).to_string(),
+            None => address.to_string(),
+        };
+        let addresses = known.map(named);
+        let invitation = Invitation {
+            session,
+            height: status.status.height,
+            block: status.status.head,
+            seats: charter.founding_seats(),
+            addresses: addresses.take(Invitation::MAX_ADDRESSES).collect(),
+            token,
+        };
+        Ok(invitation.shortened())
+    }
+
+    /// Stops the control plane; sessions should have ended before.
+    pub async fn shutdown(self) {
+        self.inner.control.clone().shutdown().await;
+    }
+}
+
+/// Only blobs as long as this session's contributions are taken when pushed.
+fn acceptance(charter: &Charter) -> Arc<dyn Fn(PeerKey, Hash, u64) -> bool + Send + Sync> {
+    let codec = charter.manifest.method.codec();
+    let lengths: Vec<u64> = charter.lengths.iter().map(|values| codec.encoded_len(*values)).collect();
+    Arc::new(move |_, _, length| lengths.contains(&length))
+}
+
+impl Parts {
+    fn first_status(&self, status: driftless_protocol::session::Status) -> SessionStatus {
+        SessionStatus {
+            session: self.charter.session,
+            name: self.charter.manifest.name.clone(),
+            status,
+            loss: None,
+            steps_per_second: 0.0,
+            tokens_per_second: 0.0,
+            bytes_sent: 0,
+            bytes_received: 0,
+            connected: 0,
+            warning: None,
+            ended: None,
+        }
+    }
+}
+
+/// Everything of a session that is read from disk before it runs.
+struct Prepared {
+    charter: Arc<Charter>,
+    manifest: Vec<u8>,
+    store: SessionStore,
+    session: SessionSeed,
+    engine: TrainerEngine,
+}
+
+struct SessionSeed {
+    charter: Arc<Charter>,
+    genesis: State,
+    recovered: driftless_protocol::event::Recovered,
+}
+
+impl SessionSeed {
+    fn make(self, signer: &Signer, options: &SessionOptions) -> Session {
+        let options = Options {
+            contribute: options.contribute,
+            token: options.token.clone(),
+            keep_history: options.keep_history,
+            checkpoint_every: options.checkpoint_every,
+        };
+        let now = driftless_protocol::time::Time(0);
+        let genesis = self.genesis;
+        Session::restore(now, self.charter, signer.clone(), options, || genesis, self.recovered)
+    }
+}
+
+impl Prepared {
+    fn load(inner: &Inner, session: Hash, options: &SessionOptions) -> Result<Prepared, NodeError> {
+        let folder = inner.folder.session(session);
+        let manifest = folder.manifest()?;
+        let charter = Arc::new(Charter::new(manifest.manifest().clone())?);
+        let store_options = StoreOptions { keep_history: options.keep_history, ..StoreOptions::default() };
+        let cache = folder.path().join("tokens");
+        let (store, recovered) = SessionStore::open(folder, &charter, store_options)?;
+        for warning in store.warnings() {
+            tracing::warn!("{warning}");
+        }
+        let reader = store.reader();
+        let genesis = founding::genesis_state(&charter, &reader)?;
+        let files = founding::data_paths(&charter, &reader)?;
+        let tokenizer = charter.manifest.tokenizer.as_ref().map(|file| reader.blobs().path(&file.root));
+        let corpus = corpus_for(&charter, &files, tokenizer.as_deref(), &cache)?;
+        let mut engine = TrainerEngine::new(&charter, corpus, options.threads)?;
+        let founder = charter.founding_seats().contains(&inner.signer.key());
+        if !founder && recovered.checkpoint.is_none() {
+            engine.ramp(RAMP);
+        }
+        let seed = SessionSeed { charter: charter.clone(), genesis, recovered };
+        Ok(Prepared { charter, manifest: manifest.to_bytes(), store, session: seed, engine })
+    }
+}

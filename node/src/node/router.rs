@@ -1,0 +1,134 @@
+//! Sorts the control plane's events by session.
+
+use std::collections::BTreeMap;
+use std::net::IpAddr;
+use std::sync::{Arc, Mutex, PoisonError};
+
+use driftless_protocol::{Hash, PeerKey};
+use libp2p::Multiaddr;
+use libp2p::multiaddr::Protocol;
+use tokio::sync::{mpsc, watch};
+
+use crate::control::{Control, ControlEvent, Verdict};
+use crate::driver::{NET, NetEvent};
+
+/// Attaches sessions to the control plane; cheap to clone.
+#[derive(Clone)]
+pub(super) struct Router {
+    routes: Arc<Mutex<BTreeMap<Hash, mpsc::Sender<NetEvent>>>>,
+    /// Who is connected, for those who wait for somebody.
+    connected: watch::Receiver<BTreeMap<PeerKey, Option<IpAddr>>>,
+    /// Dials that failed, newest last, for error messages.
+    failures: Arc<Mutex<Vec<String>>>,
+}
+
+impl Router {
+    /// Takes over the control plane's events.
+    pub fn start(control: Control, events: mpsc::Receiver<ControlEvent>) -> Router {
+        let (sender, connected) = watch::channel(BTreeMap::new());
+        let router = Router { routes: Arc::default(), connected, failures: Arc::default() };
+        tokio::spawn(router.clone().run(control, events, sender));
+        router
+    }
+
+    /// From now on the session's events go to the returned channel.
+    pub async fn attach(&self, session: Hash) -> mpsc::Receiver<NetEvent> {
+        let (sender, receiver) = mpsc::channel(NET);
+        let connected = self.connected.borrow().clone();
+        for (peer, address) in connected {
+            let _ = sender.try_send(NetEvent::Connected { peer, address });
+        }
+        self.lock().insert(session, sender);
+        receiver
+    }
+
+    /// The session takes no more events.
+    pub async fn detach(&self, session: Hash) {
+        self.lock().remove(&session);
+    }
+
+    /// Who is connected, now and later.
+    pub fn connected(&self) -> watch::Receiver<BTreeMap<PeerKey, Option<IpAddr>>> {
+        self.connected.clone()
+    }
+
+    /// Why dials failed so far.
+    pub fn failures(&self) -> Vec<String> {
+        self.failures.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    async fn run(
+        self,
+        control: Control,
+        mut events: mpsc::Receiver<ControlEvent>,
+        connected: watch::Sender<BTreeMap<PeerKey, Option<IpAddr>>>,
+    ) {
+        while let Some(event) = events.recv().await {
+            match event {
+                ControlEvent::Message { session, from, bytes } => {
+                    self.offer(session, NetEvent::Message { from, bytes, gossip: None });
+                }
+                ControlEvent::Gossip { session, from, id, bytes } => {
+                    let event = NetEvent::Message { from, bytes, gossip: Some(id.clone()) };
+                    if !self.offer(session, event) {
+                        control.report(id, Verdict::Ignore);
+                    }
+                }
+                ControlEvent::Request { session, from, bytes, reply } => {
+                    self.offer(session, NetEvent::Request { from, bytes, reply });
+                }
+                ControlEvent::Connected { peer, address, .. } => {
+                    let address = ip_of(&address);
+                    connected.send_modify(|all| {
+                        all.insert(peer, address);
+                    });
+                    self.tell_all(|| NetEvent::Connected { peer, address }).await;
+                }
+                ControlEvent::Disconnected { peer } => {
+                    connected.send_modify(|all| {
+                        all.remove(&peer);
+                    });
+                    self.tell_all(|| NetEvent::Disconnected { peer }).await;
+                }
+                ControlEvent::DialFailed { addresses, reason, .. } => self.note_failure(&addresses, &reason),
+                ControlEvent::Identified { .. }
+                | ControlEvent::Subscribed { .. }
+                | ControlEvent::ListenAddress { .. } => {}
+            }
+        }
+    }
+
+    /// A session that does not keep up loses messages; its peers send statements again.
+    fn offer(&self, session: Hash, event: NetEvent) -> bool {
+        let route = self.lock().get(&session).cloned();
+        route.is_some_and(|route| route.try_send(event).is_ok())
+    }
+
+    async fn tell_all(&self, event: impl Fn() -> NetEvent) {
+        let routes: Vec<mpsc::Sender<NetEvent>> = self.lock().values().cloned().collect();
+        for route in routes {
+            let _ = route.send(event()).await;
+        }
+    }
+
+    fn note_failure(&self, addresses: &[Multiaddr], reason: &dyn std::fmt::Display) {
+        let mut failures = self.failures.lock().unwrap_or_else(PoisonError::into_inner);
+        if failures.len() < 16 {
+            let addresses: Vec<String> = addresses.iter().map(Multiaddr::to_string).collect();
+            failures.push(format!("{}: {reason}", addresses.join(", ")));
+        }
+    }
+
+    fn lock(&self) -> std::sync::MutexGuard<'_, BTreeMap<Hash, mpsc::Sender<NetEvent>>> {
+        self.routes.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// The IP address in a multiaddress.
+pub(super) fn ip_of(address: &Multiaddr) -> Option<IpAddr> {
+    address.iter().find_map(|part| match part {
+        Protocol::Ip4(ip) => Some(IpAddr::V4(ip)),
+        Protocol::Ip6(ip) => Some(IpAddr::V6(ip)),
+        _ => None,
+    })
+}
