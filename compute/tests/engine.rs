@@ -1,0 +1,187 @@
+//! The engine from outside: bits for any number of threads, errors that change nothing, checkpoints.
+
+use driftless_compute::{AdamW, CheckpointError, Engine, EngineError, EngineOptions, GptShape, rng};
+
+const SHAPE: GptShape = GptShape { layers: 2, heads: 2, width: 24, context: 12, vocabulary: 40 };
+
+fn engine(threads: usize, batch: usize) -> Engine {
+    let mut engine = Engine::new(SHAPE, EngineOptions { threads, batch, adamw: AdamW::default() }).unwrap();
+    engine.write(0..SHAPE.parameter_count(), &rng::initialise(&SHAPE, 5));
+    engine
+}
+
+/// Tokens with some structure, different for every step.
+fn tokens(rows: usize, step: usize) -> Vec<u32> {
+    (0..rows * (SHAPE.context + 1)).map(|i| ((i * i + 7 * step + i / 13) % SHAPE.vocabulary) as u32).collect()
+}
+
+fn bits(values: &[f32]) -> Vec<u32> {
+    values.iter().map(|value| value.to_bits()).collect()
+}
+
+#[test]
+fn any_number_of_threads_gives_the_same_bits() {
+    for batch in [1, 2, 3, 5, 8] {
+        let mut runs = [1, 2, 3, 8].map(|threads| {
+            let mut engine = engine(threads, batch);
+            let reports: Vec<_> =
+                (0..5).map(|step| engine.step(&tokens(batch, step), 1e-2).unwrap()).collect();
+            let loss = engine.loss(&tokens(7, 99)).unwrap();
+            (reports, loss.to_bits(), bits(engine.parameters()), engine.save())
+        });
+        let first = runs[0].clone();
+        assert!(runs.iter_mut().all(|run| *run == first), "batch {batch}");
+        assert!(first.0.iter().all(|report| report.loss > 0.0 && report.gradient_norm > 0.0));
+    }
+}
+
+#[test]
+fn a_step_lowers_the_loss_of_its_own_batch() {
+    let mut engine = engine(2, 4);
+    let batch = tokens(4, 0);
+    let first = engine.step(&batch, 1e-2).unwrap().loss;
+    for _ in 0..30 {
+        engine.step(&batch, 1e-2).unwrap();
+    }
+    let last = engine.loss(&batch).unwrap() / (4 * SHAPE.context) as f64;
+    assert!(last < 0.7 * f64::from(first), "{last} after {first}");
+}
+
+#[test]
+fn broken_input_changes_nothing() {
+    let mut engine = engine(2, 4);
+    engine.step(&tokens(4, 0), 1e-2).unwrap();
+    let before = engine.save();
+    let good = tokens(4, 1);
+
+    let mut bad = good.clone();
+    bad[17] = 40;
+    assert!(matches!(
+        engine.step(&bad, 1e-2),
+        Err(EngineError::Token { token: 40, position: 17, vocabulary: 40 })
+    ));
+    assert!(matches!(engine.step(&good[1..], 1e-2), Err(EngineError::TokenCount { got: 51, .. })));
+    assert!(matches!(engine.loss(&good[1..]), Err(EngineError::TokenCount { .. })));
+    assert!(matches!(engine.logits_last(&[]), Err(EngineError::TokenCount { .. })));
+    assert!(matches!(engine.logits_last(&[1; 13]), Err(EngineError::TokenCount { .. })));
+    for rate in [f32::NAN, f32::INFINITY, -1.0] {
+        assert!(matches!(engine.step(&good, rate), Err(EngineError::LearningRate(_))));
+    }
+    assert!(engine.save() == before);
+}
+
+#[test]
+fn a_loss_that_is_not_finite_changes_nothing() {
+    for broken in [f32::NAN, f32::INFINITY, 3e38] {
+        for index in [3, SHAPE.vocabulary * SHAPE.width + 2, SHAPE.parameter_count() - 1] {
+            let mut engine = engine(2, 4);
+            engine.step(&tokens(4, 0), 1e-2).unwrap();
+            // Two values of 3e38 overflow where one may pass through a norm unharmed.
+            engine.write(index..index + 1, &[broken]);
+            let before = engine.save();
+            match engine.step(&tokens(4, 1), 1e-2) {
+                Err(EngineError::NonFinite(_)) => {
+                    assert!(engine.save() == before);
+                }
+                Err(error) => panic!("{error}"),
+                Ok(report) => assert!(broken == 3e38 && report.loss.is_finite()),
+            }
+        }
+    }
+}
+
+#[test]
+fn a_checkpoint_continues_with_the_same_bits() {
+    let mut first = engine(2, 4);
+    for step in 0..3 {
+        first.step(&tokens(4, step), 1e-2).unwrap();
+    }
+    let saved = first.save();
+    let mut second = engine(1, 4);
+    second.load(&saved).unwrap();
+    assert_eq!(second.optimizer_steps(), 3);
+    assert!(second.save() == saved);
+    for step in 3..6 {
+        assert_eq!(first.step(&tokens(4, step), 1e-2).unwrap(), second.step(&tokens(4, step), 1e-2).unwrap());
+    }
+    assert_eq!(bits(first.parameters()), bits(second.parameters()));
+}
+
+#[test]
+fn a_checkpoint_with_any_byte_changed_is_refused() {
+    let shape = GptShape { layers: 1, heads: 1, width: 2, context: 2, vocabulary: 3 };
+    let options = EngineOptions { threads: 1, batch: 1, adamw: AdamW::default() };
+    let mut engine = Engine::new(shape, options).unwrap();
+    engine.write(0..shape.parameter_count(), &rng::initialise(&shape, 1));
+    engine.step(&[0, 1, 2], 1e-2).unwrap();
+    let saved = engine.save();
+    for index in 0..saved.len() {
+        let mut damaged = saved.clone();
+        damaged[index] ^= 1 << (index % 8);
+        assert!(engine.load(&damaged).is_err(), "byte {index}");
+        assert!(engine.load(&saved[..index]).is_err(), "cut at {index}");
+    }
+    assert!(engine.save() == saved);
+
+    let longer = [saved.as_slice(), &[0]].concat();
+    assert!(matches!(engine.load(&longer), Err(CheckpointError::Length { .. })));
+    let mut version = saved.clone();
+    version[8] = 9;
+    assert_eq!(engine.load(&version), Err(CheckpointError::Version(9)));
+    assert_eq!(engine.load(b"not a checkpoint"), Err(CheckpointError::Magic));
+    let other = GptShape { vocabulary: 4, ..shape };
+    let other = Engine::new(other, options).unwrap().save();
+    assert_eq!(engine.load(&other), Err(CheckpointError::Shape));
+    engine.write(0..1, &[f32::NAN]);
+    let broken = engine.save();
+    assert_eq!(engine.load(&broken), Err(CheckpointError::NonFinite));
+}
+
+#[test]
+fn a_ramp_scales_the_first_learning_rates() {
+    let change = |ramp: u32, rate: f32| {
+        let mut engine = engine(1, 4);
+        engine.set_ramp(ramp);
+        let before = engine.parameters().to_vec();
+        engine.step(&tokens(4, 0), rate).unwrap();
+        bits(engine.parameters()) != bits(&before)
+            && engine.parameters().iter().zip(&before).all(|(a, b)| (a - b).abs() <= rate * 1.2)
+    };
+    assert!(change(0, 1e-2));
+    let mut ramped = engine(1, 4);
+    ramped.set_ramp(20);
+    let mut plain = engine(1, 4);
+    for step in 0..25 {
+        let share = ((step + 1) as f32 / 20.0).min(1.0);
+        ramped.step(&tokens(4, step), 1e-2).unwrap();
+        plain.step(&tokens(4, step), 1e-2 * share).unwrap();
+    }
+    assert_eq!(bits(ramped.parameters()), bits(plain.parameters()));
+    ramped.reset_optimizer();
+    assert_eq!(ramped.optimizer_steps(), 0);
+}
+
+#[test]
+fn logits_agree_with_the_loss() {
+    let mut engine = engine(2, 4);
+    let row = tokens(1, 3);
+    let mut nats = 0.0;
+    for length in 1..=SHAPE.context {
+        let logits = engine.logits_last(&row[..length]).unwrap();
+        let sum: f64 = logits.iter().map(|logit| f64::from(*logit).exp()).sum();
+        nats += sum.ln() - f64::from(logits[row[length] as usize]);
+    }
+    let loss = engine.loss(&row).unwrap();
+    assert!((loss - nats).abs() < 1e-4 * nats, "{loss} and {nats}");
+}
+
+#[test]
+fn impossible_engines_are_refused() {
+    let options = EngineOptions { threads: 1, batch: 1, adamw: AdamW::default() };
+    let new = |shape, options| Engine::new(shape, options).err().map(|error| error.to_string());
+    assert!(new(GptShape { heads: 5, ..SHAPE }, options).unwrap().contains("multiple"));
+    assert!(new(SHAPE, EngineOptions { threads: 0, ..options }).unwrap().contains("threads"));
+    assert!(new(SHAPE, EngineOptions { batch: 0, ..options }).unwrap().contains("batch"));
+    let adamw = AdamW { beta1: 2.0, ..AdamW::default() };
+    assert!(new(SHAPE, EngineOptions { adamw, ..options }).unwrap().contains("adamw"));
+}
