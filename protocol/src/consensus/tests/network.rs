@@ -62,7 +62,7 @@ impl Random {
 }
 
 enum Event {
-    Deliver(Message),
+    Deliver(Box<Message>),
     /// The answers of a session; lost if the peer restarted meanwhile.
     Block {
         height: Height,
@@ -213,7 +213,7 @@ impl Network {
         }
         let now = self.now;
         match event {
-            Event::Deliver(message) => self.deliver(peer, message),
+            Event::Deliver(message) => self.deliver(peer, *message),
             Event::Block { height, attempt, life } if life == self.peers[peer].life => {
                 let digest = Hash::of(format!("{peer} {height} {attempt} {life}").as_bytes());
                 let parent = self.tip(peer);
@@ -273,7 +273,7 @@ impl Network {
         let (least, most) = self.faults.delay;
         let delay = Span::millis(least + self.random.below(most - least + 1));
         if !lost && self.faults.silent != Some(from) && from != to {
-            self.schedule(delay, to, Event::Deliver(message));
+            self.schedule(delay, to, Event::Deliver(Box::new(message)));
         }
     }
 

@@ -184,6 +184,33 @@ fn a_lock_from_long_ago_can_still_be_proposed_and_accepted() {
 }
 
 #[test]
+fn our_own_forgotten_prevote_in_the_proof_of_a_lock_does_not_silence_us() {
+    let mut solo = Solo::new(4, 3);
+    let block = solo.block(b"a");
+    solo.propose(0, None, &block);
+    solo.answer(&block, true);
+    let last = 2 * PAST_ATTEMPTS;
+    for attempt in 0..last {
+        others_give_up(&mut solo, attempt);
+        solo.wait(Span::seconds(60));
+    }
+    assert_eq!(solo.consensus.attempt(), last);
+    let mut log = super::solo::records(&solo.outputs());
+    solo.propose(last, Some(0), &block);
+    solo.answer(&block, true);
+    for seat in [0, 1, 3] {
+        solo.vote(seat, 0, Step::Prevote, Some(block.hash()));
+    }
+    let outputs = solo.outputs();
+    let expected = Vote { height: 1, attempt: last, step: Step::Prevote, block: Some(block.hash()) };
+    assert!(votes(&outputs, solo.signers[3].key()).contains(&expected));
+    log.extend(super::solo::records(&outputs));
+    let (again, result) = solo.restarted(log);
+    assert_eq!(result, Ok(()));
+    assert!(solo.consensus.is_voting() && again.consensus.is_voting());
+}
+
+#[test]
 fn own_statements_are_sent_again_less_and_less_often_until_decided() {
     let mut solo = Solo::new(4, 0);
     solo.consensus.enter(solo.now);
