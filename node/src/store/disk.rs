@@ -122,13 +122,17 @@ impl Disk {
 
 /// Makes a folder and everything above it, durably.
 pub(super) fn make_folder(path: &Path) -> Result<(), StoreError> {
-    if path.is_dir() {
-        return Ok(());
-    }
+    let missing: Vec<&Path> =
+        path.ancestors().take_while(|folder| !folder.as_os_str().is_empty() && !folder.is_dir()).collect();
     fs::create_dir_all(path).map_err(|error| StoreError::io(path, error))?;
-    // Names above it may be new as well; a folder is made once, so this costs nothing that matters.
-    for folder in path.ancestors().skip(1).take_while(|folder| !folder.as_os_str().is_empty()).take(4) {
-        File::open(folder).and_then(|f| f.sync_all()).map_err(|error| StoreError::io(folder, error))?;
+    for folder in missing {
+        let above = folder.parent().filter(|above| !above.as_os_str().is_empty());
+        let above = above.unwrap_or(Path::new("."));
+        match File::open(above).and_then(|folder| folder.sync_all()) {
+            // A folder that may be written but not listed cannot be synced; the user chose it.
+            Err(error) if error.kind() == io::ErrorKind::PermissionDenied => {}
+            result => result.map_err(|error| StoreError::io(above, error))?,
+        }
     }
     Ok(())
 }

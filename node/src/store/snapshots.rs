@@ -22,15 +22,15 @@ use super::frame::{self, Kind};
 use super::recovery::Shape;
 use crate::blobs::BlobStore;
 
-const SUFFIX: &str = "snapshot";
+pub(super) const SUFFIX: &str = "snapshot";
 const KEPT: usize = 2;
 
 /// The body of a snapshot's record.
 #[derive(Debug, Clone, PartialEq, Encode, Decode)]
-struct Listing {
-    block: Option<CertifiedBlock>,
-    control: Vec<u8>,
-    pages: Vec<Hash>,
+pub(super) struct Listing {
+    pub(super) block: Option<CertifiedBlock>,
+    pub(super) control: Vec<u8>,
+    pub(super) pages: Vec<Hash>,
 }
 
 /// The snapshots of a session.

@@ -37,8 +37,7 @@ impl std::fmt::Debug for Database {
 impl Database {
     pub(super) fn open(disk: Arc<Disk>, folder: &Path) -> Result<Database, StoreError> {
         make_folder(folder)?;
-        let config = sled::Config::new().path(folder).cache_capacity(CACHE).flush_every_ms(None);
-        let db = guarded(folder, || config.open())?;
+        let db = open_sled(folder)?;
         let path = folder.join("db");
         let failed = |error| StoreError::io(&path, error);
         let file = OpenOptions::new().read(true).write(true).open(&path).map_err(failed)?;
@@ -56,11 +55,17 @@ impl Database {
         guarded(&self.folder, || self.db.iter().collect())
     }
 
+    /// Fails where the disk is too full for a change to be begun.
+    pub(super) fn check_room(&self) -> Result<(), StoreError> {
+        match free_bytes(&self.folder)? {
+            free if free < RESERVE => Err(StoreError::Full { path: self.path.clone() }),
+            _ => Ok(()),
+        }
+    }
+
     /// Applies all changes or none, durably.
     pub(super) fn apply(&self, changes: &[(Vec<u8>, Option<Vec<u8>>)]) -> Result<(), StoreError> {
-        if free_bytes(&self.folder)? < RESERVE {
-            return Err(StoreError::Full { path: self.path.clone() });
-        }
+        self.check_room()?;
         let mut batch = sled::Batch::default();
         for (key, value) in changes {
             match value {
@@ -74,6 +79,24 @@ impl Database {
         })?;
         self.disk.count(0, bytes as u64);
         self.disk.sync(&self.file, &self.path)
+    }
+}
+
+/// Opens sled. Its own lock may outlive the handle that was dropped before by a moment (its threads
+/// hold the file a little longer), so it is tried for some time; others are kept out by the
+/// data folder's lock.
+fn open_sled(folder: &Path) -> Result<sled::Db, StoreError> {
+    let config = sled::Config::new().path(folder).cache_capacity(CACHE).flush_every_ms(None);
+    let is_locked = |error: &StoreError| matches!(error, StoreError::Io { source, .. } if source.to_string().contains("could not acquire lock"));
+    let mut tries = 0;
+    loop {
+        match guarded(folder, || config.open()) {
+            Err(error) if is_locked(&error) && tries < 100 => {
+                tries += 1;
+                std::thread::sleep(std::time::Duration::from_millis(20));
+            }
+            result => return result,
+        }
     }
 }
 

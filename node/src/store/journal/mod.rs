@@ -60,7 +60,6 @@ pub(super) struct Savepoint {
     meta: Meta,
     wal_keys: usize,
     buffer: usize,
-    buffered_bytes: usize,
     awaited: bool,
     signed: Option<Slot>,
 }
@@ -114,22 +113,28 @@ impl Journal {
             meta: self.meta,
             wal_keys: self.wal_keys.len(),
             buffer: self.buffer.len(),
-            buffered_bytes: self.buffered_bytes,
             awaited: self.awaited,
             signed: signed.filter(|slot| !self.signed.contains_key(slot)),
         }
     }
 
-    /// Takes back what was added since, so that it can be added again.
+    /// Takes back what was added since, so that it can be added again, or not.
+    ///
+    /// The failed batch may have reached the disk all the same: its keys are removed with the next.
     pub(super) fn take_back(&mut self, to: Savepoint) {
-        self.meta = to.meta;
-        self.wal_keys.truncate(to.wal_keys);
-        self.buffer.truncate(to.buffer);
-        self.buffered_bytes = to.buffered_bytes;
-        self.awaited = to.awaited;
+        let mut keys = self.wal_keys.split_off(to.wal_keys);
         if let Some(slot) = to.signed {
             self.signed.remove(&slot);
+            keys.push(Key::Signed(slot).encode());
         }
+        if self.meta.batch == to.meta.batch {
+            self.buffer.truncate(to.buffer);
+            self.awaited = to.awaited;
+        }
+        self.buffer.retain(|(key, _)| !keys.contains(key));
+        self.buffer.extend(keys.into_iter().map(|key| (key, None)));
+        self.buffered_bytes = self.buffer.iter().map(change_bytes).sum();
+        self.meta = Meta { batch: self.meta.batch, ..to.meta };
     }
 
     /// Begins logging inputs of `height`, if it is not begun yet.
@@ -202,6 +207,9 @@ impl Journal {
         if self.buffer.is_empty() {
             return Ok(());
         }
+        if let Some(database) = &self.database {
+            database.check_room()?;
+        }
         let database = match self.database.take() {
             Some(database) => database,
             None => Database::open(self.disk.clone(), &self.folder)?,
@@ -212,15 +220,9 @@ impl Journal {
         self.buffer.push((key, Some(value)));
         let applied = database.apply(&self.buffer);
         self.buffer.pop();
-        match applied {
-            Err(full @ StoreError::Full { .. }) => {
-                self.database = Some(database);
-                return Err(full);
-            }
-            // sled refuses everything after a failed write; it starts anew from its file.
-            Err(error) => return Err(error),
-            Ok(()) => self.database = Some(database),
-        }
+        // sled refuses everything after a failed write; it starts anew from its file next time.
+        applied?;
+        self.database = Some(database);
         self.meta = meta;
         self.buffer.clear();
         (self.buffered_bytes, self.awaited) = (0, false);

@@ -106,7 +106,7 @@ fn a_store_that_died_while_appending_goes_on() {
 #[test]
 fn files_are_bounded_and_a_torn_new_file_is_removed() {
     let dir = tempfile::tempdir().unwrap();
-    let options = Options { segment_bytes: 1000, ..Options::default() };
+    let options = Options { segment_bytes: 700, ..Options::default() };
     let (mut store, _) = open_with(dir.path(), options).unwrap();
     chain(9).into_iter().for_each(|block| store.persist(Record::Block(block), true).unwrap());
     let reader = store.reader();
@@ -116,7 +116,7 @@ fn files_are_bounded_and_a_torn_new_file_is_removed() {
         fs::read_dir(dir.path().join("chain")).unwrap().map(|f| f.unwrap().path()).collect();
     files.sort();
     assert!(files.len() > 2);
-    assert!(files.iter().all(|file| fs::metadata(file).unwrap().len() <= 1000));
+    assert!(files.iter().all(|file| fs::metadata(file).unwrap().len() <= 700));
     fs::write(dir.path().join("chain/00000010.blocks"), b"DFTL").unwrap();
     let (store, recovered) = open_with(dir.path(), options).unwrap();
     assert!(matches!(store.warnings(), [Warning::TornTail { height: 10, .. }]));
