@@ -195,7 +195,7 @@ fn gossip(limits: &Limits) -> Result<Gossip, ControlError> {
         // A restarted peer must get back into a small mesh at once.
         .prune_backoff(Duration::from_secs(10))
         .unsubscribe_backoff(Duration::from_secs(2))
-        // Telling neighbours "I have it" costs 60 bytes and saves a block.
+        // Telling neighbours "I have it" costs 60 bytes and may save a block.
         .idontwant_message_size_threshold(512)
         .duplicate_cache_time(Duration::from_secs(120))
         .connection_handler_queue_len(64)
