@@ -11,7 +11,7 @@ use crate::model::GptShape;
 use std::ops::Range;
 
 /// Query rows handled at once.
-const QUERY_BLOCK: usize = 64;
+const QUERY_BLOCK: usize = 32;
 
 /// Buffers of one tile of query rows.
 pub(crate) struct Scratch {
