@@ -23,6 +23,14 @@
 //!    certified block as its answer; this adapter is past it.
 //!
 //! Time never goes back. Wrong input is dropped: no call panics or fails because of it.
+//!
+//! # Bounds
+//!
+//! Votes of [`PAST_ATTEMPTS`] behind and [`FUTURE_ATTEMPTS`] ahead, proposals and bodies of 8
+//! behind, one message per kind and key of the next height. Per seat 256 signature checks at once
+//! and 100 a second: who floods in a seat's name can crowd that seat out for as long as it lasts,
+//! so the caller limits each sender first. The log of a height grows by at most a few kilobytes
+//! per attempt, and by each valid block once.
 
 mod admission;
 mod context;
