@@ -8,7 +8,7 @@
 //! | file | idea |
 //! |---|---|
 //! | `tree` | the hash tree: encode, verify, prove |
-//! | `store`, `partial` | complete blobs; unfinished ones |
+//! | `store`, `files`, `partial` | complete blobs; how their files are written and read; unfinished ones |
 //! | `socket`, `transport` | bytes counted and capped; QUIC and TLS settings |
 //! | `peers` | who is connected; dialing |
 //! | `wire`, `transfer` | headers; slices between stream and disk |
@@ -19,6 +19,7 @@
 pub mod bench;
 mod claims;
 mod fetch;
+mod files;
 mod partial;
 mod peers;
 mod plane;
@@ -35,18 +36,24 @@ mod tree;
 mod wire;
 
 pub use fetch::{FetchError, Fetched};
+pub use files::OpenBlob;
 pub use peers::{Source, SourceError};
 pub use plane::{BindError, BlobEvent, DataPlane, Hooks};
 pub use push::{PushError, Pushed};
 pub use socket::Traffic;
-pub use store::{BlobStore, OUTBOARD_FROM, OpenBlob, StoreError};
+pub use store::{BlobStore, OUTBOARD_FROM, StoreError};
 pub use transport::IdentityError;
 pub use tree::{GROUP, group_count};
 pub use wire::MAX_BLOB;
 
 /// Runs blocking file work off the async threads. A panic there is a panic here.
 pub(crate) async fn blocking<T: Send + 'static>(work: impl FnOnce() -> T + Send + 'static) -> T {
-    match tokio::task::spawn_blocking(work).await {
+    joined(tokio::task::spawn_blocking(work)).await
+}
+
+/// The result of blocking work that was started before.
+pub(crate) async fn joined<T>(job: tokio::task::JoinHandle<T>) -> T {
+    match job.await {
         Ok(value) => value,
         Err(error) => match error.try_into_panic() {
             Ok(panic) => std::panic::resume_unwind(panic),

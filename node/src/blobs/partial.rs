@@ -8,11 +8,14 @@ use std::io;
 use std::ops::Range;
 use std::os::unix::fs::FileExt;
 use std::path::{Path, PathBuf};
+use std::sync::atomic::AtomicUsize;
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 
 use driftless_protocol::Hash;
 
-use super::store::{BlobStore, OUTBOARD_FROM, StoreError, remove_if_there};
+use super::files::remove_if_there;
+use super::store::{BlobStore, OUTBOARD_FROM, StoreError};
+use super::transfer::FIRST_BATCH;
 use super::tree::{self, ReadBlob, WriteBlob};
 
 /// Which groups of a blob are verified: one bit each.
@@ -73,6 +76,8 @@ pub(crate) struct Partial {
     files: OnceLock<Files>,
     making: Mutex<()>,
     verified: Mutex<GroupSet>,
+    /// Bytes that receivers take at a time: what the last slice found fitting.
+    pub(crate) batch: AtomicUsize,
 }
 
 impl Partial {
@@ -88,6 +93,7 @@ impl Partial {
             files: OnceLock::new(),
             making: Mutex::new(()),
             verified: Mutex::new(GroupSet::new(tree::group_count(len))),
+            batch: AtomicUsize::new(FIRST_BATCH),
         };
         match fs::metadata(&partial.data_path) {
             Ok(metadata) if metadata.len() == len => {
@@ -204,7 +210,10 @@ impl ReadBlob for Files {
 impl WriteBlob for Partial {
     type Error = StoreError;
 
-    fn write_leaf(&self, offset: u64, data: &[u8]) -> Result<(), StoreError> {
+    fn write_groups(&self, offset: u64, data: &[u8]) -> Result<(), StoreError> {
+        if data.is_empty() {
+            return Ok(());
+        }
         let files = self.files()?;
         self.store.write_at(&files.data, &self.data_path, data, offset)
     }

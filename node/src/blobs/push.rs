@@ -8,9 +8,10 @@ use quinn::{RecvStream, SendStream};
 use tokio::time::timeout;
 
 use super::blocking;
+use super::files::OpenBlob;
 use super::peers::{Source, SourceError};
 use super::plane::{DataPlane, Inner};
-use super::store::{OpenBlob, StoreError};
+use super::store::StoreError;
 use super::transfer::{STALL, read_error, read_exact, send_slice, write_error};
 use super::transport::SEND_WINDOW;
 use super::tree::group_count;

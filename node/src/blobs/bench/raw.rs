@@ -11,7 +11,7 @@ use std::sync::Arc;
 
 use driftless_protocol::Hash;
 use quinn::{Connection, Endpoint, RecvStream, SendStream};
-use tokio::task::JoinHandle;
+use tokio::task::{JoinHandle, spawn_blocking};
 
 use super::BenchError;
 use super::server::Hello;
@@ -61,11 +61,11 @@ async fn send_file(store: &BlobStore, mut send: SendStream, mut recv: RecvStream
     read_exact(&mut recv, &mut root).await?;
     let file = File::open(store.path(&Hash(root))).map_err(|_| SourceError::NotFound)?;
     let next = |mut file: File| {
-        tokio::spawn(blocking(move || {
+        spawn_blocking(move || {
             let mut buffer = Vec::with_capacity(BUFFER);
             let result = Read::by_ref(&mut file).take(BUFFER as u64).read_to_end(&mut buffer);
             (file, result.map(|_| buffer))
-        }))
+        })
     };
     let mut reading = next(file);
     loop {
@@ -120,7 +120,7 @@ pub(super) async fn copy(
             spare.push(used);
         }
         let mut target = file.try_clone()?;
-        writing = Some(tokio::spawn(blocking(move || target.write_all(&buffer).map(|()| (target, buffer)))));
+        writing = Some(spawn_blocking(move || target.write_all(&buffer).map(|()| (target, buffer))));
     }
     if let Some(job) = writing {
         file = job.await.map_err(std::io::Error::other)??.0;

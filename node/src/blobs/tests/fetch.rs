@@ -210,7 +210,7 @@ fn an_unfinished_download_is_proven_again_when_it_is_resumed() {
     let partial = Partial::open(store.clone(), root, len).unwrap();
     for group in [0, 1, 4] {
         let start = group * GROUP;
-        partial.write_leaf(start, &bytes[start as usize..(start + GROUP) as usize]).unwrap();
+        partial.write_groups(start, &bytes[start as usize..(start + GROUP) as usize]).unwrap();
     }
     partial.write_pairs(0, &outboard).unwrap();
     drop(partial);

@@ -6,6 +6,7 @@ mod hostile;
 mod liar;
 mod push;
 mod traffic;
+mod tree;
 
 use std::net::SocketAddr;
 use std::sync::Arc;
