@@ -179,7 +179,7 @@ pub(super) fn free_bytes(path: &Path) -> Result<u64, StoreError> {
     }
     // SAFETY: statvfs succeeded, so it filled the structure.
     let room = unsafe { room.assume_init() };
-    Ok((room.f_bavail as u64).saturating_mul(room.f_frsize as u64))
+    Ok(room.f_bavail.saturating_mul(room.f_frsize))
 }
 
 const TEMPORARY: &str = ".tmp";

@@ -27,6 +27,7 @@
 //! | `journal/` | sled: what was signed, the running height's log |
 //! | `acknowledged` | what must be there |
 //! | `snapshots`, `checkpoints` | two of each |
+//! | `peek` | the newest snapshot, read beside a running node |
 //! | `frame`, `disk`, `error` | hashed headers; writes and barriers, counted; typed errors |
 
 mod acknowledged;

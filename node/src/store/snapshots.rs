@@ -57,7 +57,7 @@ impl Snapshots {
         let mut snapshots = Snapshots { disk, folder, session: shape.session, pages, kept: Vec::new() };
         let mut newest = None;
         for (height, path) in numbered(&snapshots.folder, SUFFIX)?.into_iter().rev() {
-            let listing = match snapshots.read(height, &path) {
+            let listing = match read_listing(&path, shape.session, height) {
                 Ok(listing) => listing,
                 Err(error) => {
                     warnings.push(Warning::Snapshot { height, error: unless_io(error)? });
@@ -65,8 +65,9 @@ impl Snapshots {
                 }
             };
             if newest.is_none() {
-                match snapshots.assemble(&path, &listing, shape) {
-                    Ok(state) => newest = Some(Snapshot { block: listing.block.clone(), state }),
+                let read = |root: &Hash| Ok(snapshots.pages.read(root)?);
+                match assemble(&path, &listing, shape, read) {
+                    Ok(snapshot) => newest = Some(snapshot),
                     Err(error) => {
                         // A damaged page goes, or the next snapshot would take it for its own.
                         if let StoreError::CorruptBlob { root, .. } = &error {
@@ -140,42 +141,47 @@ impl Snapshots {
         }
         Ok(())
     }
+}
 
-    fn read(&self, height: Height, path: &Path) -> Result<Listing, StoreError> {
-        let (number, body) = frame::read(path, Kind::Snapshot, self.session)?;
-        let listing: Listing = wire::decode("snapshot", &body, wire::HARD_LIMIT)
-            .map_err(|error| StoreError::corrupt(path, error.to_string()))?;
-        let of_block = listing.block.as_ref().map_or(0, |block| block.block.height);
-        if number != height || of_block != height {
-            let reason = format!("it is the snapshot of height {number} after block {of_block}");
-            return Err(StoreError::corrupt(path, reason));
-        }
-        Ok(listing)
+/// The record of the snapshot of `height`.
+pub(super) fn read_listing(path: &Path, session: Hash, height: Height) -> Result<Listing, StoreError> {
+    let (number, body) = frame::read(path, Kind::Snapshot, session)?;
+    let listing: Listing = wire::decode("snapshot", &body, wire::HARD_LIMIT)
+        .map_err(|error| StoreError::corrupt(path, error.to_string()))?;
+    let of_block = listing.block.as_ref().map_or(0, |block| block.block.height);
+    if number != height || of_block != height {
+        let reason = format!("it is the snapshot of height {number} after block {of_block}");
+        return Err(StoreError::corrupt(path, reason));
     }
+    Ok(listing)
+}
 
-    /// The state that a record lists, with its digest checked.
-    fn assemble(&self, path: &Path, listing: &Listing, shape: &Shape) -> Result<State, StoreError> {
-        let corrupt = |reason: String| StoreError::corrupt(path, reason);
-        let control =
-            ControlPage::from_bytes(&listing.control).map_err(|error| corrupt(error.to_string()))?;
-        let mut failed = None;
-        let read = |root: Hash, values: usize| match self.pages.read(&root) {
-            Ok(bytes) => Page::from_bytes(root, &bytes, values),
-            Err(error) => {
-                failed = Some(StoreError::from(error));
-                Err(PageError::Length { root, expected: values * 4, found: 0 })
-            }
-        };
-        let state = State::assemble(control, shape.arrays, &shape.lengths, &listing.pages, read);
-        let state = match (failed, state) {
-            (Some(error), _) => return Err(error),
-            (None, state) => state.map_err(|error| corrupt(error.to_string()))?,
-        };
-        let expected = listing.block.as_ref().map_or(shape.genesis, |block| block.block.digest);
-        match state.digest() {
-            digest if digest == expected => Ok(state),
-            digest => Err(corrupt(format!("its state has digest {digest}, its block says {expected}"))),
+/// The snapshot that the record at `path` lists, its digest checked; `read` returns a page's bytes.
+pub(super) fn assemble(
+    path: &Path,
+    listing: &Listing,
+    shape: &Shape,
+    mut read: impl FnMut(&Hash) -> Result<Vec<u8>, StoreError>,
+) -> Result<Snapshot, StoreError> {
+    let corrupt = |reason: String| StoreError::corrupt(path, reason);
+    let control = ControlPage::from_bytes(&listing.control).map_err(|error| corrupt(error.to_string()))?;
+    let mut failed = None;
+    let page = |root: Hash, values: usize| match read(&root) {
+        Ok(bytes) => Page::from_bytes(root, &bytes, values),
+        Err(error) => {
+            failed = Some(error);
+            Err(PageError::Length { root, expected: values * 4, found: 0 })
         }
+    };
+    let state = State::assemble(control, shape.arrays, &shape.lengths, &listing.pages, page);
+    if let Some(error) = failed {
+        return Err(error);
+    }
+    let state = state.map_err(|error| corrupt(error.to_string()))?;
+    let expected = listing.block.as_ref().map_or(shape.genesis, |block| block.block.digest);
+    match state.digest() {
+        digest if digest == expected => Ok(Snapshot { block: listing.block.clone(), state }),
+        digest => Err(corrupt(format!("its state has digest {digest}, its block says {expected}"))),
     }
 }
 

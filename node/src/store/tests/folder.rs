@@ -7,13 +7,14 @@ use driftless_protocol::Hash;
 use driftless_protocol::charter::Charter;
 use driftless_protocol::codec::Codec;
 use driftless_protocol::committee::Committee;
+use driftless_protocol::event::{Record, Snapshot};
 use driftless_protocol::identity::Signer;
 use driftless_protocol::manifest::*;
 use driftless_protocol::method::Method;
 use driftless_protocol::time::Span;
 
 use super::fixture::flip;
-use crate::store::{Folder, Options, SessionStore, StoreError};
+use crate::store::{Folder, Options, SessionStore, StoreError, newest_snapshot};
 
 #[test]
 fn an_identity_is_drawn_once_and_kept_private() {
@@ -208,4 +209,29 @@ fn a_damaged_manifest_is_an_error_that_names_its_file() {
     // Another session's manifest, whole as it is.
     fs::write(&path, manifest("another").0.to_bytes()).unwrap();
     named(SessionStore::open(session.clone(), &charter, Options::default()).unwrap_err());
+}
+
+#[test]
+fn the_newest_snapshot_is_read_beside_the_store_that_is_open() {
+    let dir = tempfile::tempdir().unwrap();
+    let folder = Folder::create(dir.path()).unwrap();
+    let terms = manifest("a session").0.manifest().clone();
+    let state = Charter::new(terms.clone()).unwrap().genesis_state();
+    let terms = Manifest { genesis: state.digest(), ..terms };
+    let charter = Charter::new(terms.clone()).unwrap();
+    let signed = SignedManifest::seal(terms, &Signer::from_seed([1; 32])).unwrap();
+    let session = folder.session(signed.id());
+    assert!(newest_snapshot(&session, &charter).unwrap().is_none());
+    let mut store = SessionStore::create(&folder, &signed, &charter, Options::default()).unwrap();
+    assert!(newest_snapshot(&session, &charter).unwrap().is_none());
+    let snapshot = Snapshot { block: None, state };
+    store.persist(Record::Snapshot(snapshot.clone()), true).unwrap();
+    let found = newest_snapshot(&session, &charter).unwrap().unwrap();
+    assert_eq!((found.block, found.state), (None, snapshot.state.clone()));
+    let page = session.pages().join(snapshot.state.pages().next().unwrap().hash().to_string());
+    flip(&page, 5, 5);
+    let damaged = newest_snapshot(&session, &charter);
+    assert!(matches!(damaged, Err(StoreError::CorruptBlob { file, .. }) if file == page));
+    fs::remove_file(&page).unwrap();
+    assert!(matches!(newest_snapshot(&session, &charter), Err(StoreError::NotFound { .. })));
 }
