@@ -1,1 +1,20 @@
-//! To be written.
+//! Driftless in virtual time: the product's `protocol` crate, driven by a simulated driver.
+//!
+//! N sessions run on one thread. Network, disks, engines and faults are simulated; everything is
+//! decided by one seed. Checkers watch every step and name seed, time, peer and height of what
+//! they find. Threads serve independent worlds only.
+
+pub mod checkers;
+pub mod disk;
+mod effects;
+pub mod engine;
+pub mod faults;
+mod happening;
+pub mod network;
+pub mod peer;
+mod random;
+pub mod setup;
+pub mod world;
+
+pub use setup::{PeerSetup, Setup};
+pub use world::{Violation, World};

@@ -1,2 +1,2 @@
-//! Entry point.
+//! `driftless-sim`.
 fn main() {}

@@ -1,0 +1,73 @@
+//! The state is the fold of the chain: every certified block is applied once more, from genesis,
+//! by the protocol's own transition, and its digest, certificate and place are checked.
+
+use std::sync::Arc;
+
+use driftless_protocol::block::{CertifiedBlock, Height};
+use driftless_protocol::charter::Charter;
+use driftless_protocol::identity::Hash;
+use driftless_protocol::state::State;
+use driftless_protocol::transition::{self, CandidateJob, Parent};
+
+/// The fold of all blocks seen so far.
+#[derive(Debug)]
+pub struct Fold {
+    charter: Arc<Charter>,
+    state: State,
+    head: Hash,
+}
+
+impl Fold {
+    /// Starts at genesis.
+    #[must_use]
+    pub fn new(charter: Arc<Charter>, genesis: State) -> Fold {
+        Fold { head: charter.session, charter, state: genesis }
+    }
+
+    /// Its height.
+    #[must_use]
+    pub fn height(&self) -> Height {
+        self.state.control.height
+    }
+
+    /// The folded state.
+    #[must_use]
+    pub fn state(&self) -> &State {
+        &self.state
+    }
+
+    /// A certified block; those at or below the fold's height are known already.
+    ///
+    /// # Errors
+    /// If it is not certified, does not continue the chain, or leads to another digest.
+    pub fn observe(
+        &mut self,
+        certified: &CertifiedBlock,
+        read: &mut dyn FnMut(&Hash) -> Result<Vec<u8>, String>,
+    ) -> Result<(), String> {
+        let block = &certified.block;
+        if block.height <= self.height() {
+            return Ok(());
+        }
+        let seats = &self.state.control.seats;
+        if !certified.is_certified(self.charter.session, seats, self.charter.quorum(seats.len())) {
+            return Err("the certificate does not hold".into());
+        }
+        let parent = Parent { state: &self.state, hash: self.head };
+        transition::continues(parent, block).map_err(|error| error.to_string())?;
+        let plan =
+            transition::check(&self.charter, parent, &block.items).map_err(|error| error.to_string())?;
+        let job = CandidateJob::new(0, self.charter.clone(), self.state.clone(), plan);
+        let state = job.run(read).map_err(|error| error.to_string())?;
+        if state.digest() != block.digest {
+            return Err(format!(
+                "the fold has digest {}, not {}",
+                state.digest().short(),
+                block.digest.short()
+            ));
+        }
+        self.state = state;
+        self.head = block.hash();
+        Ok(())
+    }
+}

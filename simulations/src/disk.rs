@@ -1,0 +1,163 @@
+//! One peer's disk: what survives a crash and what does not.
+//!
+//! A record is durable only after a sync barrier. A crash keeps some prefix of the records since
+//! the last one, as a real disk does, and loses the rest.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use driftless_protocol::Hash;
+use driftless_protocol::block::{Announcement, CertifiedBlock, Height, Slot};
+use driftless_protocol::consensus::WalRecord;
+use driftless_protocol::event::{Checkpoint, Record, Recovered, Snapshot};
+use driftless_protocol::identity::Signed;
+use driftless_protocol::wire::{BlockReply, SnapshotOffer, limits};
+
+use crate::random::Random;
+
+/// Snapshots that are kept.
+const SNAPSHOTS: usize = 2;
+/// Checkpoints that are kept.
+const CHECKPOINTS: usize = 2;
+
+/// What is on disk.
+#[derive(Debug, Default)]
+struct Contents {
+    blobs: BTreeMap<Hash, Arc<[u8]>>,
+    signed: BTreeMap<Slot, Signed<Announcement>>,
+    wal: Vec<WalRecord>,
+    blocks: BTreeMap<Height, CertifiedBlock>,
+    snapshots: BTreeMap<Height, Snapshot>,
+    checkpoints: Vec<Checkpoint>,
+}
+
+/// A peer's disk.
+#[derive(Debug, Default)]
+pub struct Disk {
+    durable: Contents,
+    /// Written since the last barrier.
+    tail: Vec<Record>,
+}
+
+impl Disk {
+    /// Writes a record; `sync` makes it and everything before it durable.
+    pub fn persist(&mut self, record: Record, sync: bool) {
+        self.tail.push(record);
+        if sync {
+            std::mem::take(&mut self.tail).into_iter().for_each(|record| self.durable.take(record));
+        }
+    }
+
+    /// The power goes: a prefix of what was not synced may have reached the disk.
+    pub fn crash(&mut self, random: &mut Random) {
+        let kept = random.below(self.tail.len() as u64 + 1) as usize;
+        let tail = std::mem::take(&mut self.tail);
+        tail.into_iter().take(kept).for_each(|record| self.durable.take(record));
+    }
+
+    /// Keeps a blob that came over the data plane, durable at once.
+    pub fn store_blob(&mut self, root: Hash, bytes: Arc<[u8]>) {
+        self.durable.blobs.insert(root, bytes);
+    }
+
+    /// A blob, or a page of a snapshot, by its name.
+    #[must_use]
+    pub fn blob(&self, root: &Hash) -> Option<Arc<[u8]>> {
+        if let Some(bytes) = self.durable.blobs.get(root) {
+            return Some(bytes.clone());
+        }
+        let mut pages = self.durable.snapshots.values().flat_map(Snapshot::pages);
+        pages.find(|page| page.hash() == *root).map(|page| page.bytes().into())
+    }
+
+    /// Drops blobs that are not needed any more.
+    pub fn forget(&mut self, roots: &[Hash]) {
+        roots.iter().for_each(|root| {
+            self.durable.blobs.remove(root);
+        });
+    }
+
+    /// The certified blocks, by height.
+    #[must_use]
+    pub fn blocks(&self) -> &BTreeMap<Height, CertifiedBlock> {
+        &self.durable.blocks
+    }
+
+    /// The answer to `GetBlocks`.
+    #[must_use]
+    pub fn block_reply(&self, from: Height) -> BlockReply {
+        let head = self.durable.blocks.last_key_value().map_or(0, |(height, _)| *height);
+        let mut blocks = Vec::new();
+        let mut next = from;
+        while let Some(block) = self.durable.blocks.get(&next) {
+            if blocks.len() == limits::BLOCKS_PER_REPLY {
+                break;
+            }
+            blocks.push(block.clone());
+            next += 1;
+        }
+        BlockReply { blocks, head }
+    }
+
+    /// The answer to `GetSnapshot`.
+    #[must_use]
+    pub fn snapshot_offer(&self) -> Option<SnapshotOffer> {
+        let snapshot = self.durable.snapshots.values().next_back()?;
+        Some(SnapshotOffer {
+            block: snapshot.block.clone()?,
+            control: snapshot.state.control.to_bytes(),
+            pages: snapshot.pages().map(|page| page.hash()).collect(),
+        })
+    }
+
+    /// What a restarted peer finds.
+    #[must_use]
+    pub fn recover(&self) -> Recovered {
+        let snapshot = self.durable.snapshots.values().next_back().cloned();
+        let base = snapshot.as_ref().map_or(0, Snapshot::height);
+        let mut blocks = Vec::new();
+        while let Some(block) = self.durable.blocks.get(&(base + 1 + blocks.len() as u64)) {
+            blocks.push(block.clone());
+        }
+        Recovered {
+            snapshot,
+            blocks,
+            wal: self.durable.wal.clone(),
+            signed: self.durable.signed.values().cloned().collect(),
+            checkpoint: self.durable.checkpoints.last().cloned(),
+        }
+    }
+}
+
+impl Contents {
+    fn take(&mut self, record: Record) {
+        match record {
+            Record::Blob { root, bytes } => {
+                self.blobs.insert(root, bytes.into());
+            }
+            Record::Signed(signed) => {
+                self.signed.insert(signed.content.slot, signed);
+            }
+            Record::Wal(record) => self.wal.push(record),
+            Record::Block(certified) => {
+                let height = certified.block.height;
+                self.blocks.insert(height, certified);
+                self.wal.retain(|record| record.height() > height);
+            }
+            Record::Snapshot(snapshot) => {
+                if let Some(block) = &snapshot.block {
+                    self.blocks.insert(block.block.height, block.clone());
+                }
+                self.snapshots.insert(snapshot.height(), snapshot);
+                while self.snapshots.len() > SNAPSHOTS {
+                    self.snapshots.pop_first();
+                }
+            }
+            Record::Checkpoint(checkpoint) => {
+                self.checkpoints.push(checkpoint);
+                let drop = self.checkpoints.len().saturating_sub(CHECKPOINTS);
+                self.checkpoints.drain(..drop);
+            }
+        }
+    }
+}

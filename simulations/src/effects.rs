@@ -1,0 +1,190 @@
+//! What a session's outputs do to its world: the simulated half of the driver's contract.
+
+use std::sync::Arc;
+
+use driftless_protocol::Hash;
+use driftless_protocol::event::{Input, Output, Record};
+use driftless_protocol::identity::{Domain, PeerKey, Scope};
+use driftless_protocol::time::{Span, Time};
+use driftless_protocol::wire::Message;
+
+use crate::happening::Happening;
+use crate::world::{Violation, World, read};
+
+/// Virtual time of computing a candidate state or putting a snapshot together.
+const COMPUTE: Span = Span::millis(2);
+/// After this long a fetch without any source fails.
+const NO_SOURCE: Span = Span::millis(50);
+
+impl World {
+    /// Acts on a session's outputs in order, until there are none or the power goes.
+    pub(crate) fn drain(&mut self, peer: usize) -> Result<(), Violation> {
+        loop {
+            if let Some((outputs, down)) = self.peers[peer].doom {
+                if outputs == 0 {
+                    self.crash(peer, down);
+                    return Ok(());
+                }
+                self.peers[peer].doom = Some((outputs - 1, down));
+            }
+            let Some(session) = self.peers[peer].session.as_mut() else { return Ok(()) };
+            let Some(output) = session.poll_output() else { break };
+            self.act(peer, output)?;
+        }
+        let Some(session) = self.peers[peer].session.as_ref() else { return Ok(()) };
+        let (state, timeout) = (session.state(), session.next_timeout());
+        let reached = self.checkers.state_reached(state.control.height, state.digest());
+        reached.map_err(|what| self.violation(peer, what))?;
+        self.set_timer(peer, timeout);
+        Ok(())
+    }
+
+    fn set_timer(&mut self, peer: usize, timeout: Option<Time>) {
+        let timeout = timeout.map(|at| at.max(self.now));
+        if self.peers[peer].timer == timeout {
+            return;
+        }
+        self.peers[peer].timer = timeout;
+        if let Some(at) = timeout {
+            let life = self.peers[peer].life;
+            self.schedule(at, Happening::Timer { peer, life, at });
+        }
+    }
+
+    fn act(&mut self, peer: usize, output: Output) -> Result<(), Violation> {
+        let life = self.peers[peer].life;
+        match output {
+            Output::Persist { record, sync } => return self.persist(peer, record, sync),
+            Output::Send { to, message } => return self.send(peer, &to, message),
+            Output::Publish(message) => {
+                let to: Vec<PeerKey> = self.peers[peer].met.keys().map(|met| self.peers[*met].key).collect();
+                return self.send(peer, &to, message);
+            }
+            Output::Fetch { root, length, sources } => self.fetch(peer, root, length, &sources),
+            Output::Push { root, to, copies } => self.push(peer, root, &to, copies),
+            Output::Evaluate(job) => {
+                self.schedule(self.now + COMPUTE, Happening::Compute { peer, life, job: Box::new(job) });
+            }
+            Output::Assemble(job) => {
+                self.schedule(self.now + COMPUTE, Happening::Assemble { peer, life, job: Box::new(job) });
+            }
+            Output::Work(work) => {
+                let done = self.now + self.peers[peer].duration(&work);
+                self.schedule(done, Happening::Work { peer, life, work });
+            }
+            Output::Forget(roots) => self.peers[peer].disk.forget(&roots),
+            Output::Event(event) => self.peers[peer].note(self.now, event),
+            Output::Finished(ending) => {
+                self.peers[peer].end(ending);
+                self.look_around(peer);
+            }
+        }
+        Ok(())
+    }
+
+    fn persist(&mut self, peer: usize, record: Record, sync: bool) -> Result<(), Violation> {
+        let block = match &record {
+            Record::Block(certified) => Some(certified.clone()),
+            _ => None,
+        };
+        if let Record::Blob { root, .. } = &record {
+            let (life, input) = (self.peers[peer].life, Input::BlobStored(*root));
+            self.schedule(self.now, Happening::Input { peer, life, input });
+        }
+        self.peers[peer].disk.persist(record, sync);
+        let Some(certified) = block else { return Ok(()) };
+        let peers = &self.peers;
+        // The peer's own disk first: that is where it must be.
+        let order = std::iter::once(peer).chain(0..peers.len());
+        let mut find = |root: &Hash| {
+            let found = order.clone().find_map(|index| read(&peers[index].disk, root).ok());
+            found.ok_or_else(|| "on nobody's disk".to_owned())
+        };
+        let seen = self.checkers.block_persisted(&certified, &mut find);
+        seen.map_err(|what| self.violation(peer, format!("block {}: {what}", certified.block.height)))
+    }
+
+    fn send(&mut self, from: usize, to: &[PeerKey], message: Message) -> Result<(), Violation> {
+        let lie = self.second_story(from, &message);
+        if lie.is_none() {
+            let sent = self.checkers.sent(self.peers[from].key, &message);
+            sent.map_err(|what| self.violation(from, what))?;
+        }
+        for key in to {
+            let Some(to) = self.peers.iter().position(|peer| peer.key == *key) else { continue };
+            if !self.peers[from].met.contains_key(&to) {
+                continue;
+            }
+            match &lie {
+                Some(lie) if to % 2 == 1 => self.transmit(from, to, lie, false),
+                _ => self.transmit(from, to, &message, false),
+            }
+        }
+        Ok(())
+    }
+
+    /// What an equivocator tells the others.
+    fn second_story(&self, from: usize, message: &Message) -> Option<Message> {
+        let Message::Announce { announcement, mirrors, relay } = message else { return None };
+        let peer = &self.peers[from];
+        if !peer.setup.equivocates || announcement.by != peer.key {
+            return None;
+        }
+        let mut content = announcement.content.clone();
+        content.work.speed ^= 1;
+        let generation = self.certified().control.generation;
+        let scope = Scope { session: self.charter.session, generation };
+        let announcement = peer.signer.seal(Domain::Announcement, scope, content);
+        Some(Message::Announce { announcement, mirrors: mirrors.clone(), relay: *relay })
+    }
+
+    /// Puts a message on a link as bytes.
+    pub(crate) fn transmit(&mut self, from: usize, to: usize, message: &Message, reply: bool) {
+        if let Some(delay) = self.network.message(from, to) {
+            let bytes: Arc<[u8]> = message.to_bytes().into();
+            self.schedule(self.now + delay, Happening::Deliver { from, to, bytes, reply });
+        }
+    }
+
+    /// From the first source that has it; a blob that is here already is simply here.
+    fn fetch(&mut self, peer: usize, root: Hash, length: u64, sources: &[PeerKey]) {
+        let life = self.peers[peer].life;
+        if self.peers[peer].disk.blob(&root).is_some() {
+            let input = Input::BlobStored(root);
+            return self.schedule(self.now, Happening::Input { peer, life, input });
+        }
+        let has = |key: &PeerKey| {
+            let index = self.peers.iter().position(|other| other.key == *key)?;
+            let met = self.peers[peer].met.contains_key(&index) && self.network.joins(peer, index);
+            (met && self.peers[index].disk.blob(&root).is_some()).then_some(index)
+        };
+        match sources.iter().find_map(has) {
+            Some(from) => {
+                let delay = self.network.transfer(from, peer, length);
+                let arrive = Happening::Arrive { from, to: peer, life, root, fetched: true };
+                self.schedule(self.now + delay, arrive);
+            }
+            None => {
+                let input = Input::BlobFailed(root);
+                self.schedule(self.now + NO_SOURCE, Happening::Input { peer, life, input });
+            }
+        }
+    }
+
+    fn push(&mut self, peer: usize, root: Hash, to: &[PeerKey], copies: usize) {
+        let life = self.peers[peer].life;
+        let length = self.peers[peer].disk.blob(&root).map_or(0, |bytes| bytes.len() as u64);
+        let indices = to.iter().filter_map(|key| self.peers.iter().position(|other| other.key == *key));
+        let met = indices
+            .filter(|index| self.peers[peer].met.contains_key(index) && self.network.joins(peer, *index));
+        let chosen: Vec<usize> = met.take(copies).collect();
+        let mut last = self.now;
+        for to in chosen.iter().copied() {
+            let arrival = self.now + self.network.transfer(peer, to, length);
+            last = last.max(arrival);
+            let life = self.peers[to].life;
+            self.schedule(arrival, Happening::Arrive { from: peer, to, life, root, fetched: false });
+        }
+        self.schedule(last, Happening::Pushed { peer, life, root, to: chosen });
+    }
+}

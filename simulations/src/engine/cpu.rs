@@ -1,0 +1,113 @@
+//! The product's CPU engine on the embedded text, as a session's engine.
+
+use std::ops::Range;
+
+use driftless_compute::{
+    AdamW, Corpus, Engine as ComputeEngine, EngineError, EngineOptions, GptShape, Schedule, TINY_SHAKESPEARE,
+    TrainError, Trainer,
+};
+use driftless_protocol::charter::Charter;
+use driftless_protocol::manifest::Training;
+use driftless_protocol::model::Model;
+use driftless_protocol::worker::{Engine, EngineFailure, Samples};
+
+/// A trainer with the session's learning-rate schedule.
+#[derive(Debug)]
+pub struct CpuEngine {
+    trainer: Trainer,
+    schedule: Schedule,
+    /// Samples taken of private data so far.
+    own: u64,
+}
+
+/// The model of a charter in the engine's terms.
+#[must_use]
+pub fn shape_of(model: &Model) -> GptShape {
+    let Model::Gpt(shape) = model;
+    GptShape {
+        layers: usize::from(shape.layers),
+        heads: usize::from(shape.heads),
+        width: shape.width as usize,
+        context: shape.context as usize,
+        vocabulary: shape.vocabulary as usize,
+    }
+}
+
+impl CpuEngine {
+    /// An engine on one thread whose parameters are still to be written.
+    ///
+    /// # Errors
+    /// A model that the engine cannot have.
+    pub fn new(charter: &Charter) -> Result<CpuEngine, EngineFailure> {
+        let Training { batch, learning_rate, warmup, final_share, weight_decay, clip, .. } =
+            charter.manifest.training;
+        let shape = shape_of(&charter.manifest.model);
+        let adamw = AdamW { weight_decay, clip, ..AdamW::default() };
+        let options = EngineOptions { threads: 1, batch: batch as usize, adamw };
+        let engine = ComputeEngine::new(shape, options).map_err(failure)?;
+        let corpus = Corpus::embedded(TINY_SHAKESPEARE, shape.context, charter.session.0)
+            .map_err(|error| EngineFailure::Other(error.to_string()))?;
+        let trainer =
+            Trainer::new(engine, corpus).map_err(|error| EngineFailure::Other(error.to_string()))?;
+        let schedule = Schedule { peak: learning_rate, warm_up: warmup, floor: final_share };
+        Ok(CpuEngine { trainer, schedule, own: 0 })
+    }
+
+    /// The flat parameters.
+    #[must_use]
+    pub fn parameters(&self) -> &[f32] {
+        self.trainer.engine().parameters()
+    }
+}
+
+fn failure(error: EngineError) -> EngineFailure {
+    match error {
+        EngineError::NonFinite(what) => EngineFailure::NotFinite(format!("the {what}")),
+        other => EngineFailure::Other(other.to_string()),
+    }
+}
+
+impl Engine for CpuEngine {
+    fn tensors(&self) -> Vec<(String, usize, usize)> {
+        let tensors = self.trainer.tensors().iter();
+        tensors.map(|tensor| (tensor.name.clone(), tensor.offset, tensor.len())).collect()
+    }
+
+    fn train(&mut self, samples: &Samples, progress: &[f32]) -> Result<Vec<f32>, EngineFailure> {
+        let rates: Vec<f32> =
+            progress.iter().map(|progress| self.schedule.learning_rate(f64::from(*progress))).collect();
+        let count = (rates.len() * self.trainer.engine().batch()) as u64;
+        let positions = match samples {
+            Samples::Leased(positions) => positions.clone(),
+            Samples::Own => (self.own..self.own + count).collect(),
+        };
+        self.own += count;
+        let report = self.trainer.train(&positions, &rates).map_err(|error| match error {
+            TrainError::Step { error, .. } => failure(error),
+            other => EngineFailure::Other(other.to_string()),
+        })?;
+        Ok(report.losses)
+    }
+
+    fn read(&mut self, range: Range<usize>, into: &mut [f32]) -> Result<(), EngineFailure> {
+        self.trainer.read(range, into);
+        Ok(())
+    }
+
+    fn write(&mut self, range: Range<usize>, values: &[f32]) -> Result<(), EngineFailure> {
+        self.trainer.write(range, values);
+        Ok(())
+    }
+
+    fn evaluate(&mut self, windows: Option<u64>) -> Result<f64, EngineFailure> {
+        self.trainer.validation_loss(windows).map_err(failure)
+    }
+
+    fn save(&mut self) -> Result<Vec<u8>, EngineFailure> {
+        Ok(self.trainer.save())
+    }
+
+    fn load(&mut self, bytes: &[u8]) -> Result<(), EngineFailure> {
+        self.trainer.load(bytes).map_err(|error| EngineFailure::Other(error.to_string()))
+    }
+}

@@ -1,0 +1,84 @@
+//! What trains in a simulated peer: the product's CPU engine, or a small stand-in where a test is
+//! about the protocol and not about learning.
+
+mod cpu;
+mod quadratic;
+
+use std::ops::Range;
+
+use driftless_protocol::charter::Charter;
+use driftless_protocol::worker::{Engine, EngineFailure, Samples};
+
+pub use cpu::{CpuEngine, shape_of};
+pub use quadratic::Quadratic;
+
+/// Which engine a peer has.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum EngineKind {
+    /// The product's CPU engine on the embedded text.
+    Cpu,
+    /// A quadratic bowl with noise: see [`Quadratic`].
+    Quadratic {
+        /// The step at which its loss stops being finite, if ever.
+        breaks_at: Option<u64>,
+    },
+}
+
+/// A peer's engine.
+#[derive(Debug)]
+pub enum SimEngine {
+    /// The product's.
+    Cpu(Box<CpuEngine>),
+    /// The stand-in.
+    Quadratic(Quadratic),
+}
+
+impl SimEngine {
+    /// A fresh engine for a session.
+    pub fn new(kind: EngineKind, charter: &Charter) -> Result<SimEngine, EngineFailure> {
+        Ok(match kind {
+            EngineKind::Cpu => SimEngine::Cpu(Box::new(CpuEngine::new(charter)?)),
+            EngineKind::Quadratic { breaks_at } => SimEngine::Quadratic(Quadratic::new(charter, breaks_at)),
+        })
+    }
+
+    fn inner(&mut self) -> &mut dyn Engine {
+        match self {
+            SimEngine::Cpu(engine) => engine.as_mut(),
+            SimEngine::Quadratic(engine) => engine,
+        }
+    }
+}
+
+impl Engine for SimEngine {
+    fn tensors(&self) -> Vec<(String, usize, usize)> {
+        match self {
+            SimEngine::Cpu(engine) => engine.tensors(),
+            SimEngine::Quadratic(engine) => engine.tensors(),
+        }
+    }
+
+    fn train(&mut self, samples: &Samples, progress: &[f32]) -> Result<Vec<f32>, EngineFailure> {
+        self.inner().train(samples, progress)
+    }
+
+    fn read(&mut self, range: Range<usize>, into: &mut [f32]) -> Result<(), EngineFailure> {
+        self.inner().read(range, into)
+    }
+
+    fn write(&mut self, range: Range<usize>, values: &[f32]) -> Result<(), EngineFailure> {
+        self.inner().write(range, values)
+    }
+
+    fn evaluate(&mut self, windows: Option<u64>) -> Result<f64, EngineFailure> {
+        self.inner().evaluate(windows)
+    }
+
+    fn save(&mut self) -> Result<Vec<u8>, EngineFailure> {
+        self.inner().save()
+    }
+
+    fn load(&mut self, bytes: &[u8]) -> Result<(), EngineFailure> {
+        self.inner().load(bytes)
+    }
+}

@@ -1,0 +1,120 @@
+//! A stand-in for a model: every parameter sits in a quadratic bowl of its own.
+//!
+//! loss = mean of (theta - target)^2 / 2, gradient = theta - target + noise of the samples. It
+//! learns, it depends on every sample, it costs microseconds, and its arithmetic is plain f32.
+
+use std::ops::Range;
+
+use driftless_protocol::charter::Charter;
+use driftless_protocol::worker::{Engine, EngineFailure, Samples};
+
+const RATE: f32 = 0.05;
+const NOISE: f32 = 0.01;
+
+/// The stand-in engine.
+#[derive(Debug, Clone)]
+pub struct Quadratic {
+    tensors: Vec<(String, usize, usize)>,
+    theta: Vec<f32>,
+    batch: usize,
+    steps: u64,
+    breaks_at: Option<u64>,
+}
+
+impl Quadratic {
+    /// An engine over the session's tensors; at step `breaks_at` its loss is NaN.
+    #[must_use]
+    pub fn new(charter: &Charter, breaks_at: Option<u64>) -> Quadratic {
+        let mut end = 0;
+        let tensors = charter.manifest.model.tensors().into_iter().map(|tensor| {
+            let (offset, len) = (end, tensor.len() as usize);
+            end += len;
+            (tensor.name, offset, len)
+        });
+        let tensors = tensors.collect();
+        let batch = charter.manifest.training.batch as usize;
+        Quadratic { tensors, theta: vec![0.0; end], batch, steps: 0, breaks_at }
+    }
+
+    /// The parameters.
+    #[must_use]
+    pub fn parameters(&self) -> &[f32] {
+        &self.theta
+    }
+
+    fn loss(&self) -> f32 {
+        let sum: f32 =
+            self.theta.iter().enumerate().map(|(i, theta)| (theta - target(i)) * (theta - target(i))).sum();
+        0.5 * sum / self.theta.len() as f32
+    }
+}
+
+fn target(index: usize) -> f32 {
+    (index % 17) as f32 * 0.1 - 0.8
+}
+
+/// Between -1 and 1, from the sample and the parameter.
+fn noise(sample: u64, index: usize) -> f32 {
+    let mixed = (sample.wrapping_add(1)).wrapping_mul(0x9e37_79b9_7f4a_7c15).wrapping_add(index as u64);
+    let mixed = (mixed ^ (mixed >> 29)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
+    ((mixed >> 40) as f32) * (1.0 / 8_388_608.0) - 1.0
+}
+
+impl Engine for Quadratic {
+    fn tensors(&self) -> Vec<(String, usize, usize)> {
+        self.tensors.clone()
+    }
+
+    fn train(&mut self, samples: &Samples, progress: &[f32]) -> Result<Vec<f32>, EngineFailure> {
+        let mut losses = Vec::with_capacity(progress.len());
+        for step in 0..progress.len() {
+            if self.breaks_at == Some(self.steps) {
+                // Once: after `resume` it goes on.
+                self.breaks_at = None;
+                return Err(EngineFailure::NotFinite("the loss".into()));
+            }
+            let sample = match samples {
+                Samples::Leased(positions) => positions[step * self.batch],
+                Samples::Own => self.steps,
+            };
+            losses.push(self.loss());
+            for (index, theta) in self.theta.iter_mut().enumerate() {
+                *theta -= RATE * (*theta - target(index) + NOISE * noise(sample, index));
+            }
+            self.steps += 1;
+        }
+        Ok(losses)
+    }
+
+    fn read(&mut self, range: Range<usize>, into: &mut [f32]) -> Result<(), EngineFailure> {
+        into.copy_from_slice(&self.theta[range]);
+        Ok(())
+    }
+
+    fn write(&mut self, range: Range<usize>, values: &[f32]) -> Result<(), EngineFailure> {
+        self.theta[range].copy_from_slice(values);
+        Ok(())
+    }
+
+    fn evaluate(&mut self, _windows: Option<u64>) -> Result<f64, EngineFailure> {
+        Ok(f64::from(self.loss()))
+    }
+
+    fn save(&mut self) -> Result<Vec<u8>, EngineFailure> {
+        let mut bytes = self.steps.to_le_bytes().to_vec();
+        self.theta.iter().for_each(|value| bytes.extend_from_slice(&value.to_le_bytes()));
+        Ok(bytes)
+    }
+
+    fn load(&mut self, bytes: &[u8]) -> Result<(), EngineFailure> {
+        let wrong = || EngineFailure::Other("the checkpoint has another length".into());
+        let (steps, values) = bytes.split_first_chunk().ok_or_else(wrong)?;
+        let (values, []) = values.as_chunks::<4>() else { return Err(wrong()) };
+        if values.len() != self.theta.len() {
+            return Err(wrong());
+        }
+        self.steps = u64::from_le_bytes(*steps);
+        self.theta.iter_mut().zip(values).for_each(|(theta, value)| *theta = f32::from_le_bytes(*value));
+        Ok(())
+    }
+}

@@ -1,0 +1,54 @@
+//! What goes wrong, and when: all of it from the seed.
+
+use driftless_protocol::time::{Span, Time};
+
+use crate::random::Random;
+
+/// One thing that goes wrong, or right again.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Fault {
+    /// A peer loses power after acting on so many more outputs, and comes back later.
+    Crash {
+        /// Which peer.
+        peer: usize,
+        /// Outputs until then: a crash may fall between any two of them.
+        outputs: u32,
+        /// How long it is down; `None` for good.
+        down: Option<Span>,
+    },
+    /// The network falls into parts, one number per peer.
+    Partition(Vec<u32>),
+    /// It is whole again.
+    Heal,
+    /// Of 1000 messages so many are lost from now on.
+    Loss(u32),
+}
+
+/// `count` crashes at random instants before `end`, each down for up to `down`.
+#[must_use]
+pub fn crashes(seed: u64, peers: usize, count: usize, end: Time, down: Span) -> Vec<(Time, Fault)> {
+    let mut random = Random::new(seed, "crashes");
+    let crash = |_| {
+        let at = Time(random.below(end.0));
+        let peer = random.below(peers as u64) as usize;
+        let outputs = random.below(40) as u32;
+        let down = random.span(Span::millis(1), down);
+        (at, Fault::Crash { peer, outputs, down: Some(down) })
+    };
+    (0..count).map(crash).collect()
+}
+
+/// `count` partitions into two random parts, each for up to `lasting`; whole again at `end`.
+#[must_use]
+pub fn partitions(seed: u64, peers: usize, count: usize, end: Time, lasting: Span) -> Vec<(Time, Fault)> {
+    let mut random = Random::new(seed, "partitions");
+    let mut faults = Vec::new();
+    for _ in 0..count {
+        let at = Time(random.below(end.0));
+        let groups = (0..peers).map(|_| random.below(2) as u32).collect();
+        faults.push((at, Fault::Partition(groups)));
+        faults.push(((at + random.span(Span::millis(1), lasting)).min(end), Fault::Heal));
+    }
+    faults.push((end, Fault::Heal));
+    faults
+}

@@ -1,0 +1,181 @@
+//! One simulated peer: its session, its engine, its disk, and what it told.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use driftless_protocol::charter::Charter;
+use driftless_protocol::event::{Ending, Event};
+use driftless_protocol::identity::{PeerKey, Signer};
+use driftless_protocol::session::Session;
+use driftless_protocol::state::State;
+use driftless_protocol::time::{Span, Time};
+use driftless_protocol::worker::{Work, Worker};
+
+use crate::disk::Disk;
+use crate::engine::SimEngine;
+use crate::random::Random;
+use crate::setup::PeerSetup;
+
+/// Why a world could not be set up.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("this world cannot start: {0}")]
+pub struct SetupError(pub String);
+
+/// A peer of a world.
+pub struct Peer {
+    /// What it started from.
+    pub setup: PeerSetup,
+    /// Its name.
+    pub key: PeerKey,
+    pub(crate) signer: Signer,
+    pub(crate) disk: Disk,
+    pub(crate) session: Option<Session>,
+    pub(crate) worker: Option<Worker<SimEngine>>,
+    /// Counts restarts: what was under way for an earlier life is void.
+    pub(crate) life: u32,
+    /// Peers it was told to be connected to, with the life that it met them in.
+    pub(crate) met: BTreeMap<usize, u32>,
+    /// The timer that counts, if one is set.
+    pub(crate) timer: Option<Time>,
+    /// Outputs until the power goes, and how long it is away then.
+    pub(crate) doom: Option<(u32, Option<Span>)>,
+    started: bool,
+    ending: Option<Ending>,
+    events: Vec<(Time, Event)>,
+    crashes: u32,
+}
+
+impl Peer {
+    pub(crate) fn new(setup: PeerSetup, signer: Signer) -> Peer {
+        Peer {
+            setup,
+            key: signer.key(),
+            signer,
+            disk: Disk::default(),
+            session: None,
+            worker: None,
+            life: 0,
+            met: BTreeMap::new(),
+            timer: None,
+            doom: None,
+            started: false,
+            ending: None,
+            events: Vec::new(),
+            crashes: 0,
+        }
+    }
+
+    /// Switches it on: for the first time at genesis, later from its disk.
+    pub(crate) fn start(
+        &mut self,
+        now: Time,
+        charter: &Arc<Charter>,
+        genesis: &State,
+    ) -> Result<(), SetupError> {
+        let engine =
+            SimEngine::new(self.setup.engine, charter).map_err(|error| SetupError(error.to_string()))?;
+        let worker = Worker::new(engine, charter).map_err(|error| SetupError(error.to_string()))?;
+        self.worker = Some(worker);
+        let (charter, signer, options) = (charter.clone(), self.signer.clone(), self.setup.options.clone());
+        self.session = Some(if self.started {
+            let recovered = self.disk.recover();
+            Session::restore(now, charter, signer, options, || genesis.clone(), recovered)
+        } else {
+            self.started = true;
+            Session::new(now, charter, signer, options, genesis.clone())
+        });
+        Ok(())
+    }
+
+    /// The power goes.
+    pub(crate) fn crash(&mut self, random: &mut Random) {
+        self.disk.crash(random);
+        self.crashes += 1;
+        self.stop();
+    }
+
+    /// It ended in order.
+    pub(crate) fn end(&mut self, ending: Ending) {
+        self.ending = Some(ending);
+        self.stop();
+    }
+
+    fn stop(&mut self) {
+        self.session = None;
+        self.worker = None;
+        self.life += 1;
+        self.met.clear();
+        self.timer = None;
+        self.doom = None;
+    }
+
+    pub(crate) fn note(&mut self, now: Time, event: Event) {
+        self.events.push((now, event));
+    }
+
+    /// How long an order takes in virtual time.
+    pub(crate) fn duration(&self, work: &Work) -> Span {
+        match work {
+            Work::Train { progress, .. } => self.setup.step.times(progress.len() as u64),
+            Work::Evaluate { .. } => self.setup.step.times(20),
+            Work::Save | Work::Restore(_) => Span::millis(5),
+            Work::Encode { .. } | Work::Merge { .. } | Work::Rebase { .. } | Work::Reset { .. } => {
+                Span::millis(1)
+            }
+        }
+    }
+
+    /// Whether it runs now.
+    #[must_use]
+    pub fn is_up(&self) -> bool {
+        self.session.is_some()
+    }
+
+    /// Its session, while it runs.
+    #[must_use]
+    pub fn session(&self) -> Option<&Session> {
+        self.session.as_ref()
+    }
+
+    /// How its session ended, if it did.
+    #[must_use]
+    pub fn ending(&self) -> Option<Ending> {
+        self.ending
+    }
+
+    /// What it told, in order.
+    #[must_use]
+    pub fn events(&self) -> &[(Time, Event)] {
+        &self.events
+    }
+
+    /// Its disk.
+    #[must_use]
+    pub fn disk(&self) -> &Disk {
+        &self.disk
+    }
+
+    /// How often the power went.
+    #[must_use]
+    pub fn crashes(&self) -> u32 {
+        self.crashes
+    }
+
+    /// The validation loss that it told last.
+    #[must_use]
+    pub fn validation_loss(&self) -> Option<f64> {
+        self.events.iter().rev().find_map(|(_, event)| match event {
+            Event::Evaluated { loss, .. } => Some(*loss),
+            _ => None,
+        })
+    }
+
+    /// Height and digest of its last certified state, running or not.
+    #[must_use]
+    pub fn head(&self) -> Option<(u64, driftless_protocol::Hash)> {
+        self.events.iter().rev().find_map(|(_, event)| match event {
+            Event::Block { height, digest, .. } => Some((*height, *digest)),
+            _ => None,
+        })
+    }
+}

@@ -1,0 +1,41 @@
+//! Chance, all of it from the world's seed: one stream per purpose, so that adding a purpose
+//! does not move the others.
+
+use driftless_protocol::Hash;
+use driftless_protocol::time::Span;
+use rand_chacha::ChaCha8Rng;
+use rand_chacha::rand_core::{Rng, SeedableRng};
+
+/// A stream of random numbers.
+#[derive(Debug, Clone)]
+pub struct Random(ChaCha8Rng);
+
+impl Random {
+    /// The stream of `purpose` in the world of `seed`.
+    #[must_use]
+    pub fn new(seed: u64, purpose: &str) -> Random {
+        Random(ChaCha8Rng::from_seed(Random::key(seed, purpose)))
+    }
+
+    /// 32 bytes that follow from seed and purpose: secret keys and the like.
+    #[must_use]
+    pub fn key(seed: u64, purpose: &str) -> [u8; 32] {
+        Hash::of(format!("driftless-sim/{seed}/{purpose}").as_bytes()).0
+    }
+
+    /// A number below `bound`; 0 if `bound` is 0.
+    pub fn below(&mut self, bound: u64) -> u64 {
+        // The bias of the product is 2^-64 x bound: nothing that a test could see.
+        ((u128::from(self.0.next_u64()) * u128::from(bound)) >> 64) as u64
+    }
+
+    /// True in `per_mille` of 1000 cases.
+    pub fn chance(&mut self, per_mille: u32) -> bool {
+        self.below(1000) < u64::from(per_mille)
+    }
+
+    /// A span between two, the upper one excluded.
+    pub fn span(&mut self, from: Span, to: Span) -> Span {
+        from + Span(self.below(to.0.saturating_sub(from.0)))
+    }
+}

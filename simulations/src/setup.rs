@@ -1,0 +1,199 @@
+//! What a world starts from: the session's terms, its peers, its links and its faults.
+
+use driftless_compute::{Corpus, TINY_SHAKESPEARE};
+use driftless_protocol::Hash;
+use driftless_protocol::codec::Codec;
+use driftless_protocol::committee::{Committee, QuorumRule};
+use driftless_protocol::identity::{PeerKey, Signer};
+use driftless_protocol::manifest::{
+    Admission, Data, DataFile, DeadlineBounds, Manifest, Pacing, Preset, RULES, Training,
+};
+use driftless_protocol::method::{Method, Overrun, StreamingDiLoCo};
+use driftless_protocol::model::{GptShape, Model};
+use driftless_protocol::session::Options;
+use driftless_protocol::time::{Span, Time};
+
+use crate::engine::EngineKind;
+use crate::faults::Fault;
+use crate::network::Link;
+use crate::random::Random;
+
+/// A whole world before it starts.
+#[derive(Debug, Clone)]
+pub struct Setup {
+    /// Decides everything that chance decides.
+    pub seed: u64,
+    /// The session's terms; its committee is filled in from the peers with seats.
+    pub manifest: Manifest,
+    /// The peers.
+    pub peers: Vec<PeerSetup>,
+    /// The link between any two.
+    pub link: Link,
+    /// What goes wrong.
+    pub faults: Vec<(Time, Fault)>,
+}
+
+/// One peer before it starts.
+#[derive(Debug, Clone)]
+pub struct PeerSetup {
+    /// Whether the manifest gives it a seat.
+    pub seat: bool,
+    /// What it wants.
+    pub options: Options,
+    /// When it starts.
+    pub start: Time,
+    /// Virtual time of one inner step.
+    pub step: Span,
+    /// What trains.
+    pub engine: EngineKind,
+    /// Whether it announces two contributions for each slot, one to each half of the voters.
+    pub equivocates: bool,
+}
+
+impl Default for PeerSetup {
+    /// A voter that contributes, at 100 ms a step, with the stand-in engine.
+    fn default() -> PeerSetup {
+        PeerSetup {
+            seat: true,
+            options: Options { keep_history: true, ..Options::default() },
+            start: Time(0),
+            step: Span::millis(100),
+            engine: EngineKind::Quadratic { breaks_at: None },
+            equivocates: false,
+        }
+    }
+}
+
+impl PeerSetup {
+    /// A contributor without a seat.
+    #[must_use]
+    pub fn contributor() -> PeerSetup {
+        PeerSetup { seat: false, ..PeerSetup::default() }
+    }
+
+    /// A peer that applies blocks and contributes nothing.
+    #[must_use]
+    pub fn follower() -> PeerSetup {
+        let options = Options { contribute: false, ..PeerSetup::default().options };
+        PeerSetup { seat: false, options, ..PeerSetup::default() }
+    }
+}
+
+impl Setup {
+    /// `peers` voters in a quiet network, with a small model for the stand-in engine: two
+    /// fragments, H 6, and 8 tokens a step.
+    #[must_use]
+    pub fn small(seed: u64, peers: usize) -> Setup {
+        let shape = GptShape { layers: 2, heads: 1, width: 4, context: 4, vocabulary: 256 };
+        let method = StreamingDiLoCo {
+            fragments: 2,
+            period: 6,
+            tau: 1,
+            alpha: 0.5,
+            eta: 0.7,
+            mu: 0.9,
+            codec: Codec::E3M0,
+            max_overrun: Overrun::Slot,
+        };
+        let stop_at = 8 * 6 * peers as u64 * 10;
+        let training = Training {
+            batch: 2,
+            learning_rate: 1e-2,
+            warmup: 0.05,
+            final_share: 0.05,
+            weight_decay: 0.1,
+            clip: 1.0,
+            budget_tokens: stop_at,
+        };
+        let model = Model::Gpt(shape);
+        let mut manifest = terms(seed, model, Method::StreamingDiLoCo(method), training, 10_000);
+        manifest.stop_at = Some(stop_at);
+        manifest.deadline = DeadlineBounds { minimum: Span::seconds(1), maximum: Span::seconds(15) };
+        manifest.heartbeat = Span::seconds(20);
+        Setup {
+            seed,
+            manifest,
+            peers: vec![PeerSetup::default(); peers],
+            link: Link::default(),
+            faults: Vec::new(),
+        }
+    }
+
+    /// `peers` voters that train `model` on the embedded text with the product's engine and the
+    /// model's defaults, `tokens` in all.
+    ///
+    /// # Errors
+    /// An unknown model.
+    pub fn real(seed: u64, peers: usize, model: &str, tokens: u64) -> Result<Setup, String> {
+        let Preset { model, method, training } =
+            Manifest::preset(model).map_err(|error| error.to_string())?;
+        let samples = Corpus::embedded(TINY_SHAKESPEARE, model.context() as usize, [0; 32])
+            .map_err(|error| error.to_string())?
+            .samples();
+        let training = Training { budget_tokens: tokens, ..training };
+        let mut manifest = terms(seed, model, method, training, samples);
+        manifest.stop_at = Some(tokens);
+        manifest.deadline = DeadlineBounds { minimum: Span::seconds(1), maximum: Span::seconds(15) };
+        let peer = PeerSetup { engine: EngineKind::Cpu, ..PeerSetup::default() };
+        Ok(Setup { seed, manifest, peers: vec![peer; peers], link: Link::default(), faults: Vec::new() })
+    }
+
+    /// The method's numbers.
+    pub fn method(&mut self) -> &mut StreamingDiLoCo {
+        let Method::StreamingDiLoCo(method) = &mut self.manifest.method;
+        method
+    }
+
+    /// The peers' keys.
+    #[must_use]
+    pub fn signers(&self) -> Vec<Signer> {
+        let signer = |index| Signer::from_seed(Random::key(self.seed, &format!("peer {index}")));
+        (0..self.peers.len()).map(signer).collect()
+    }
+
+    /// The terms with the committee that the seats make: one seat is a steward.
+    #[must_use]
+    pub fn sealed_manifest(&self) -> Manifest {
+        let signers = self.signers();
+        let seats = self.peers.iter().zip(&signers).filter(|(peer, _)| peer.seat);
+        let mut keys: Vec<PeerKey> = seats.map(|(_, signer)| signer.key()).collect();
+        keys.sort_unstable();
+        let committee = match keys[..] {
+            [key] => Committee::Steward { key },
+            _ => Committee::Named { keys, quorum: QuorumRule::TwoThirds },
+        };
+        Manifest { committee, ..self.manifest.clone() }
+    }
+}
+
+fn terms(seed: u64, model: Model, method: Method, training: Training, samples: u64) -> Manifest {
+    let file = DataFile {
+        name: "tinyshakespeare.txt".into(),
+        length: TINY_SHAKESPEARE.len() as u64,
+        root: Hash::of(TINY_SHAKESPEARE),
+    };
+    Manifest {
+        name: "simulated".into(),
+        rules: RULES,
+        model,
+        tokenizer: None,
+        seed: Random::key(seed, "session"),
+        genesis: Hash::default(),
+        imported: None,
+        init_scale: 0.02,
+        method,
+        training,
+        pacing: Pacing::Uniform,
+        committee: Committee::Elected { founder: PeerKey::default() },
+        admission: Admission::Open,
+        data: Data::Public { files: vec![file], samples_per_epoch: samples },
+        stop_at: None,
+        deadline: DeadlineBounds::default(),
+        heartbeat: Span::seconds(60),
+        max_lag: 4,
+        max_contributors: 64,
+        snapshot_every: 16,
+        clip: None,
+        slowest_link: 125_000,
+    }
+}

@@ -1,0 +1,378 @@
+//! A world: N sessions on one thread in virtual time, with everything around them.
+//!
+//! The queue of happenings is ordered by time, then by insertion; nothing else decides what comes
+//! next. [`World::run_until`] drives it; a broken promise ends it with a [`Violation`].
+//! `world.rs` is the loop, `effects.rs` what sessions' outputs do.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use driftless_protocol::Hash;
+use driftless_protocol::charter::Charter;
+use driftless_protocol::event::{Command, Input};
+use driftless_protocol::manifest::Manifest;
+use driftless_protocol::state::State;
+use driftless_protocol::time::{Span, Time};
+use driftless_protocol::wire::Message;
+
+use crate::checkers::Checkers;
+use crate::faults::Fault;
+use crate::happening::Happening;
+use crate::network::Network;
+use crate::peer::{Peer, SetupError};
+use crate::random::Random;
+use crate::setup::Setup;
+
+/// After this long peers notice that they do not reach each other any more.
+const DETECTION: Span = Span::seconds(2);
+
+/// A promise that did not hold.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("seed {seed}, {:.6} s, peer {peer}, height {height}: {what}", .time.0 as f64 / 1e6)]
+pub struct Violation {
+    /// The world's seed: the same setup with it does the same again.
+    pub seed: u64,
+    /// When.
+    pub time: Time,
+    /// Whose doing (an index).
+    pub peer: usize,
+    /// That peer's height.
+    pub height: u64,
+    /// What is wrong.
+    pub what: String,
+}
+
+/// A simulated session with all its peers.
+pub struct World {
+    pub(crate) seed: u64,
+    pub(crate) now: Time,
+    pub(crate) charter: Arc<Charter>,
+    pub(crate) genesis: State,
+    pub(crate) peers: Vec<Peer>,
+    pub(crate) network: Network,
+    pub(crate) checkers: Checkers,
+    random: Random,
+    queue: BTreeMap<(Time, u64), Happening>,
+    next: u64,
+    trace: blake3::Hasher,
+    happened: u64,
+}
+
+impl World {
+    /// A world in which nothing happened yet.
+    ///
+    /// # Errors
+    /// Terms that no session can have.
+    pub fn new(setup: Setup) -> Result<World, SetupError> {
+        let refused = |error: &dyn std::fmt::Display| SetupError(error.to_string());
+        let manifest = setup.sealed_manifest();
+        let charter = Charter::new(manifest).map_err(|error| refused(&error))?;
+        let genesis = charter.genesis_state();
+        let manifest = Manifest { genesis: genesis.digest(), ..charter.manifest };
+        let charter = Arc::new(Charter::new(manifest).map_err(|error| refused(&error))?);
+        let network = Network::new(setup.seed, setup.peers.len(), setup.link);
+        let peers = setup.signers().into_iter().zip(setup.peers);
+        let mut world = World {
+            seed: setup.seed,
+            now: Time(0),
+            checkers: Checkers::new(charter.clone(), genesis.clone()),
+            charter,
+            genesis,
+            peers: peers.map(|(signer, peer)| Peer::new(peer, signer)).collect(),
+            network,
+            random: Random::new(setup.seed, "world"),
+            queue: BTreeMap::new(),
+            next: 0,
+            trace: blake3::Hasher::new(),
+            happened: 0,
+        };
+        for peer in 0..world.peers.len() {
+            world.schedule(world.peers[peer].setup.start, Happening::Start(peer));
+        }
+        for (at, fault) in setup.faults {
+            world.schedule(at, Happening::Fault(fault));
+        }
+        Ok(world)
+    }
+
+    /// Lets things happen until `done`, or nothing more can, or `end` has come. Returns whether
+    /// `done` came true.
+    ///
+    /// # Errors
+    /// The first broken promise.
+    pub fn run_until(&mut self, end: Time, mut done: impl FnMut(&World) -> bool) -> Result<bool, Violation> {
+        while !done(self) {
+            match self.queue.first_key_value() {
+                Some(((at, _), _)) if *at <= end => self.step()?,
+                _ => {
+                    self.now = self.now.max(end);
+                    return Ok(false);
+                }
+            }
+        }
+        Ok(true)
+    }
+
+    /// Lets one thing happen, if there is one.
+    fn step(&mut self) -> Result<(), Violation> {
+        let Some(((at, _), happening)) = self.queue.pop_first() else { return Ok(()) };
+        self.now = at;
+        self.happened += 1;
+        let (kind, subject, bytes) = happening.trace();
+        self.trace.update(&at.0.to_le_bytes());
+        self.trace.update(&[kind, subject as u8]);
+        self.trace.update(&bytes);
+        self.happen(happening)
+    }
+
+    fn happen(&mut self, happening: Happening) -> Result<(), Violation> {
+        match happening {
+            Happening::Start(peer) => self.start(peer),
+            Happening::Fault(fault) => self.fault(fault),
+            Happening::Link { a, b } => {
+                self.meet(a, b)?;
+                self.meet(b, a)
+            }
+            Happening::Deliver { from, to, bytes, reply } => self.deliver(from, to, &bytes, reply),
+            Happening::Arrive { from, to, life, root, fetched } => self.arrive(from, to, life, root, fetched),
+            Happening::Timer { peer, life, at } if self.lives(peer, life) => self.timer(peer, at),
+            Happening::Input { peer, life, input } if self.lives(peer, life) => self.input(peer, input),
+            Happening::Work { peer, life, work } if self.lives(peer, life) => {
+                let Some(worker) = self.peers[peer].worker.as_mut() else { return Ok(()) };
+                let done = worker.execute(work);
+                self.input(peer, Input::WorkDone(done))
+            }
+            Happening::Compute { peer, life, job } if self.lives(peer, life) => {
+                let disk = &self.peers[peer].disk;
+                let id = job.id;
+                let result = job.run(&mut |root| read(disk, root));
+                self.input(peer, Input::Candidate { id, result })
+            }
+            Happening::Assemble { peer, life, job } if self.lives(peer, life) => {
+                let disk = &self.peers[peer].disk;
+                let result = job.run(&mut |root| read(disk, root));
+                self.input(peer, Input::Assembled(result))
+            }
+            Happening::Pushed { peer, life, root, to } if self.lives(peer, life) => {
+                let holders = to.into_iter().filter(|to| self.peers[*to].disk.blob(&root).is_some());
+                let to = holders.map(|holder| self.peers[holder].key).collect();
+                self.input(peer, Input::Pushed { root, to })
+            }
+            // Of a life that is over.
+            _ => Ok(()),
+        }
+    }
+
+    fn lives(&self, peer: usize, life: u32) -> bool {
+        self.peers[peer].life == life && self.peers[peer].is_up()
+    }
+
+    fn start(&mut self, peer: usize) -> Result<(), Violation> {
+        if self.peers[peer].is_up() || self.peers[peer].ending().is_some() {
+            return Ok(());
+        }
+        let started = self.peers[peer].start(self.now, &self.charter, &self.genesis);
+        started.map_err(|error| self.violation(peer, error.to_string()))?;
+        self.look_around(peer);
+        self.drain(peer)
+    }
+
+    fn timer(&mut self, peer: usize, at: Time) -> Result<(), Violation> {
+        if self.peers[peer].timer != Some(at) {
+            return Ok(());
+        }
+        self.peers[peer].timer = None;
+        let Some(session) = self.peers[peer].session.as_mut() else { return Ok(()) };
+        session.handle_timeout(self.now);
+        self.drain(peer)?;
+        let next = self.peers[peer].session.as_ref().and_then(|session| session.next_timeout());
+        match next {
+            Some(next) if next <= self.now => {
+                Err(self.violation(peer, "a timer that is due stays due: the driver would spin".into()))
+            }
+            _ => Ok(()),
+        }
+    }
+
+    pub(crate) fn input(&mut self, peer: usize, input: Input) -> Result<(), Violation> {
+        let Some(session) = self.peers[peer].session.as_mut() else { return Ok(()) };
+        session.handle_input(self.now, input);
+        self.drain(peer)
+    }
+
+    fn deliver(&mut self, from: usize, to: usize, bytes: &[u8], reply: bool) -> Result<(), Violation> {
+        if !self.peers[to].is_up() || !self.network.joins(from, to) {
+            return Ok(());
+        }
+        let message = if reply { Message::from_reply_bytes(bytes) } else { Message::from_bytes(bytes) };
+        let message =
+            message.map_err(|error| self.violation(from, format!("sent what does not decode: {error}")))?;
+        let answer = match &message {
+            Message::GetBlocks { from } => Message::Blocks(self.peers[to].disk.block_reply(*from)),
+            Message::GetSnapshot => Message::Snapshot(self.peers[to].disk.snapshot_offer()),
+            _ => {
+                let from = self.peers[from].key;
+                return self.input(to, Input::Message { from, message });
+            }
+        };
+        self.transmit(to, from, &answer, true);
+        Ok(())
+    }
+
+    fn arrive(
+        &mut self,
+        from: usize,
+        to: usize,
+        life: u32,
+        root: Hash,
+        fetched: bool,
+    ) -> Result<(), Violation> {
+        if !self.lives(to, life) {
+            return Ok(());
+        }
+        let source = &self.peers[from];
+        let there = source.is_up() && self.network.joins(from, to);
+        match source.disk.blob(&root).filter(|_| there) {
+            Some(bytes) => {
+                self.peers[to].disk.store_blob(root, bytes);
+                self.input(to, Input::BlobStored(root))
+            }
+            None if fetched => self.input(to, Input::BlobFailed(root)),
+            None => Ok(()),
+        }
+    }
+
+    fn fault(&mut self, fault: Fault) -> Result<(), Violation> {
+        match fault {
+            Fault::Crash { peer, outputs, down } => {
+                if self.peers[peer].is_up() {
+                    self.peers[peer].doom = Some((outputs, down));
+                    self.drain(peer)?;
+                }
+            }
+            Fault::Partition(groups) => {
+                self.network.part(groups);
+                self.all_look_around();
+            }
+            Fault::Heal => {
+                self.network.heal();
+                self.all_look_around();
+            }
+            Fault::Loss(per_mille) => self.network.set_loss(per_mille),
+        }
+        Ok(())
+    }
+
+    /// The power goes, and comes back after `down`.
+    pub(crate) fn crash(&mut self, peer: usize, down: Option<Span>) {
+        self.peers[peer].crash(&mut self.random);
+        if let Some(down) = down {
+            self.schedule(self.now + down, Happening::Start(peer));
+        }
+        self.look_around(peer);
+    }
+
+    /// Peers that `peer` reaches will soon know, and so will those that it does not reach.
+    pub(crate) fn look_around(&mut self, peer: usize) {
+        for other in (0..self.peers.len()).filter(|other| *other != peer) {
+            let wait = match self.reach(peer, other) {
+                true => self.network.latency(peer, other),
+                false => DETECTION,
+            };
+            self.schedule(self.now + wait, Happening::Link { a: peer, b: other });
+        }
+    }
+
+    fn all_look_around(&mut self) {
+        (0..self.peers.len()).for_each(|peer| self.look_around(peer));
+    }
+
+    fn reach(&self, a: usize, b: usize) -> bool {
+        self.peers[a].is_up() && self.peers[b].is_up() && self.network.joins(a, b)
+    }
+
+    /// Tells `who` about `whom`, if anything changed.
+    fn meet(&mut self, who: usize, whom: usize) -> Result<(), Violation> {
+        if !self.peers[who].is_up() {
+            return Ok(());
+        }
+        let now = self.reach(who, whom).then(|| self.peers[whom].life);
+        let before = self.peers[who].met.get(&whom).copied();
+        let key = self.peers[whom].key;
+        if before.is_some() && before != now {
+            self.peers[who].met.remove(&whom);
+            self.input(who, Input::Disconnected(key))?;
+        }
+        if let Some(life) = now.filter(|_| before != now) {
+            self.peers[who].met.insert(whom, life);
+            self.input(who, Input::Connected(key))?;
+        }
+        Ok(())
+    }
+
+    pub(crate) fn schedule(&mut self, at: Time, happening: Happening) {
+        self.queue.insert((at.max(self.now), self.next), happening);
+        self.next += 1;
+    }
+
+    pub(crate) fn violation(&self, peer: usize, what: String) -> Violation {
+        let height = self.peers[peer].session.as_ref().map_or(0, |session| session.state().control.height);
+        Violation { seed: self.seed, time: self.now, peer, height, what }
+    }
+
+    /// Tells a peer its user's wish at a moment.
+    pub fn command(&mut self, at: Time, peer: usize, command: Command) {
+        let life = self.peers[peer].life;
+        self.schedule(at, Happening::Input { peer, life, input: Input::Command(command) });
+    }
+
+    /// Lets something go wrong at a moment.
+    pub fn inject(&mut self, at: Time, fault: Fault) {
+        self.schedule(at, Happening::Fault(fault));
+    }
+
+    /// The present moment.
+    #[must_use]
+    pub fn now(&self) -> Time {
+        self.now
+    }
+
+    /// The terms.
+    #[must_use]
+    pub fn charter(&self) -> &Charter {
+        &self.charter
+    }
+
+    /// The peers.
+    #[must_use]
+    pub fn peers(&self) -> &[Peer] {
+        &self.peers
+    }
+
+    /// The links, to change them.
+    pub fn network(&mut self) -> &mut Network {
+        &mut self.network
+    }
+
+    /// The fold of everything certified so far.
+    #[must_use]
+    pub fn certified(&self) -> &State {
+        self.checkers.fold.state()
+    }
+
+    /// What names this run: equal for equal runs, and for no others.
+    #[must_use]
+    pub fn trace(&self) -> Hash {
+        self.trace.finalize().into()
+    }
+
+    /// Number of things that happened.
+    #[must_use]
+    pub fn happened(&self) -> u64 {
+        self.happened
+    }
+}
+
+pub(crate) fn read(disk: &crate::disk::Disk, root: &Hash) -> Result<Vec<u8>, String> {
+    disk.blob(root).map(|bytes| bytes.to_vec()).ok_or_else(|| "not on this disk".into())
+}
