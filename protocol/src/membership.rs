@@ -160,6 +160,11 @@ impl ControlPage {
         self.index_of(key).map(|index| &self.members[index])
     }
 
+    /// Whether contributors are drawn for `ordinal`: not before stream 0 closed the one before it.
+    pub fn has_draw(&self, ordinal: u32) -> bool {
+        self.draws.iter().any(|draw| draw.ordinal == ordinal)
+    }
+
     /// Who is drawn for `ordinal`, seen from a head block with hash `head`.
     pub fn drawn(&self, ordinal: u32, head: Hash, maximum: usize) -> Vec<PeerKey> {
         match self.draws.iter().find(|draw| draw.ordinal == ordinal) {

@@ -109,6 +109,10 @@ impl Slots {
         let window = ground.charter.manifest.method.window();
         for (stream, next) in closed.iter().enumerate() {
             for ordinal in *next..next + window {
+                if !ground.state.control.has_draw(ordinal) {
+                    // No stream runs ahead of stream 0, which draws the contributors of all.
+                    continue;
+                }
                 let slot = Slot { stream: stream as u16, ordinal };
                 let drawn = ground.drawn(ordinal);
                 let fresh =
@@ -157,7 +161,7 @@ impl Slots {
             return Verdict::Refused("the author is no member");
         };
         let Some(open) = self.open.get_mut(&slot) else {
-            if slot.ordinal == next + ground.charter.manifest.method.window() {
+            if slot.ordinal <= next + ground.charter.manifest.method.window() {
                 self.early.insert((slot.stream, signed.by), signed.clone());
                 return Verdict::Early;
             }
@@ -240,9 +244,9 @@ impl Slots {
         self.next_to_close(ground).any(|(slot, open)| open.is_announced() || self.is_late(now, *slot, open))
     }
 
-    /// When the next deadline passes.
-    pub fn next_deadline(&self, ground: Ground<'_>) -> Option<Time> {
-        self.next_to_close(ground).map(|(slot, open)| self.deadline(*slot, open)).min()
+    /// When the deadlines pass of the slots that can close next.
+    pub fn deadlines<'a>(&'a self, ground: Ground<'a>) -> impl Iterator<Item = Time> + 'a {
+        self.next_to_close(ground).map(|(slot, open)| self.deadline(*slot, open))
     }
 
     /// The closings that a proposer would make now: complete slots whose blobs are all here, and

@@ -152,10 +152,13 @@ impl Training {
     }
 
     /// Stops or resumes computing on the user's wish.
-    pub fn set_paused(&mut self, paused: bool) {
+    ///
+    /// Training that stopped itself begins again from the outer parameters: theta is not to be
+    /// trusted.
+    pub fn set_paused(&mut self, paused: bool, state: &State) {
         self.paused = paused;
-        if !paused {
-            self.stopped = false;
+        if !paused && std::mem::take(&mut self.stopped) {
+            self.start_over(state);
         }
     }
 
@@ -190,6 +193,17 @@ impl Training {
         self.drawn = drawn.binary_search(&self.me).is_ok().then_some(ordinal);
     }
 
+    /// What theta still needs before it can be saved for good, however early it comes.
+    pub fn settle(&mut self, state: &State) -> Option<Work> {
+        if std::mem::take(&mut self.reset) {
+            return Some(Work::Reset { outer: state.arrays[0].clone() });
+        }
+        let changes = self.streams.iter_mut().enumerate();
+        let mut changes = changes.filter_map(|(fragment, s)| Some((fragment, s.changes.pop_front()?)));
+        let (fragment, change) = changes.next()?;
+        Some(self.carry_out(fragment, change))
+    }
+
     /// What the engine should do now; nothing else is in progress.
     pub fn next(&mut self, state: &State) -> Next {
         if self.reset {
@@ -219,14 +233,18 @@ impl Training {
                 None => false,
             };
             if ready && let Some(change) = stream.changes.pop_front() {
-                let Method::StreamingDiLoCo(StreamingDiLoCo { alpha, .. }) = self.charter.manifest.method;
-                return Some(match change {
-                    Change::Merge { outer, .. } => Work::Merge { fragment, outer, alpha },
-                    Change::Rebase { base, now } => Work::Rebase { fragment, base, now },
-                });
+                return Some(self.carry_out(fragment, change));
             }
         }
         None
+    }
+
+    fn carry_out(&self, fragment: usize, change: Change) -> Work {
+        let Method::StreamingDiLoCo(StreamingDiLoCo { alpha, .. }) = self.charter.manifest.method;
+        match change {
+            Change::Merge { outer, .. } => Work::Merge { fragment, outer, alpha },
+            Change::Rebase { base, now } => Work::Rebase { fragment, base, now },
+        }
     }
 
     fn why_wait(&self) -> Option<Waiting> {
@@ -257,7 +275,7 @@ impl Training {
     fn contribute(&mut self, index: usize, state: &State) -> Next {
         let ordinal = state.control.closed[index];
         let stream = &self.streams[index];
-        if stream.in_flight.is_some() || !stream.changes.is_empty() {
+        if !state.control.has_draw(ordinal) || stream.in_flight.is_some() || !stream.changes.is_empty() {
             return Next::Wait(Waiting::Certificate);
         }
         let slot = Slot { stream: index as u16, ordinal };
@@ -318,6 +336,11 @@ impl Training {
 
     /// Books steps that the engine did in `span`.
     pub fn trained(&mut self, steps: u32, span: Span) {
+        self.measure(steps, span);
+        if self.reset {
+            // A block voided these steps while they ran: theta is about to be replaced.
+            return;
+        }
         self.step += u64::from(steps);
         let tokens = u64::from(steps) * self.tokens_per_step();
         for stream in &mut self.streams {
@@ -327,6 +350,9 @@ impl Training {
         if matches!(self.charter.manifest.data, Data::Public { .. }) {
             self.used += steps * self.charter.manifest.training.batch;
         }
+    }
+
+    fn measure(&mut self, steps: u32, span: Span) {
         let sample = (span.0 / u64::from(steps.max(1))).max(1);
         self.step_time = match self.step_time {
             0 => sample,
@@ -429,7 +455,10 @@ impl Training {
     }
 
     /// theta <- outer, everywhere; all uncounted work is dropped.
-    fn start_over(&mut self, state: &State) {
+    ///
+    /// What was announced stays announced: its slot takes no second contribution, and if it is
+    /// counted after all, theta starts over once more.
+    pub fn start_over(&mut self, state: &State) {
         self.reset = true;
         self.used = 0;
         let steps = self.charter.steps_for(self.speed());
@@ -439,11 +468,13 @@ impl Training {
             schedule.stagger = steps / self.streams.len() as u32;
         }
         for (index, stream) in self.streams.iter_mut().enumerate() {
+            let open = |flight: &InFlight| flight.ordinal >= state.control.closed[index];
+            let in_flight = stream.in_flight.filter(open);
             *stream = Stream {
                 due: self.step + schedule.due(index as u16, 0),
                 steps: 0,
                 tokens: 0,
-                in_flight: None,
+                in_flight: in_flight.map(|flight| InFlight { restored: true, ..flight }),
                 changes: VecDeque::new(),
                 base: state.outer(index).clone(),
             };

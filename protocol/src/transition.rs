@@ -153,7 +153,8 @@ fn close(
 ) -> Result<(), Invalid> {
     let slot = closing.slot;
     let stream = usize::from(slot.stream);
-    if state.control.closed.get(stream) != Some(&slot.ordinal) {
+    let next = state.control.closed.get(stream) == Some(&slot.ordinal);
+    if !next || !state.control.has_draw(slot.ordinal) {
         return Err(Invalid::SlotNotOpen(slot));
     }
     let drawn = plan.control.drawn(slot.ordinal, Hash::default(), usize::MAX);

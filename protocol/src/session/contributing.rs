@@ -3,7 +3,7 @@
 
 use std::collections::BTreeMap;
 
-use crate::block::{Announcement, Block, Payload, Slot, Work as ClaimedWork};
+use crate::block::{Announcement, Block, Height, Payload, Slot, Work as ClaimedWork};
 use crate::event::{Checkpoint, Event, Output, Record, Waiting};
 use crate::identity::{Domain, Hash, PeerKey, Signed};
 use crate::slot::Verdict;
@@ -22,12 +22,14 @@ const RESEND_MAXIMUM: Span = Span::seconds(10);
 const COPIES: usize = 2;
 
 /// The kind of order in progress.
-#[derive(Debug, Clone, Copy)]
+#[derive(Debug)]
 enum Order {
     Train,
     Encode { slot: Slot },
     Change,
-    Save,
+    Restore,
+    /// With what belongs to theta at the moment of the order: blocks may come before the answer.
+    Save(Height, SavedTraining),
     Evaluate,
 }
 
@@ -77,6 +79,13 @@ impl Contributing {
         }
     }
 
+    /// The state jumped: slots below `closed` are over.
+    pub fn jumped(&mut self, closed: &[u32]) {
+        let open = |slot: &Slot| closed.get(usize::from(slot.stream)).is_some_and(|next| slot.ordinal >= *next);
+        self.own.retain(|slot, _| open(slot));
+        self.prepared.retain(|prepared| open(&prepared.slot));
+    }
+
     pub fn is_working(&self) -> bool {
         self.order.is_some()
     }
@@ -98,18 +107,23 @@ impl Session {
             return;
         }
         if let Some(bytes) = self.contributing.restore.take() {
-            return self.order(now, Order::Change, Work::Restore(bytes));
+            return self.order(now, Order::Restore, Work::Restore(bytes));
         }
         if self.contributing.evaluate {
             self.contributing.evaluate = false;
             let outer = self.state.arrays[0].clone();
             return self.order(now, Order::Evaluate, Work::Evaluate { outer });
         }
-        if self.contributing.save && (self.training.is_settled() || self.is_stopping()) {
-            self.contributing.save = false;
-            return self.order(now, Order::Save, Work::Save);
+        let ending = self.is_complete() || self.is_stopping();
+        if ending && let Some(work) = self.training.settle(&self.state) {
+            return self.order(now, Order::Change, work);
         }
-        if self.is_complete() || self.is_stopping() {
+        if self.contributing.save && self.training.is_settled() {
+            self.contributing.save = false;
+            let order = Order::Save(self.height(), self.training.save());
+            return self.order(now, order, Work::Save);
+        }
+        if ending {
             return;
         }
         match self.training.next(&self.state) {
@@ -167,7 +181,7 @@ impl Session {
                 self.contributing.evaluated = true;
                 self.event(Event::Evaluated { height: self.height(), loss });
             }
-            (Order::Save, WorkDone::Saved(engine)) => self.checkpoint(&engine),
+            (Order::Save(height, saved), WorkDone::Saved(engine)) => self.checkpoint(height, saved, &engine),
             (order, WorkDone::Failed(failure)) => self.engine_failed(order, failure),
             _ => {}
         }
@@ -183,7 +197,11 @@ impl Session {
                      again, the learning rate is too high for this data"
                 ));
             }
-            Order::Save => self.contributing.saved = true,
+            Order::Restore => {
+                self.training.start_over(&self.state);
+                self.warn(format!("the checkpoint is not used: {failure}"));
+            }
+            Order::Save(..) => self.contributing.saved = true,
             Order::Evaluate => {
                 self.contributing.evaluated = true;
                 self.warn(format!("the validation loss is not known: {failure}"));
@@ -191,10 +209,9 @@ impl Session {
         }
     }
 
-    fn checkpoint(&mut self, engine: &[u8]) {
-        let saved: SavedTraining = self.training.save();
+    fn checkpoint(&mut self, height: Height, saved: SavedTraining, engine: &[u8]) {
         let bytes = wire::encode(&(saved, engine.to_vec()));
-        let record = Record::Checkpoint(Checkpoint { height: self.height(), bytes });
+        let record = Record::Checkpoint(Checkpoint { height, bytes });
         self.outputs.push_back(Output::Persist { record, sync: true });
         self.contributing.saved = true;
     }
@@ -204,8 +221,12 @@ impl Session {
         if !self.slots.is_open(slot) || self.state.control.closed[usize::from(slot.stream)] != slot.ordinal {
             return self.training.not_announced(slot);
         }
-        let (root, length) = (Hash::of(&bytes), bytes.len() as u64);
         let work = self.training.claim(slot);
+        if work.steps == 0 {
+            // A block voided the work while it was encoded.
+            return self.training.not_announced(slot);
+        }
+        let (root, length) = (Hash::of(&bytes), bytes.len() as u64);
         let base = self.state.outer(usize::from(slot.stream)).digest();
         self.outputs.push_back(Output::Persist { record: Record::Blob { root, bytes }, sync: true });
         self.held.insert(root);

@@ -70,14 +70,14 @@ impl Session {
 
     pub(super) fn command(&mut self, now: Time, command: Command) {
         match command {
-            Command::Pause => self.training.set_paused(true),
-            Command::Resume => self.training.set_paused(false),
+            Command::Pause => self.training.set_paused(true, &self.state),
+            Command::Resume => self.training.set_paused(false, &self.state),
             Command::Finish if self.ending.is_none() => {
                 self.training.finish();
                 self.ending = Some(Ending::Finish);
             }
             Command::Leave if !self.is_complete() => {
-                self.training.set_paused(true);
+                self.training.set_paused(true, &self.state);
                 self.ending = Some(Ending::Leave { since: now, again: now });
             }
             Command::Stop if !self.is_over() => {
@@ -102,7 +102,8 @@ impl Session {
             None | Some(Ending::Over) => {}
             Some(Ending::Complete { since, acknowledged }) => {
                 let members = self.state.control.members.iter().map(|member| member.key);
-                let all = members.filter(|key| *key != self.me).all(|key| acknowledged.contains(&key));
+                let served = members.chain(self.connected.iter().copied());
+                let all = served.filter(|key| *key != self.me).all(|key| acknowledged.contains(&key));
                 let served = all || now >= *since + SERVE;
                 let done = self.contributing.evaluated && self.contributing.saved;
                 if served && done && !self.contributing.is_working() {

@@ -136,9 +136,12 @@ impl Session {
         self.ask_to_join(now);
     }
 
+    pub(super) fn wants_to_join(&self) -> bool {
+        self.options.contribute && self.ending.is_none() && !self.is_member()
+    }
+
     fn ask_to_join(&mut self, now: Time) {
-        let wanted = self.options.contribute && self.ending.is_none() && !self.is_member();
-        if !wanted || now < self.next_join || self.catch_up.target() > self.height() {
+        if !self.wants_to_join() || now < self.next_join || self.catch_up.target() > self.height() {
             return;
         }
         let voters = self.other_voters();
@@ -181,7 +184,11 @@ impl Session {
                 let pages = self.catch_up.begin_snapshot(offer);
                 let (height, target) = (self.height(), self.catch_up.target());
                 self.event(Event::CatchingUp { height, target });
-                pages.into_iter().for_each(|page| self.fetch_page(page));
+                for page in pages {
+                    // Of an earlier attempt, perhaps: the store answers at once then.
+                    self.held.remove(&page);
+                    self.fetch_page(page);
+                }
             }
             Err(error) => {
                 self.warn(format!("the snapshot of {} is of no use: {error}", from.short()));
@@ -235,7 +242,7 @@ impl Session {
         let (height, digest) = (block.block.height, block.block.digest);
         self.adopt(now, block.block.hash(), state);
         self.training.align(&self.state);
-        self.catch_up.advanced(height);
+        self.contributing.jumped(&self.state.control.closed);
         self.event(Event::Block {
             height,
             digest,

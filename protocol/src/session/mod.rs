@@ -74,6 +74,8 @@ pub struct Session {
     head: Hash,
     /// When the head was applied here.
     head_at: Time,
+    /// When this peer last did everything that it could.
+    done_at: Time,
     connected: BTreeSet<PeerKey>,
     slots: Slots,
     voting: Voting,
@@ -129,6 +131,7 @@ impl Session {
         let head = charter.session;
         let mut session = Session::at(now, charter, signer, options, state, head);
         session.begin_height(now);
+        session.go_on(now);
         session
     }
 
@@ -152,6 +155,7 @@ impl Session {
             state,
             head,
             head_at: now,
+            done_at: now,
             connected: BTreeSet::new(),
             candidates: Candidates::default(),
             catch_up: CatchUp::default(),
@@ -212,13 +216,15 @@ impl Session {
         if self.is_over() {
             return None;
         }
-        let voting = self.can_vote().then(|| self.voting_timeout()).flatten();
-        let fetches = self.fetching.values().flatten().min().copied();
-        let beacon = Some(self.next_beacon);
-        [voting, fetches, beacon, self.resend_timeout(), self.catch_up.next_timeout(), self.ending_timeout()]
-            .into_iter()
-            .flatten()
-            .min()
+        let fetches = self.fetching.values().flatten().copied();
+        let join = self.wants_to_join().then_some(self.next_join);
+        let voting = self.can_vote().then(|| self.voting_timeouts());
+        let some = [join, self.catch_up.next_timeout(), self.ending_timeout()];
+        // What was due when this peer last did all it could waits for an input, not for time.
+        let pending = some.into_iter().flatten().chain(fetches).chain(voting.into_iter().flatten());
+        let pending = pending.filter(|at| *at > self.done_at).min();
+        let consensus = self.can_vote().then(|| self.voting.consensus.next_timeout()).flatten();
+        [pending, consensus, Some(self.next_beacon), self.resend_timeout()].into_iter().flatten().min()
     }
 
     /// The session at a glance.
@@ -257,13 +263,20 @@ impl Session {
         if self.is_over() {
             return;
         }
-        self.apply_next(now);
-        self.vote(now);
+        loop {
+            let height = self.height();
+            self.apply_next(now);
+            self.vote(now);
+            if self.height() == height {
+                break;
+            }
+        }
         self.fetch_missing(now);
         self.follow(now);
         self.drive_engine(now);
         self.drive_ending(now);
         self.beacon(now);
+        self.done_at = now;
     }
 
     fn handle_message(&mut self, now: Time, from: PeerKey, message: Message) {

@@ -56,16 +56,17 @@ impl Session {
         Seats { keys: self.state.control.seats.clone(), quorum }
     }
 
-    pub(super) fn voting_timeout(&self) -> Option<Time> {
-        let deadline = match self.voting.consensus.is_entered() {
-            // Waiting proposals and late slots are looked at again when a deadline passes.
-            true => self.slots.next_deadline(self.ground()).filter(|_| self.has_deferred()),
-            false => {
-                let heartbeat = self.head_at + self.charter.manifest.heartbeat;
-                self.slots.next_deadline(self.ground()).into_iter().chain([heartbeat]).min()
-            }
-        };
-        [deadline, self.voting.consensus.next_timeout()].into_iter().flatten().min()
+    /// When this voter looks again at what it waits for, beside the timers of consensus.
+    pub(super) fn voting_timeouts(&self) -> Vec<Time> {
+        let entered = self.voting.consensus.is_entered();
+        let mut times = Vec::new();
+        if !entered || self.has_deferred() {
+            times = self.slots.deadlines(self.ground()).collect();
+        }
+        if !entered {
+            times.push(self.head_at + self.charter.manifest.heartbeat);
+        }
+        times
     }
 
     fn has_deferred(&self) -> bool {
