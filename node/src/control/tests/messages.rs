@@ -139,7 +139,7 @@ async fn a_request_brings_the_longest_reply_over_each_transport() {
         let (mut a, mut b) = (Node::start(1).await, Node::start(2).await);
         let address = transport(&b);
         connect(&mut a, &mut b, address).await;
-        let reply: Vec<u8> = (0..Limits::default().reply).map(|n| n as u8).collect();
+        let reply = b"a block\n".repeat(Limits::default().reply / 8);
         let asked = ask(&a, &b, b"blocks?");
         let (for_session, from, bytes, handle) = b.request().await;
         assert_eq!((for_session, from, bytes), (session(), a.key(), b"blocks?".to_vec()));
