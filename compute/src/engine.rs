@@ -8,6 +8,7 @@ mod error;
 #[cfg(test)]
 mod gradient_tests;
 mod options;
+mod shard;
 
 pub use error::EngineError;
 pub use options::EngineOptions;
@@ -17,6 +18,7 @@ use crate::cpu::{self, Activations, Buffer, Rows};
 use crate::model::{GptShape, Layout, Tensor};
 use crate::optimizer::{Coefficients, Decay, Moments};
 use rayon::prelude::*;
+use shard::{Shard, Worker};
 use std::ops::Range;
 
 /// Parts that a batch is cut into; so at most this many threads train at once.
@@ -32,32 +34,6 @@ pub struct StepReport {
     pub loss: f32,
     /// 2-norm of the whole gradient, before clipping.
     pub gradient_norm: f32,
-}
-
-/// One part of the batch.
-struct Shard {
-    sequences: Range<usize>,
-    gradients: Buffer,
-    nats: f64,
-}
-
-/// One thread's buffers.
-struct Worker {
-    activations: Activations,
-    tokens: Vec<u32>,
-    targets: Vec<u32>,
-}
-
-impl Worker {
-    /// Splits rows of T + 1 tokens into inputs and targets.
-    fn read(&mut self, rows: &[u32], context: usize) {
-        self.tokens.clear();
-        self.targets.clear();
-        for row in rows.chunks_exact(context + 1) {
-            self.tokens.extend_from_slice(&row[..context]);
-            self.targets.extend_from_slice(&row[1..]);
-        }
-    }
 }
 
 /// A GPT-2 style model in training: one flat buffer of f32 parameters, AdamW's moments, and every buffer that a step
