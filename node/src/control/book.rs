@@ -11,6 +11,9 @@ use super::link::{Link, best};
 
 /// Wait before the first redial; doubles with each failure.
 const FIRST_WAIT: Duration = Duration::from_millis(250);
+/// A connection that lasted this long was a success. One that the other end closes at once (it has
+/// no room, or has shut this peer out) was not.
+const STABLE: Duration = Duration::from_secs(10);
 const LONGEST_WAIT: Duration = Duration::from_secs(60);
 /// The peer with the larger key dials this much later, so that two peers that keep each other
 /// rarely dial at once.
@@ -22,6 +25,8 @@ struct Kept {
     failures: u32,
     /// When to dial next; nothing while a dial is in progress or a connection is up.
     due: Option<Duration>,
+    /// When the connection came up.
+    since: Duration,
 }
 
 /// The peers this one keeps connections with, and the connections it has.
@@ -51,6 +56,7 @@ impl Book {
             addresses: Vec::new(),
             failures: 0,
             due: Some(now + wait),
+            since: now,
         });
         if kept.addresses != addresses {
             // New addresses deserve a new attempt at once, unless one is in progress.
@@ -84,13 +90,16 @@ impl Book {
 
     /// A dial of `peer` failed.
     pub(crate) fn dial_failed(&mut self, peer: &PeerKey, now: Duration) {
-        let wait = self.courtesy(peer);
-        if self.links.contains_key(peer) {
-            return;
+        if !self.links.contains_key(peer) {
+            self.back_off(peer, now);
         }
+    }
+
+    fn back_off(&mut self, peer: &PeerKey, now: Duration) {
+        let wait = self.courtesy(peer);
         if let Some(kept) = self.kept.get_mut(peer) {
             let backoff = FIRST_WAIT.saturating_mul(1 << kept.failures.min(16)).min(LONGEST_WAIT);
-            kept.failures += 1;
+            kept.failures = kept.failures.saturating_add(1);
             kept.due = Some(now + backoff + wait);
         }
     }
@@ -98,8 +107,10 @@ impl Book {
     /// A connection is up.
     pub(crate) fn opened(&mut self, peer: PeerKey, link: Link, now: Duration) {
         if let Some(kept) = self.kept.get_mut(&peer) {
-            kept.failures = 0;
             kept.due = None;
+            if !self.links.contains_key(&peer) {
+                kept.since = now;
+            }
         }
         let links = self.links.entry(peer).or_default();
         links.push(link);
@@ -125,10 +136,12 @@ impl Book {
             return;
         }
         self.links.remove(&peer);
-        let wait = self.courtesy(&peer);
-        if let Some(kept) = self.kept.get_mut(&peer) {
-            kept.due = Some(now + FIRST_WAIT + wait);
+        if let Some(kept) = self.kept.get_mut(&peer)
+            && now.saturating_sub(kept.since) >= STABLE
+        {
+            kept.failures = 0;
         }
+        self.back_off(&peer, now);
     }
 
     /// Duplicates whose grace is over. The best connection of a peer is never among them.
@@ -187,8 +200,15 @@ mod tests {
         book.take_due(now);
         book.opened(LARGE, link(1, true, true), now);
         assert_eq!(book.next_due(), None);
-        book.closed(LARGE, link(1, true, true).id, now);
-        assert_eq!(book.next_due(), Some(now + FIRST_WAIT));
+        book.closed(LARGE, link(1, true, true).id, now + STABLE);
+        assert_eq!(book.next_due(), Some(now + STABLE + FIRST_WAIT));
+        let now = now + STABLE + FIRST_WAIT;
+        for wait in [500, 1000] {
+            book.take_due(now);
+            book.opened(LARGE, link(1, true, true), now);
+            book.closed(LARGE, link(1, true, true).id, now);
+            assert_eq!(book.next_due(), Some(now + at(wait)), "closed at once is not a success");
+        }
         book.forget(&LARGE);
         assert_eq!(book.next_due(), None);
     }
