@@ -3,7 +3,7 @@
 use std::ops::Range;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use driftless_protocol::{Hash, PeerKey};
 use futures::StreamExt;
@@ -14,18 +14,20 @@ use super::partial::Partial;
 use super::peers::{Source, SourceError};
 use super::plane::{DataPlane, Inner};
 use super::push::refusal;
-use super::schedule::{PIECE, Schedule, Standing};
+use super::schedule::{Schedule, Standing};
 use super::store::StoreError;
 use super::transfer::{ReceiveError, receive_slice};
-use super::tree::{GROUP, group_count};
+use super::tree::group_count;
 use super::wire::{Get, MAX_BLOB, Reply};
 
 /// Sources that work at a time for one blob.
 const MAX_WORKING: usize = 8;
 /// Pieces that one source works on at a time: the next is asked for before the first is done.
 const DEPTH: usize = 2;
-/// A source that needs longer for a piece gives it up if others have nothing to do.
-const SLOW: Duration = Duration::from_secs(10);
+/// Every so often a source is judged: if it is slow and others have nothing to do, they take over.
+const JUDGED: Duration = Duration::from_secs(10);
+/// Bytes per second below which a source is slow in any case.
+const SLOW: u64 = 16 << 10;
 
 /// How a fetch went, beside that the blob is complete and durable now.
 #[derive(Debug, Default)]
@@ -109,6 +111,7 @@ impl DataPlane {
             inner: inner.clone(),
             partial: partial.clone(),
             sources,
+            begun: Instant::now(),
         };
         let failures = job.run().await?;
         if !job.complete() {
@@ -150,6 +153,7 @@ struct Job {
     /// By source.
     received: Vec<AtomicU64>,
     schedule: Mutex<Schedule>,
+    begun: Instant,
 }
 
 /// How a source ended.
@@ -229,11 +233,12 @@ impl Job {
         let fetching = self.fetch_gaps(source, piece);
         tokio::pin!(fetching);
         loop {
-            match tokio::time::timeout(self.patience(), &mut fetching).await {
+            let before = self.received[source].load(Ordering::Relaxed);
+            match tokio::time::timeout(JUDGED, &mut fetching).await {
                 Ok(Ok(())) => return Ended::Idle,
                 Ok(Err(ReceiveError::Source(error))) => return Ended::Failed(error),
                 Ok(Err(ReceiveError::Store(error))) => return Ended::Store(error),
-                Err(_) if self.schedule().has_spare() => return Ended::Slow,
+                Err(_) if self.is_slow(source, before) && self.schedule().has_spare() => return Ended::Slow,
                 Err(_) => {}
             }
         }
@@ -253,12 +258,15 @@ impl Job {
         Ok(())
     }
 
-    /// How long a piece may take before others are preferred: our own cap must not look like a slow
-    /// source.
-    fn patience(&self) -> Duration {
-        const IN_FLIGHT: u64 = PIECE * GROUP * (MAX_WORKING * DEPTH) as u64;
-        let capped = self.inner.caps().down.limit().map_or(0, |rate| IN_FLIGHT / rate);
-        SLOW + Duration::from_secs(capped)
+    /// Whether a source that had delivered `before` bytes [`JUDGED`] ago is slow: beside the best one,
+    /// or in any case. Our own cap must not look like a slow source.
+    fn is_slow(&self, source: usize, before: u64) -> bool {
+        let rate = (self.received[source].load(Ordering::Relaxed) - before) / JUDGED.as_secs();
+        let seconds = self.begun.elapsed().as_secs().max(1);
+        let best = self.received.iter().map(|bytes| bytes.load(Ordering::Relaxed) / seconds).max();
+        let floor =
+            self.inner.caps().down.limit().map_or(SLOW, |cap| SLOW.min(cap / (2 * MAX_WORKING as u64)));
+        rate < floor.max(best.unwrap_or(0) / 16)
     }
 }
 

@@ -7,8 +7,8 @@
 use std::collections::VecDeque;
 use std::ops::Range;
 
-/// Groups of one piece: 4 MiB.
-pub(super) const PIECE: u64 = 256;
+/// Groups of the smallest piece (1 MiB) and of the largest (16 MiB).
+const PIECE: std::ops::RangeInclusive<u64> = 64..=1024;
 
 /// What became of a source.
 #[derive(Debug, PartialEq, Eq)]
@@ -29,15 +29,20 @@ pub(super) struct Schedule {
 }
 
 impl Schedule {
-    /// Cuts `missing` into pieces for `sources` sources.
+    /// Cuts `missing` into pieces: the largest for a single source, about four for each of several.
     pub(super) fn new(missing: Vec<Range<u64>>, sources: usize) -> Schedule {
         let mut schedule =
             Schedule { waiting: VecDeque::new(), ready: (0..sources).collect(), slow: VecDeque::new() };
+        let total: u64 = missing.iter().map(|gap| gap.end - gap.start).sum();
+        let piece = match sources {
+            0 | 1 => *PIECE.end(),
+            many => (total / (4 * many as u64)).next_power_of_two().clamp(*PIECE.start(), *PIECE.end()),
+        };
         for gap in missing {
             let mut start = gap.start;
             while start < gap.end {
                 // Pieces end at multiples of their size: the trees above them overlap least.
-                let end = ((start / PIECE + 1) * PIECE).min(gap.end);
+                let end = ((start / piece + 1) * piece).min(gap.end);
                 schedule.waiting.push_back(start..end);
                 start = end;
             }
@@ -101,13 +106,19 @@ mod tests {
 
     #[test]
     fn a_large_blob_is_cut_at_multiples_and_shared() {
-        let mut schedule = Schedule::new(vec![10..600, 700..701], 2);
-        assert_eq!(schedule.start(0), Some((0, 10..256)));
-        assert_eq!(schedule.start(1), Some((1, 256..512)));
+        let mut schedule = Schedule::new(vec![10..300, 700..701], 2);
+        assert_eq!(schedule.start(0), Some((0, 10..64)));
+        assert_eq!(schedule.start(1), Some((1, 64..128)));
         assert_eq!(schedule.start(2), None);
-        assert_eq!(schedule.next_piece(), Some(512..600));
+        assert_eq!(schedule.next_piece(), Some(128..192));
+        assert_eq!(schedule.next_piece(), Some(192..256));
+        assert_eq!(schedule.next_piece(), Some(256..300));
         assert_eq!(schedule.next_piece(), Some(700..701));
         assert_eq!(schedule.next_piece(), None);
+        let mut one = Schedule::new(vec![0..65_536], 1);
+        assert_eq!(one.start(0), Some((0, 0..1024)));
+        let mut many = Schedule::new(vec![0..65_536], 1000);
+        assert_eq!(many.start(0), Some((0, 0..64)));
     }
 
     #[test]
