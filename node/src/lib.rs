@@ -9,3 +9,14 @@ pub mod driver;
 pub mod engine;
 pub mod node;
 pub mod store_thread;
+
+pub mod args;
+pub mod commands;
+pub mod config;
+pub mod demo;
+pub mod local_socket;
+pub mod offline;
+pub mod output;
+pub mod parameters;
+pub mod report;
+pub mod terms;

@@ -1,0 +1,72 @@
+//! `driftless eval`: the validation loss of the newest outer parameters.
+
+use std::path::Path;
+
+use driftless_compute::{AdamW, Corpus, Engine, EngineOptions, Tokenizer, validation_loss};
+use serde_json::json;
+
+use super::CommandError;
+use crate::args::EvalArguments;
+use crate::config::cores;
+use crate::engine::shape_of;
+use crate::offline::{self, Offline};
+use crate::output::Output;
+
+/// Evaluates the state of a folder.
+pub(super) fn run(options: &EvalArguments, dir: &Path, output: Output) -> Result<(), CommandError> {
+    let offline = load(dir, options.state.session.as_deref(), output)?;
+    let manifest = &offline.charter.manifest;
+    let texts = offline.texts()?;
+    let context = manifest.model.context() as usize;
+    let corpus = match offline.tokenizer() {
+        None => Corpus::open(&texts, context, manifest.seed)?,
+        Some(path) => {
+            let tokenizer = Tokenizer::load(&path)?;
+            Corpus::tokenised(&texts, &tokenizer, &offline.token_cache(), context, manifest.seed)?
+        }
+    };
+    // As many sequences at once as in training: evaluating needs no more.
+    let mut engine = engine_of(&offline, options.threads, manifest.training.batch as usize)?;
+    let windows =
+        options.windows.map_or(corpus.validation_windows(), |most| most.min(corpus.validation_windows()));
+    output.note(&format!("evaluating {windows} windows at height {}", offline.state.control.height));
+    let loss = validation_loss(&mut engine, &corpus, options.windows)?;
+    let unit = if manifest.tokenizer.is_none() { "byte" } else { "token" };
+    let (height, digest) = (offline.state.control.height, offline.state.digest());
+    let object = json!({
+        "event": "evaluated",
+        "height": height,
+        "digest": digest,
+        "loss": loss,
+        "windows": windows,
+    });
+    output.result(&object, || {
+        format!("validation loss {loss:.4} nats per {unit} at height {height}, state {}", digest.short())
+    });
+    Ok(())
+}
+
+/// The newest state of what `argument` names.
+pub(super) fn load(dir: &Path, argument: Option<&str>, output: Output) -> Result<Offline, CommandError> {
+    let offline = Offline::load(offline::find(dir, argument)?)?;
+    if offline.missing > 0 {
+        output.note(&format!(
+            "note: {} later blocks are left out: their contributions are not in this folder",
+            offline.missing
+        ));
+    }
+    Ok(offline)
+}
+
+/// An engine that holds the state's outer parameters.
+pub(super) fn engine_of(
+    offline: &Offline,
+    threads: Option<usize>,
+    batch: usize,
+) -> Result<Engine, CommandError> {
+    let threads = threads.unwrap_or_else(cores);
+    let options = EngineOptions { threads, batch, adamw: AdamW::default() };
+    let mut engine = Engine::new(shape_of(&offline.charter.manifest.model), options)?;
+    engine.write(0..engine.parameter_count(), &offline.parameters()?);
+    Ok(engine)
+}

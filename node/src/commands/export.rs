@@ -1,0 +1,31 @@
+//! `driftless export`: the newest outer parameters as a Hugging Face folder.
+
+use std::path::Path;
+
+use driftless_compute::huggingface;
+use serde_json::json;
+
+use super::CommandError;
+use super::eval::load;
+use crate::args::ExportArguments;
+use crate::engine::shape_of;
+use crate::output::Output;
+
+/// Writes the folder.
+pub(super) fn run(options: &ExportArguments, dir: &Path, output: Output) -> Result<(), CommandError> {
+    let offline = load(dir, options.state.session.as_deref(), output)?;
+    let shape = shape_of(&offline.charter.manifest.model);
+    let tokenizer = offline.tokenizer();
+    huggingface::export(&options.out, &shape, &offline.parameters()?, tokenizer.as_deref())?;
+    let (height, digest) = (offline.state.control.height, offline.state.digest());
+    let object = json!({ "event": "exported", "out": options.out, "height": height, "digest": digest });
+    output.result(&object, || {
+        format!(
+            "wrote {} (height {height}, state {}): config.json and model.safetensors, as \
+             transformers' GPT2LMHeadModel reads them",
+            options.out.display(),
+            digest.short()
+        )
+    });
+    Ok(())
+}

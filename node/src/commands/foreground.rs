@@ -1,0 +1,390 @@
+//! A node in the foreground: its sessions run until they end or the user stops them.
+//!
+//! Ctrl-C and SIGTERM stop in order without leaving; a second one stops at once, which is safe.
+
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+use driftless_protocol::Hash;
+use driftless_protocol::event::{Command, Ending, Waiting};
+use serde_json::{Value, json};
+use tokio::sync::{mpsc, watch};
+use tokio::time::MissedTickBehavior;
+
+use super::CommandError;
+use crate::config::{Config, is_loopback};
+use crate::local_socket::{Request, Server, Verb};
+use crate::node::{Node, NodeError, SessionControl, SessionHandle, SessionOptions, SessionStatus};
+use crate::output::{Output, Progress, bytes};
+use crate::report::{Line, Report, ending_word, short, waiting_for};
+use crate::store::Folder;
+
+/// Lines that wait to be written.
+const LINES: usize = 256;
+/// How often the line of progress is drawn again.
+const DRAW: Duration = Duration::from_millis(500);
+/// How long an orderly stop may take.
+const STOP: Duration = Duration::from_secs(60);
+
+/// A file in a session's folder: this peer left, `run` does not resume it.
+const LEFT: &str = "left";
+
+/// What comes back from a session's task.
+enum News {
+    Line(Box<Line>),
+    Ended(Hash, Result<Ending, NodeError>),
+}
+
+/// A session that runs.
+struct Running {
+    control: SessionControl,
+    status: watch::Receiver<SessionStatus>,
+    stop_at: Option<u64>,
+    outcome: Option<Result<Ending, NodeError>>,
+}
+
+/// A node with its sessions, and how it talks.
+pub(super) struct Foreground {
+    node: Node,
+    output: Output,
+    progress: Progress,
+    sessions: BTreeMap<Hash, Running>,
+    news: mpsc::Sender<News>,
+    inbox: mpsc::Receiver<News>,
+    requests: mpsc::Receiver<Request>,
+    _server: Server,
+    stopping: bool,
+}
+
+impl Foreground {
+    /// Starts the node: identity, sockets, local socket.
+    pub async fn start(config: &Config, output: Output) -> Result<Foreground, CommandError> {
+        let node = Node::start(config.node.clone()).await?;
+        let (server, requests) = Server::start(node.folder())?;
+        let (news, inbox) = mpsc::channel(LINES);
+        let progress = Progress::hidden();
+        let sessions = BTreeMap::new();
+        let stopping = false;
+        Ok(Foreground { node, output, progress, sessions, news, inbox, requests, _server: server, stopping })
+    }
+
+    /// The node.
+    pub fn node(&self) -> &Node {
+        &self.node
+    }
+
+    /// Writes a line.
+    pub fn say(&self, line: Line) {
+        self.output.line(&line, &self.progress);
+    }
+
+    /// Tells where the node listens.
+    pub fn say_started(&self) {
+        let addresses = self.node.listen_addresses().iter().map(ToString::to_string).collect();
+        let dir = self.node.folder().path().display().to_string();
+        self.say(Line::new(Report::Started { key: self.node.key(), addresses, dir }));
+    }
+
+    /// Warns where nobody else can reach this node.
+    pub fn warn_if_alone(&self, config: &Config) {
+        let all = config.node.advertise.iter().cloned().chain(self.node.listen_addresses());
+        if all.into_iter().all(|address| is_loopback(&address)) {
+            self.output.note(
+                "warning: this node listens on this machine only, so the invitation works here only; \
+                 --listen and --advertise set other addresses",
+            );
+        }
+    }
+
+    /// Starts a session.
+    pub async fn open(&mut self, session: Hash, options: SessionOptions) -> Result<SessionStatus, NodeError> {
+        let handle = self.node.open(session, options).await?;
+        let status = handle.status.borrow().clone();
+        let manifest = self.node.folder().session(session).manifest()?;
+        let running = Running {
+            control: handle.control(),
+            status: handle.status.clone(),
+            stop_at: manifest.manifest().stop_at,
+            outcome: None,
+        };
+        self.sessions.insert(session, running);
+        tokio::spawn(forward(handle, self.news.clone()));
+        Ok(status)
+    }
+
+    /// Runs until every session ended. `stop` resolves when something else wants the end.
+    pub async fn run(mut self, stop: impl Future<Output = ()>) -> Result<(), CommandError> {
+        let mut signals = Signals::new()?;
+        let mut tick = tokio::time::interval(DRAW);
+        tick.set_missed_tick_behavior(MissedTickBehavior::Delay);
+        self.progress = Progress::new(self.output, self.total());
+        let deadline = tokio::time::sleep(Duration::MAX / 4);
+        tokio::pin!(deadline, stop);
+        let mut asked = false;
+        while self.sessions.values().any(|running| running.outcome.is_none()) {
+            tokio::select! {
+                Some(news) = self.inbox.recv() => self.take(news),
+                Some(request) = self.requests.recv() => self.serve(request).await,
+                _ = tick.tick() => self.draw(),
+                () = signals.next() => {
+                    if self.stopping {
+                        return Err(CommandError::Failed("stopped at once".into()));
+                    }
+                    self.output.note("stopping; once more stops at once");
+                    deadline.as_mut().reset(tokio::time::Instant::now() + STOP);
+                    self.stop().await;
+                }
+                () = &mut stop, if !asked => {
+                    asked = true;
+                    deadline.as_mut().reset(tokio::time::Instant::now() + STOP);
+                    self.stop().await;
+                }
+                () = &mut deadline => {
+                    return Err(CommandError::Failed("an orderly stop took too long".into()));
+                }
+            }
+        }
+        self.finish().await
+    }
+
+    /// The tokens at which the only session ends, if it is the only one and does.
+    fn total(&self) -> Option<u64> {
+        let mut all = self.sessions.values();
+        all.next().and_then(|running| running.stop_at).filter(|_| all.next().is_none())
+    }
+
+    fn take(&mut self, news: News) {
+        match news {
+            News::Line(line) => self.say(*line),
+            News::Ended(session, outcome) => {
+                let report = match &outcome {
+                    Ok(ending) => Report::Ended { ending: ending_word(*ending).into() },
+                    Err(error) => Report::Error { text: error.to_string() },
+                };
+                let status = self.sessions.get(&session).map(|running| running.status.borrow().clone());
+                let (sent, received) =
+                    status.map_or((0, 0), |status| (status.bytes_sent, status.bytes_received));
+                let line = Line {
+                    session: Some(short(session)),
+                    bytes_sent: sent,
+                    bytes_received: received,
+                    ..Line::new(report)
+                };
+                self.say(line);
+                if matches!(outcome, Ok(Ending::Left)) {
+                    mark_left(self.node.folder(), session, true);
+                }
+                if let Some(running) = self.sessions.get_mut(&session) {
+                    running.outcome = Some(outcome);
+                }
+            }
+        }
+    }
+
+    async fn stop(&mut self) {
+        self.stopping = true;
+        for running in self.sessions.values().filter(|running| running.outcome.is_none()) {
+            running.control.command(Command::Stop).await;
+        }
+    }
+
+    /// Shuts the network down and tells whether a session failed.
+    async fn finish(mut self) -> Result<(), CommandError> {
+        while let Ok(news) = self.inbox.try_recv() {
+            self.take(news);
+        }
+        self.progress.clear();
+        self.node.shutdown().await;
+        let failed = self.sessions.into_values().filter_map(|running| running.outcome?.err());
+        failed.into_iter().next().map_or(Ok(()), |error| Err(error.into()))
+    }
+
+    fn draw(&mut self) {
+        let shown: Vec<SessionStatus> =
+            self.sessions.values().map(|running| running.status.borrow().clone()).collect();
+        let total = self.total();
+        match shown.as_slice() {
+            [] => {}
+            [one] => self.progress.set(one.status.tokens, total, summary_of(one)),
+            several => {
+                let running = several.iter().filter(|status| status.ended.is_none()).count();
+                let steps: f32 = several.iter().map(|status| status.steps_per_second).sum();
+                self.progress.set(0, None, format!("{running} sessions, {steps:.1} steps/s"));
+            }
+        }
+    }
+
+    /// Answers the local socket.
+    async fn serve(&mut self, request: Request) {
+        let chosen = match self.choose(request.session.as_deref()) {
+            Ok(chosen) => chosen,
+            Err(reason) => return request.answer(Err(reason)),
+        };
+        let command = match request.verb {
+            Verb::Status => {
+                let all = chosen.iter().map(|session| self.status_object(*session)).collect();
+                return request.answer(Ok(all));
+            }
+            Verb::Invite => {
+                let result = match chosen.as_slice() {
+                    [one] => self.invite(*one),
+                    _ => Err("there are several sessions: name one".into()),
+                };
+                return request.answer(result);
+            }
+            Verb::Pause => Command::Pause,
+            Verb::Resume => Command::Resume,
+            Verb::Finish => Command::Finish,
+            Verb::Leave => Command::Leave,
+        };
+        let ends = matches!(command, Command::Finish | Command::Leave);
+        if ends && chosen.len() > 1 {
+            return request.answer(Err("there are several sessions: name one".into()));
+        }
+        for session in &chosen {
+            if let Some(running) = self.sessions.get(session) {
+                running.control.command(command).await;
+            }
+        }
+        let object = |session: &Hash| json!({ "session": short(*session), "command": request.verb });
+        let objects = chosen.iter().map(object).collect();
+        request.answer(Ok(objects));
+    }
+
+    /// The sessions that a name or the beginning of an id fits; all without one.
+    fn choose(&self, name: Option<&str>) -> Result<Vec<Hash>, String> {
+        let Some(name) = name else { return Ok(self.sessions.keys().copied().collect()) };
+        let fits = |(session, running): &(&Hash, &Running)| {
+            running.status.borrow().name == name || (name.len() >= 4 && session.to_string().starts_with(name))
+        };
+        let chosen: Vec<Hash> = self.sessions.iter().filter(fits).map(|(session, _)| *session).collect();
+        match chosen.len() {
+            0 => {
+                let known: Vec<String> = self
+                    .sessions
+                    .iter()
+                    .map(|(session, running)| {
+                        format!("{} ({})", short(*session), running.status.borrow().name)
+                    })
+                    .collect();
+                Err(format!("no running session is called {name:?}; there are: {}", known.join(", ")))
+            }
+            1 => Ok(chosen),
+            _ => Err(format!("{name:?} fits several sessions")),
+        }
+    }
+
+    fn invite(&self, session: Hash) -> Result<Vec<Value>, String> {
+        let running = self.sessions.get(&session).ok_or("the session is gone")?;
+        let status = running.status.borrow().clone();
+        let invitation = self.node.invitation(session, &status).map_err(|error| error.to_string())?;
+        let text = invitation.to_text().map_err(|error| error.to_string())?;
+        Ok(vec![json!({ "session": short(session), "invitation": text })])
+    }
+
+    fn status_object(&self, session: Hash) -> Value {
+        let Some(running) = self.sessions.get(&session) else { return json!({}) };
+        let status = running.status.borrow();
+        let core = &status.status;
+        json!({
+            "session": short(session),
+            "name": status.name,
+            "state": state_word(&status),
+            "height": core.height,
+            "digest": core.digest,
+            "tokens": core.tokens,
+            "stop_at": running.stop_at,
+            "members": core.members,
+            "member": core.member,
+            "voter": core.voter,
+            "step": core.step,
+            "loss": status.loss,
+            "steps_per_second": status.steps_per_second,
+            "tokens_per_second": status.tokens_per_second,
+            "connected": status.connected,
+            "bytes_sent": status.bytes_sent,
+            "bytes_received": status.bytes_received,
+            "warning": status.warning,
+        })
+    }
+}
+
+/// Passes a session's events on, then its end.
+async fn forward(mut handle: SessionHandle, news: mpsc::Sender<News>) {
+    let session = handle.session;
+    while let Some(event) = handle.events.recv().await {
+        if news.send(News::Line(Box::new(Line::of(session, event)))).await.is_err() {
+            return;
+        }
+    }
+    let outcome = handle.wait().await;
+    let _ = news.send(News::Ended(session, outcome)).await;
+}
+
+/// What a session is doing, in a word or a few.
+pub(super) fn state_word(status: &SessionStatus) -> String {
+    let core = &status.status;
+    match (&core.halted, status.ended, core.waiting) {
+        (_, Some(ending), _) => ending_word(ending).into(),
+        (Some(reason), ..) => format!("halted: {reason}"),
+        (_, _, Waiting::No) => "training".into(),
+        (_, _, waiting) => format!("waiting: {}", waiting_for(waiting)),
+    }
+}
+
+fn summary_of(status: &SessionStatus) -> String {
+    let loss = status.loss.map_or(String::new(), |loss| format!("loss {loss:.3}, "));
+    format!(
+        "{loss}{:.1} steps/s, {:.0} tokens/s, height {}, {} peers, {} sent, {} received, {}",
+        status.steps_per_second,
+        status.tokens_per_second,
+        status.status.height,
+        status.connected,
+        bytes(status.bytes_sent),
+        bytes(status.bytes_received),
+        state_word(status),
+    )
+}
+
+/// Remembers that this peer left a session, or forgets it.
+pub(super) fn mark_left(folder: &Folder, session: Hash, left: bool) {
+    let path = folder.session(session).path().join(LEFT);
+    let result = if left { std::fs::write(&path, "") } else { std::fs::remove_file(&path) };
+    match result {
+        Err(error) if left || error.kind() != std::io::ErrorKind::NotFound => {
+            tracing::warn!(path = %path.display(), %error, "it is not remembered whether this peer left");
+        }
+        _ => {}
+    }
+}
+
+/// Whether this peer left a session.
+pub(super) fn has_left(folder: &crate::store::SessionFolder) -> bool {
+    folder.path().join(LEFT).exists()
+}
+
+/// Ctrl-C and SIGTERM.
+pub(crate) struct Signals {
+    interrupt: tokio::signal::unix::Signal,
+    terminate: tokio::signal::unix::Signal,
+}
+
+impl Signals {
+    /// From now on they do not end the process by themselves.
+    pub fn new() -> Result<Signals, CommandError> {
+        use tokio::signal::unix::{SignalKind, signal};
+        let failed = |error| CommandError::Failed(format!("signals cannot be received: {error}"));
+        Ok(Signals {
+            interrupt: signal(SignalKind::interrupt()).map_err(failed)?,
+            terminate: signal(SignalKind::terminate()).map_err(failed)?,
+        })
+    }
+
+    /// The next of either.
+    pub async fn next(&mut self) {
+        tokio::select! {
+            _ = self.interrupt.recv() => {}
+            _ = self.terminate.recv() => {}
+        }
+    }
+}

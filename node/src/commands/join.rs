@@ -1,0 +1,96 @@
+//! `driftless join`: from an invitation to a training member.
+
+use std::io::Read;
+use std::path::{Path, PathBuf};
+
+use driftless_protocol::invitation::{Invitation, InvitationError};
+
+use super::CommandError;
+use super::foreground::{Foreground, mark_left};
+use super::new::session_options;
+use crate::args::JoinArguments;
+use crate::config;
+use crate::node::{JoinProgress, SessionOptions};
+use crate::output::{Output, bytes};
+use crate::store::Folder;
+
+/// The invitation that a session was joined with, in its folder.
+const INVITATION: &str = "invitation";
+
+/// Joins and runs until the session ends or is stopped.
+pub(super) async fn run(options: &JoinArguments, dir: PathBuf, output: Output) -> Result<(), CommandError> {
+    let mut config = config::resolve(dir, &options.network)?;
+    config.contribute &= !options.follow;
+    let text = read_invitation(&options.invitation)?;
+    let invitation = Invitation::from_text(&text)?;
+    if let Some(path) = options.data.iter().find(|path| !path.is_file()) {
+        return Err(CommandError::Failed(format!("{}: no such file", path.display())));
+    }
+    let mut foreground = Foreground::start(&config, output).await?;
+    foreground.say_started();
+    output.note("asking the invitation's peers for the session");
+    let mut progress = |progress| match progress {
+        JoinProgress::Manifest { name } => output.note(&format!("joining {name}")),
+        JoinProgress::Fetching { name, length } => {
+            output.note(&format!("fetching {name}, {}", bytes(length)));
+        }
+    };
+    let session = foreground.node().join(&invitation, options.data.clone(), &mut progress).await?;
+    let folder = foreground.node().folder().clone();
+    let path = folder.session(session).path().join(INVITATION);
+    std::fs::write(&path, text.trim()).map_err(|source| CommandError::File { path, source })?;
+    mark_left(&folder, session, false);
+    let options = with_invitation(session_options(&config), &invitation);
+    foreground.open(session, options).await?;
+    foreground.run(std::future::pending()).await
+}
+
+/// The options of a session that was joined with this invitation.
+pub(super) fn with_invitation(options: SessionOptions, invitation: &Invitation) -> SessionOptions {
+    let addresses = invitation.addresses.iter().filter_map(|address| address.parse().ok());
+    let peers = addresses.map(|address| (None, address)).collect();
+    SessionOptions { peers, token: invitation.token.clone(), ..options }
+}
+
+/// The invitation that a session of the folder was joined with.
+pub(super) fn kept_invitation(folder: &Folder, session: driftless_protocol::Hash) -> Option<Invitation> {
+    let text = std::fs::read_to_string(folder.session(session).path().join(INVITATION)).ok()?;
+    match Invitation::from_text(&text) {
+        Ok(invitation) => Some(invitation),
+        Err(error) => {
+            tracing::warn!(%error, "the invitation that this session was joined with is not used");
+            None
+        }
+    }
+}
+
+/// The text itself, a file that holds it, or standard input.
+pub(super) fn read_invitation(argument: &str) -> Result<String, CommandError> {
+    let limit = 4 * Invitation::MAX_TEXT as u64;
+    let mut text = String::new();
+    let read = |from: &mut dyn Read, text: &mut String| from.take(limit).read_to_string(text);
+    if argument == "-" {
+        let path = PathBuf::from("standard input");
+        let result = read(&mut std::io::stdin(), &mut text);
+        result.map_err(|source| CommandError::File { path, source })?;
+        return Ok(text);
+    }
+    // A text with a prefix of ours is an invitation, good or bad, whatever files there are.
+    let path = Path::new(argument);
+    let is_text = argument.trim_start().starts_with("driftless") && argument.contains('-') && !path.is_file();
+    if is_text {
+        return Ok(argument.to_owned());
+    }
+    match std::fs::File::open(path) {
+        Ok(mut file) => {
+            let result = read(&mut file, &mut text);
+            result.map_err(|source| CommandError::File { path: path.to_owned(), source })?;
+            Ok(text)
+        }
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound => Err(CommandError::Failed(format!(
+            "{argument:?} is neither an invitation nor a file: {}",
+            InvitationError::NotAnInvitation
+        ))),
+        Err(source) => Err(CommandError::File { path: path.to_owned(), source }),
+    }
+}

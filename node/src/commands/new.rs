@@ -1,0 +1,164 @@
+//! `driftless new`: founds a session and trains in it.
+
+use std::path::PathBuf;
+
+use driftless_protocol::PeerKey;
+use driftless_protocol::codec::Codec;
+use driftless_protocol::committee::{Committee, CommitteeError, QuorumRule};
+use driftless_protocol::identity::Signer;
+use driftless_protocol::manifest::{Admission, DeadlineBounds, Manifest, ManifestError};
+
+use super::CommandError;
+use super::foreground::Foreground;
+use crate::args::{CodecName, NewArguments};
+use crate::config::{self, Config};
+use crate::node::SessionOptions;
+use crate::output::Output;
+use crate::report::{Line, Report, short};
+use crate::store::Folder;
+use crate::terms::{self, Founding, Overrides, Terms};
+
+/// Founds a session and runs it until it ends or is stopped.
+pub(super) async fn run(options: &NewArguments, dir: PathBuf, output: Output) -> Result<(), CommandError> {
+    let config = config::resolve(dir, &options.network)?;
+    if options.print_manifest {
+        let signer = Folder::create(&config.node.dir)?.identity()?.unwrap_or(Signer::from_seed([0; 32]));
+        let founding = founding(options, &signer)?;
+        let text = founding.manifest.manifest().to_toml().map_err(terms::TermsError::from)?;
+        output.result(&serde_json::json!({ "manifest": text }), || text.clone());
+        return Ok(());
+    }
+    let mut foreground = Foreground::start(&config, output).await?;
+    let signer = foreground.node().signer().clone();
+    let founding = founding(options, &signer)?;
+    let session = foreground.node().found(&founding.manifest, &founding.files)?;
+    foreground.say_started();
+    let name = founding.manifest.manifest().name.clone();
+    let status = foreground.open(session, session_options(&config)).await?;
+    let invitation = foreground.node().invitation(session, &status)?.to_text()?;
+    let line = Line { session: Some(short(session)), ..Line::new(Report::Founded { name, invitation }) };
+    foreground.say(line);
+    foreground.warn_if_alone(&config);
+    warn_of_seats(founding.manifest.manifest(), output);
+    foreground.run(std::future::pending()).await
+}
+
+/// How a session runs that needs no token and knows no peers yet.
+pub(super) fn session_options(config: &Config) -> SessionOptions {
+    SessionOptions {
+        contribute: config.contribute,
+        token: None,
+        keep_history: config.keep_history,
+        checkpoint_every: 4,
+        peers: Vec::new(),
+        threads: config.threads,
+    }
+}
+
+/// The manifest and the files by what was typed.
+fn founding(options: &NewArguments, signer: &Signer) -> Result<Founding, CommandError> {
+    if let Some(path) = &options.manifest {
+        return super::manifest_file::found(path, options, signer);
+    }
+    let imported = options.from.as_deref().map(driftless_compute::huggingface::import).transpose()?;
+    let preset = match &imported {
+        Some(imported) => terms::preset_for(imported)?,
+        None => Manifest::preset(&options.model).map_err(|error| CommandError::Usage(error.to_string()))?,
+    };
+    let overrides = Overrides {
+        period: options.period,
+        codec: options.codec.map(codec),
+        learning_rate: options.learning_rate,
+        batch: options.batch,
+        budget_tokens: options.tokens.or(options.stop_at),
+    };
+    let tokenizer = options.tokenizer.clone();
+    let tokenizer = tokenizer.or_else(|| imported.as_ref().and_then(|imported| imported.tokenizer.clone()));
+    let admission = match options.open {
+        true => Admission::Open,
+        false => Admission::Invitation { issuer: signer.key() },
+    };
+    let terms = Terms {
+        name: options.name.clone(),
+        preset: overrides.apply(preset),
+        data: options.data.clone(),
+        tokenizer,
+        parameters: imported.map(|imported| imported.parameters),
+        committee: committee(&options.committee, signer.key())?,
+        admission,
+        stop_at: options.stop_at,
+        deadline: DeadlineBounds::default(),
+    };
+    Ok(terms::found(&terms, signer)?)
+}
+
+/// The codec behind its name.
+pub(crate) fn codec(name: CodecName) -> Codec {
+    match name {
+        CodecName::E3m0 => Codec::E3M0,
+        CodecName::F32 => Codec::F32,
+    }
+}
+
+/// `steward`, `named:KEY,...` or `elected`.
+fn committee(text: &str, own: PeerKey) -> Result<Committee, CommandError> {
+    match text.split_once(':') {
+        None if text == "steward" => Ok(Committee::Steward { key: own }),
+        None if text == "elected" => Err(CommandError::Usage(format!(
+            "--committee elected: {}. A steward decides alone and must stay up; a named committee shares \
+             the votes among keys that you list",
+            CommitteeError::ElectedNotYet
+        ))),
+        Some(("named", list)) => {
+            let key = |text: &str| {
+                PeerKey::from_hex(text.trim()).ok_or_else(|| {
+                    CommandError::Usage(format!(
+                        "--committee: {text:?} is no key; `driftless identity` prints one (64 hex digits)"
+                    ))
+                })
+            };
+            let mut keys = list.split(',').map(key).collect::<Result<Vec<_>, _>>()?;
+            keys.sort_unstable();
+            keys.dedup();
+            let committee = Committee::Named { keys, quorum: QuorumRule::TwoThirds };
+            committee.check().map_err(|error| CommandError::Usage(ManifestError::from(error).to_string()))?;
+            Ok(committee)
+        }
+        _ => Err(CommandError::Usage(format!(
+            "--committee is steward, named:KEY,KEY,... or elected, not {text:?}"
+        ))),
+    }
+}
+
+/// With fewer than 4 seats nobody may be missing.
+pub(super) fn warn_of_seats(manifest: &Manifest, output: Output) {
+    if let Committee::Named { keys, quorum } = &manifest.committee
+        && quorum.needed(keys.len()) == keys.len()
+        && keys.len() > 1
+    {
+        output.note(&format!(
+            "note: all {} voters are needed: while one is away, nothing is decided",
+            keys.len()
+        ));
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn committees_are_read_or_refused_in_words() {
+        let own = Signer::from_seed([1; 32]).key();
+        assert_eq!(committee("steward", own).unwrap(), Committee::Steward { key: own });
+        let error = committee("elected", own).unwrap_err().to_string();
+        assert!(error.contains("not available yet"), "{error}");
+        let other = Signer::from_seed([2; 32]).key();
+        let Committee::Named { keys, .. } = committee(&format!("named:{own},{other}"), own).unwrap() else {
+            panic!("a named committee")
+        };
+        assert!(keys.len() == 2 && keys[0] < keys[1]);
+        assert!(committee("named:abc", own).unwrap_err().to_string().contains("64 hex digits"));
+        assert!(committee("chaos", own).is_err());
+    }
+}

@@ -1,0 +1,150 @@
+//! `status`, `pause`, `resume`, `finish`, `leave`, `invite`: questions to a running node.
+
+use std::path::Path;
+
+use serde_json::{Map, Value};
+
+use super::CommandError;
+use super::foreground::{has_left, mark_left};
+use crate::args::SessionArgument;
+use crate::local_socket::{AskError, Verb, ask};
+use crate::offline;
+use crate::output::{Output, bytes};
+use crate::store::{Folder, FolderLock, StoreError};
+
+/// Shows the running sessions.
+pub(super) async fn status(dir: &Path, which: &SessionArgument, output: Output) -> Result<(), CommandError> {
+    let folder = open(dir)?;
+    let objects = match ask(&folder, Verb::Status, which.session.clone()).await {
+        Err(AskError::NotRunning { .. }) => return Err(not_running(&folder)),
+        result => result?,
+    };
+    for object in &objects {
+        output.result(object, || status_text(object));
+    }
+    Ok(())
+}
+
+/// Asks for something and says that it was asked.
+pub(super) async fn tell(
+    dir: &Path,
+    which: &SessionArgument,
+    verb: Verb,
+    output: Output,
+) -> Result<(), CommandError> {
+    let folder = open(dir)?;
+    let objects = match ask(&folder, verb, which.session.clone()).await {
+        Err(AskError::NotRunning { .. }) => return Err(not_running(&folder)),
+        result => result?,
+    };
+    let done = match verb {
+        Verb::Pause => "stops computing; it keeps following and voting",
+        Verb::Resume => "computes again",
+        Verb::Finish => "completes the slot in flight, then leaves",
+        Verb::Leave => "leaves; its folder stays",
+        Verb::Status | Verb::Invite => "answered",
+    };
+    for object in &objects {
+        output.result(object, || format!("session {} {done}", text_of(object, "session")));
+    }
+    Ok(())
+}
+
+/// Leaves, also without a running node: then nobody is told, and `run` does not resume the session.
+pub(super) async fn leave(dir: &Path, which: &SessionArgument, output: Output) -> Result<(), CommandError> {
+    let folder = open(dir)?;
+    match tell(dir, which, Verb::Leave, output).await {
+        Err(CommandError::Failed(_)) => {}
+        result => return result,
+    }
+    let _lock: FolderLock = folder.lock()?;
+    let session = offline::pick(&folder, which.session.as_deref())?;
+    let manifest = session.manifest()?;
+    if has_left(&session) {
+        return Err(CommandError::Failed(format!("this peer left {} before", manifest.manifest().name)));
+    }
+    mark_left(&folder, manifest.id(), true);
+    let prefix = session.prefix().unwrap_or_default();
+    let object = serde_json::json!({ "session": prefix, "command": "leave", "told": false });
+    output.result(&object, || {
+        format!(
+            "left {} here. No node is running, so the others were not told: they notice when this peer \
+             missed 8 slots. `run` does not resume the session; `join` comes back. Its folder stays: {}",
+            manifest.manifest().name,
+            session.path().display()
+        )
+    });
+    Ok(())
+}
+
+/// Prints an invitation.
+pub(super) async fn invite(dir: &Path, which: &SessionArgument, output: Output) -> Result<(), CommandError> {
+    let folder = open(dir)?;
+    for object in &ask(&folder, Verb::Invite, which.session.clone()).await? {
+        output.result(object, || text_of(object, "invitation"));
+    }
+    Ok(())
+}
+
+fn open(dir: &Path) -> Result<Folder, CommandError> {
+    Folder::open(dir).map_err(|error| match error {
+        StoreError::Io { source, .. } if source.kind() == std::io::ErrorKind::NotFound => {
+            CommandError::Failed(format!("there is no data folder at {}: is --dir right?", dir.display()))
+        }
+        error => error.into(),
+    })
+}
+
+/// What could be asked if a node were running.
+fn not_running(folder: &Folder) -> CommandError {
+    let sessions = folder.sessions().map_or(0, |sessions| sessions.len());
+    let what = match sessions {
+        0 => "`driftless new` or `driftless join` starts one".to_string(),
+        1 => "`driftless run` resumes its session".to_string(),
+        several => format!("`driftless run` resumes its {several} sessions"),
+    };
+    CommandError::Failed(format!("no node is running in {}: {what}", folder.path().display()))
+}
+
+fn text_of(object: &Map<String, Value>, field: &str) -> String {
+    match object.get(field) {
+        None | Some(Value::Null) => "-".into(),
+        Some(Value::String(text)) => text.clone(),
+        Some(other) => other.to_string(),
+    }
+}
+
+fn status_text(object: &Map<String, Value>) -> String {
+    let text = |field: &str| text_of(object, field);
+    let number = |field: &str| object.get(field).and_then(Value::as_f64).unwrap_or(0.0);
+    let is = |field: &str| object.get(field).and_then(Value::as_bool).unwrap_or(false);
+    let count = |field: &str| bytes(number(field) as u64);
+    let role = match (is("member"), is("voter")) {
+        (true, true) => "member and voter",
+        (true, false) => "member",
+        (false, true) => "voter",
+        (false, false) => "follower",
+    };
+    let goal =
+        object.get("stop_at").and_then(Value::as_u64).map_or(String::new(), |goal| format!(" of {goal}"));
+    let digest = text("digest");
+    let mut lines = vec![
+        format!("{}  {}", text("name"), text("session")),
+        format!("  state    {} ({role})", text("state")),
+        format!("  height   {}, digest {}", text("height"), digest.get(..8).unwrap_or(&digest)),
+        format!("  tokens   {}{goal}", text("tokens")),
+        format!("  members  {}, {} connected", text("members"), text("connected")),
+        format!(
+            "  training step {}, loss {:.3}, {:.1} steps/s, {:.0} tokens/s",
+            text("step"),
+            number("loss"),
+            number("steps_per_second"),
+            number("tokens_per_second")
+        ),
+        format!("  traffic  {} sent, {} received", count("bytes_sent"), count("bytes_received")),
+    ];
+    if object.get("warning").is_some_and(Value::is_string) {
+        lines.push(format!("  warning  {}", text("warning")));
+    }
+    lines.join("\n")
+}

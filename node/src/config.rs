@@ -1,0 +1,294 @@
+//! What was typed and what `DIR/config.toml` says, resolved once.
+//!
+//! An argument beats the file, the file beats the default. Nothing is read from the environment
+//! but where the platform keeps data.
+
+use std::io;
+use std::net::{IpAddr, Ipv4Addr, SocketAddr};
+use std::path::{Path, PathBuf};
+
+use libp2p::Multiaddr;
+use libp2p::multiaddr::Protocol;
+use serde::Deserialize;
+
+use crate::args::{Device, NetworkArguments};
+use crate::bandwidth::{Caps, Rate};
+use crate::node::NodeOptions;
+
+/// How a node runs.
+#[derive(Debug, Clone)]
+pub struct Config {
+    /// Folder, addresses, caps.
+    pub node: NodeOptions,
+    /// Compute threads.
+    pub threads: usize,
+    /// Keep every blob.
+    pub keep_history: bool,
+    /// Take part in training; else only follow.
+    pub contribute: bool,
+}
+
+/// `DIR/config.toml`.
+#[derive(Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields, rename_all = "kebab-case")]
+struct File {
+    #[serde(default)]
+    listen: Vec<String>,
+    #[serde(default)]
+    advertise: Vec<String>,
+    up: Option<String>,
+    down: Option<String>,
+    device: Option<String>,
+    threads: Option<usize>,
+    keep_history: Option<bool>,
+    contribute: Option<bool>,
+}
+
+/// Why settings cannot be used.
+#[derive(Debug, thiserror::Error)]
+pub enum ConfigError {
+    /// The file cannot be read.
+    #[error("{}: {source}", path.display())]
+    Read {
+        /// The file.
+        path: PathBuf,
+        /// Why.
+        source: io::Error,
+    },
+    /// The file's text is wrong.
+    #[error("{}: {reason}", path.display())]
+    File {
+        /// The file.
+        path: PathBuf,
+        /// What and where.
+        reason: String,
+    },
+    /// An address is none.
+    #[error(
+        "{text:?} is no address to {purpose}: write a port, IP:PORT, or a multiaddress such as /ip4/0.0.0.0/udp/4001/quic-v1"
+    )]
+    Address {
+        /// What was written.
+        text: String,
+        /// `listen on` or `advertise`.
+        purpose: &'static str,
+    },
+    /// Something that this release cannot do yet.
+    #[error("{0} is not available yet")]
+    NotYet(&'static str),
+    /// No folder was given and the platform names none.
+    #[error("there is no home folder to keep data in: give one with --dir")]
+    NoFolder,
+}
+
+/// The data folder: `--dir`, or the platform's.
+pub fn data_folder(dir: Option<&Path>) -> Result<PathBuf, ConfigError> {
+    let variable = |name| std::env::var_os(name).map(PathBuf::from).filter(|path| path.is_absolute());
+    if let Some(dir) = dir {
+        return Ok(dir.to_owned());
+    }
+    let folder = if cfg!(target_os = "macos") {
+        variable("HOME").map(|home| home.join("Library/Application Support"))
+    } else if cfg!(windows) {
+        variable("LOCALAPPDATA")
+    } else {
+        variable("XDG_DATA_HOME").or_else(|| variable("HOME").map(|home| home.join(".local/share")))
+    };
+    folder.map(|folder| folder.join("driftless")).ok_or(ConfigError::NoFolder)
+}
+
+/// Resolves the settings of the node of `dir`.
+pub fn resolve(dir: PathBuf, arguments: &NetworkArguments) -> Result<Config, ConfigError> {
+    let file = read(&dir.join("config.toml"))?;
+    if arguments.monthly.is_some() {
+        return Err(ConfigError::NotYet("--monthly"));
+    }
+    if arguments.hours.is_some() {
+        return Err(ConfigError::NotYet("--hours"));
+    }
+    check_device(arguments.device, file.device.as_deref())?;
+    let listen = if arguments.listen.is_empty() { &file.listen } else { &arguments.listen };
+    let advertise = if arguments.advertise.is_empty() { &file.advertise } else { &arguments.advertise };
+    let (listen, data_listen) = listen_addresses(listen)?;
+    let mut advertised = Vec::new();
+    for text in advertise {
+        advertised.extend(addresses(text, "advertise")?.0);
+    }
+    let rate = |argument: Option<Rate>, text: &Option<String>| match (argument, text) {
+        (Some(rate), _) => Ok(rate),
+        (None, None) => Ok(Rate::UNLIMITED),
+        (None, Some(text)) => text.parse().map_err(|error: crate::bandwidth::RateError| ConfigError::File {
+            path: dir.join("config.toml"),
+            reason: error.to_string(),
+        }),
+    };
+    let caps = Caps { up: rate(arguments.up, &file.up)?, down: rate(arguments.down, &file.down)? };
+    Ok(Config {
+        threads: arguments.threads.or(file.threads).unwrap_or_else(|| (cores() - 1).max(1)),
+        keep_history: arguments.keep_history || file.keep_history.unwrap_or(false),
+        contribute: file.contribute.unwrap_or(true),
+        node: NodeOptions { dir, listen, advertise: advertised, data_listen, caps },
+    })
+}
+
+/// The machine's cores; at least 1.
+pub fn cores() -> usize {
+    std::thread::available_parallelism().map_or(1, usize::from)
+}
+
+/// Refuses devices that this release cannot compute on.
+pub fn check_device(argument: Option<Device>, file: Option<&str>) -> Result<(), ConfigError> {
+    match (argument, file) {
+        (Some(Device::Gpu), _) | (None, Some("gpu")) => {
+            Err(ConfigError::NotYet("computing on a graphics card (--device gpu)"))
+        }
+        _ => Ok(()),
+    }
+}
+
+fn read(path: &Path) -> Result<File, ConfigError> {
+    let text = match std::fs::read_to_string(path) {
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(File::default()),
+        result => result.map_err(|source| ConfigError::Read { path: path.to_owned(), source })?,
+    };
+    toml::from_str(&text).map_err(|error: toml::de::Error| {
+        let before = error.span().and_then(|span| text.get(..span.start)).unwrap_or("");
+        let line = before.matches('\n').count() + 1;
+        ConfigError::File { path: path.to_owned(), reason: format!("line {line}: {}", error.message()) }
+    })
+}
+
+/// Where the control plane listens, and where the data plane.
+fn listen_addresses(texts: &[String]) -> Result<(Vec<Multiaddr>, SocketAddr), ConfigError> {
+    let any = SocketAddr::from((Ipv4Addr::UNSPECIFIED, 0));
+    if texts.is_empty() {
+        return Ok((both(any), any));
+    }
+    let mut all = Vec::new();
+    let mut data = None;
+    for text in texts {
+        let (addresses, socket) = addresses(text, "listen on")?;
+        all.extend(addresses);
+        data = data.or(socket);
+    }
+    let data = data.unwrap_or(any);
+    // The control plane has the port itself, for QUIC and for TCP.
+    let next = if data.port() == 0 { Some(0) } else { data.port().checked_add(1) };
+    let port = next.ok_or_else(|| ConfigError::Address { text: data.to_string(), purpose: "listen on" })?;
+    Ok((all, SocketAddr::new(data.ip(), port)))
+}
+
+/// A text as multiaddresses, and as the socket behind them.
+fn addresses(text: &str, purpose: &'static str) -> Result<(Vec<Multiaddr>, Option<SocketAddr>), ConfigError> {
+    let wrong = || ConfigError::Address { text: text.to_owned(), purpose };
+    if text.starts_with('/') {
+        let address: Multiaddr = text.parse().map_err(|_| wrong())?;
+        let socket = socket_of(&address);
+        return Ok((vec![address], socket));
+    }
+    let socket = match text.parse::<u16>() {
+        Ok(port) if purpose == "listen on" => SocketAddr::from((Ipv4Addr::UNSPECIFIED, port)),
+        _ => text.parse().map_err(|_| wrong())?,
+    };
+    Ok((both(socket), Some(socket)))
+}
+
+/// QUIC and TCP on one port.
+fn both(socket: SocketAddr) -> Vec<Multiaddr> {
+    let ip = || match socket.ip() {
+        IpAddr::V4(ip) => Multiaddr::from(ip),
+        IpAddr::V6(ip) => Multiaddr::from(ip),
+    };
+    let port = socket.port();
+    vec![ip().with(Protocol::Udp(port)).with(Protocol::QuicV1), ip().with(Protocol::Tcp(port))]
+}
+
+fn socket_of(address: &Multiaddr) -> Option<SocketAddr> {
+    let mut parts = address.iter();
+    let ip = match parts.next()? {
+        Protocol::Ip4(ip) => IpAddr::V4(ip),
+        Protocol::Ip6(ip) => IpAddr::V6(ip),
+        _ => return None,
+    };
+    match parts.next()? {
+        Protocol::Tcp(port) | Protocol::Udp(port) => Some(SocketAddr::new(ip, port)),
+        _ => None,
+    }
+}
+
+/// Whether an address is of use on this machine only.
+pub fn is_loopback(address: &Multiaddr) -> bool {
+    socket_of(address).is_some_and(|socket| socket.ip().is_loopback())
+}
+
+/// Settings of a peer of `demo`: this machine only, ports that the system picks.
+pub fn loopback(dir: PathBuf, threads: usize) -> Config {
+    let any = SocketAddr::from((Ipv4Addr::LOCALHOST, 0));
+    let node = NodeOptions {
+        dir,
+        listen: both(any),
+        advertise: Vec::new(),
+        data_listen: any,
+        caps: Caps::default(),
+    };
+    Config { node, threads, keep_history: true, contribute: true }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn listen(texts: &[&str]) -> Result<(Vec<String>, String), String> {
+        let texts: Vec<String> = texts.iter().map(|text| (*text).to_string()).collect();
+        let (all, data) = listen_addresses(&texts).map_err(|error| error.to_string())?;
+        Ok((all.iter().map(Multiaddr::to_string).collect(), data.to_string()))
+    }
+
+    #[test]
+    fn ports_sockets_and_multiaddresses_are_read() {
+        let both = |ip: &str, port: u16| {
+            vec![format!("/ip4/{ip}/udp/{port}/quic-v1"), format!("/ip4/{ip}/tcp/{port}")]
+        };
+        assert_eq!(listen(&[]), Ok((both("0.0.0.0", 0), "0.0.0.0:0".into())));
+        assert_eq!(listen(&["4001"]), Ok((both("0.0.0.0", 4001), "0.0.0.0:4002".into())));
+        assert_eq!(listen(&["127.0.0.1:0"]), Ok((both("127.0.0.1", 0), "127.0.0.1:0".into())));
+        let one = "/ip4/127.0.0.1/tcp/7";
+        assert_eq!(listen(&[one]), Ok((vec![one.into()], "127.0.0.1:8".into())));
+        for wrong in ["70000", "65535", "host:1", "/ip4/1.2.3.4.5/tcp/1", "", "1.2.3.4"] {
+            let error = listen(&[wrong]).unwrap_err();
+            assert!(error.contains("IP:PORT") && error.contains(wrong), "{error}");
+        }
+        assert!(addresses("4001", "advertise").is_err(), "nobody can dial a port alone");
+    }
+
+    #[test]
+    fn arguments_beat_the_file_and_unknown_settings_are_refused() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("config.toml");
+        std::fs::write(&path, "up = \"1Mbit\"\ndown = \"2Mbit\"\nthreads = 3\n").unwrap();
+        let arguments = NetworkArguments { up: "5Mbit".parse().ok(), ..NetworkArguments::default() };
+        let config = resolve(folder.path().to_owned(), &arguments).unwrap();
+        assert_eq!(config.node.caps.up.to_string(), "5Mbit");
+        assert_eq!((config.node.caps.down.to_string(), config.threads), ("2Mbit".into(), 3));
+        std::fs::write(&path, "threads = 3\nupp = 1\n").unwrap();
+        let error = resolve(folder.path().to_owned(), &arguments).unwrap_err().to_string();
+        assert!(error.contains("config.toml: line 2") && error.contains("upp"), "{error}");
+    }
+
+    #[test]
+    fn what_is_not_there_yet_is_refused() {
+        let refused = |arguments: NetworkArguments| {
+            resolve(PathBuf::from("/nowhere"), &arguments).unwrap_err().to_string()
+        };
+        let none = NetworkArguments::default;
+        assert_eq!(
+            refused(NetworkArguments { monthly: Some("50GB".into()), ..none() }),
+            "--monthly is not available yet"
+        );
+        assert_eq!(
+            refused(NetworkArguments { hours: Some("22-7".into()), ..none() }),
+            "--hours is not available yet"
+        );
+        assert!(refused(NetworkArguments { device: Some(Device::Gpu), ..none() }).contains("graphics card"));
+    }
+}
