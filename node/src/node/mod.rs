@@ -4,6 +4,8 @@ mod error;
 mod founding;
 mod joining;
 mod router;
+#[cfg(test)]
+mod tests;
 
 use std::net::SocketAddr;
 use std::path::PathBuf;
