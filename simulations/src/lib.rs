@@ -5,6 +5,7 @@
 //! they find. Threads serve independent worlds only.
 
 pub mod checkers;
+pub mod commands;
 pub mod disk;
 mod effects;
 pub mod engine;
@@ -14,6 +15,7 @@ pub mod network;
 pub mod peer;
 mod random;
 pub mod setup;
+pub mod table;
 pub mod world;
 
 pub use setup::{PeerSetup, Setup};

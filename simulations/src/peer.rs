@@ -100,6 +100,11 @@ impl Peer {
         self.stop();
     }
 
+    /// Whoever stopped may be switched on again.
+    pub(crate) fn reopen(&mut self) {
+        self.ending = None;
+    }
+
     fn stop(&mut self) {
         self.session = None;
         self.worker = None;

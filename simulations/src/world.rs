@@ -326,6 +326,12 @@ impl World {
         self.schedule(at, Happening::Input { peer, life, input: Input::Command(command) });
     }
 
+    /// Switches a peer on again that was stopped.
+    pub fn switch_on(&mut self, at: Time, peer: usize) {
+        self.peers[peer].reopen();
+        self.schedule(at, Happening::Start(peer));
+    }
+
     /// Lets something go wrong at a moment.
     pub fn inject(&mut self, at: Time, fault: Fault) {
         self.schedule(at, Happening::Fault(fault));

@@ -1,0 +1,15 @@
+//! The commands of `driftless-sim`.
+
+pub mod run;
+pub mod table;
+
+/// Why a command did not do what it was asked to.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum CommandError {
+    /// Asked for something that there is not: exit code 2.
+    #[error("{0}")]
+    Usage(String),
+    /// It went wrong: exit code 1.
+    #[error("{0}")]
+    Failed(String),
+}

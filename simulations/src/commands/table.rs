@@ -1,0 +1,167 @@
+//! `driftless-sim table`: a paper's table, run again.
+
+use std::collections::BTreeMap;
+use std::sync::mpsc;
+use std::sync::{Mutex, PoisonError};
+use std::time::Duration;
+
+use serde_json::json;
+
+use super::CommandError;
+use crate::table::Progress;
+use crate::table::learning::{Outcome, REQUIRED, ROWS, Row, TOKENS};
+
+/// What to run.
+#[derive(Debug, clap::Args)]
+pub struct Arguments {
+    /// Which table: streaming-diloco-learning
+    pub table: String,
+    /// One JSON object per line on standard output
+    #[arg(long)]
+    pub json: bool,
+    /// Tokens of every run
+    #[arg(long, default_value_t = TOKENS)]
+    pub tokens: u64,
+    /// Seeds, each a run of every row
+    #[arg(long, value_delimiter = ',', default_value = "1,2,3")]
+    pub seeds: Vec<u64>,
+    /// Rows by name; all if not given
+    #[arg(long, value_delimiter = ',')]
+    pub rows: Vec<String>,
+    /// Runs at a time
+    #[arg(long, default_value_t = 2)]
+    pub threads: usize,
+}
+
+/// How often a line tells how far it is.
+const TELL: Duration = Duration::from_secs(10);
+
+type Cell = (&'static Row, u64);
+type Outcomes = BTreeMap<(&'static str, u64), Outcome>;
+
+/// Runs the table and prints it.
+///
+/// # Errors
+/// An unknown table or row, or a run that failed.
+pub fn table(arguments: &Arguments) -> Result<(), CommandError> {
+    if arguments.table != "streaming-diloco-learning" {
+        let text = format!("there is no table {:?}: streaming-diloco-learning is the one", arguments.table);
+        return Err(CommandError::Usage(text));
+    }
+    let rows = rows(&arguments.rows)?;
+    let cells: Vec<Cell> =
+        rows.iter().flat_map(|row| arguments.seeds.iter().map(move |seed| (*row, *seed))).collect();
+    if cells.is_empty() || arguments.threads == 0 || arguments.tokens == 0 {
+        return Err(CommandError::Usage("seeds, threads and tokens must not be nothing".into()));
+    }
+    let outcomes = run_all(arguments, &cells)?;
+    print(arguments, &rows, &outcomes);
+    Ok(())
+}
+
+fn rows(names: &[String]) -> Result<Vec<&'static Row>, CommandError> {
+    if names.is_empty() {
+        return Ok(ROWS.iter().collect());
+    }
+    let unknown = |name: &String| {
+        let known: Vec<&str> = ROWS.iter().map(|row| row.name).collect();
+        CommandError::Usage(format!("there is no row {name:?}, there are: {}", known.join(", ")))
+    };
+    names.iter().map(|name| Row::named(name).ok_or_else(|| unknown(name))).collect()
+}
+
+/// Independent worlds on a few threads; this one tells how far they are.
+fn run_all(arguments: &Arguments, cells: &[Cell]) -> Result<Outcomes, CommandError> {
+    let progress = Progress::new(arguments.tokens * cells.len() as u64);
+    let next = Mutex::new(cells.iter());
+    let (sender, results) = mpsc::channel();
+    let mut outcomes = Outcomes::new();
+    std::thread::scope(|scope| {
+        for _ in 0..arguments.threads.min(cells.len()) {
+            let (sender, next, progress) = (sender.clone(), &next, &progress);
+            scope.spawn(move || {
+                loop {
+                    let cell = next.lock().unwrap_or_else(PoisonError::into_inner).next();
+                    let Some((row, seed)) = cell else { break };
+                    let outcome = row.run(*seed, arguments.tokens, progress);
+                    if sender.send((*row, *seed, outcome)).is_err() {
+                        break;
+                    }
+                }
+            });
+        }
+        drop(sender);
+        loop {
+            match results.recv_timeout(TELL) {
+                Ok((row, seed, Ok(outcome))) => {
+                    tell_cell(arguments, row, seed, outcome);
+                    outcomes.insert((row.name, seed), outcome);
+                }
+                Ok((row, seed, Err(error))) => {
+                    // Dropping the receiver ends the other threads after their present run.
+                    return Err(CommandError::Failed(format!("{} seed {seed}: {error}", row.name)));
+                }
+                Err(mpsc::RecvTimeoutError::Timeout) => eprintln!("{}", progress.line()),
+                Err(mpsc::RecvTimeoutError::Disconnected) => return Ok(outcomes),
+            }
+        }
+    })
+}
+
+fn tell_cell(arguments: &Arguments, row: &Row, seed: u64, outcome: Outcome) {
+    let Outcome { loss, tokens } = outcome;
+    eprintln!("{} seed {seed}: {loss:.3} nats per byte after {tokens} counted tokens", row.name);
+    if arguments.json {
+        println!(
+            "{}",
+            json!({"event": "cell", "row": row.name, "seed": seed, "loss": loss, "tokens": tokens})
+        );
+    }
+}
+
+/// Rows with a reference: all, within the required distance, within twice that.
+fn print(arguments: &Arguments, rows: &[&Row], outcomes: &Outcomes) {
+    let (mut cells, mut one, mut two) = (0, 0, 0);
+    if !arguments.json {
+        println!("{:<22} {:>7}  {:<24} {:>9} {:>9}", "row", "mean", "seeds", "reference", "distance");
+    }
+    for row in rows {
+        let losses: Vec<f64> = arguments
+            .seeds
+            .iter()
+            .filter_map(|seed| outcomes.get(&(row.name, *seed)).map(|outcome| outcome.loss))
+            .collect();
+        let mean = losses.iter().sum::<f64>() / losses.len().max(1) as f64;
+        let distance = row.reference_mean().map(|reference| mean - reference);
+        if let Some(distance) = distance {
+            cells += 1;
+            one += u32::from(distance.abs() <= REQUIRED);
+            two += u32::from(distance.abs() <= 2.0 * REQUIRED);
+        }
+        print_row(arguments.json, row, mean, &losses, distance);
+    }
+    let name = &arguments.table;
+    println!("{}", json!({"table": name, "cells": cells, "within_one": one, "within_two": two}));
+}
+
+fn print_row(as_json: bool, row: &Row, mean: f64, losses: &[f64], distance: Option<f64>) {
+    let reference = row.reference_mean();
+    if as_json {
+        let line = json!({"event": "row", "row": row.name, "mean": mean, "losses": losses,
+            "reference": reference, "distance": distance});
+        return println!("{line}");
+    }
+    let losses: Vec<String> = losses.iter().map(|loss| format!("{loss:.3}")).collect();
+    let shown = |value: Option<f64>, sign: bool| match value {
+        Some(value) if sign => format!("{value:+.3}"),
+        Some(value) => format!("{value:.3}"),
+        None => "-".into(),
+    };
+    println!(
+        "{:<22} {mean:>7.3}  {:<24} {:>9} {:>9}",
+        row.name,
+        losses.join(" / "),
+        shown(reference, false),
+        shown(distance, true)
+    );
+}

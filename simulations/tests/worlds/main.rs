@@ -1,0 +1,13 @@
+//! Sessions in simulated worlds. Every test names a behaviour; all of them run under all checkers.
+
+mod support;
+
+mod commands; // pause, resume, finish, leave, stop
+mod crashes; // power cuts between any two outputs
+mod determinism; // one seed, one trace
+mod endings; // stop_at
+mod engines; // losses that are not finite, the product's engine
+mod joining; // late joiners, followers, laggards, stewards
+mod liars; // an equivocator
+mod network; // jitter, loss, partitions, slow links
+mod pacing; // slow peers, overrun

@@ -1,0 +1,63 @@
+//! Links that delay, reorder, lose and part.
+
+use driftless_protocol::time::Span;
+use driftless_sim::faults::Fault;
+use driftless_sim::network::Link;
+use driftless_sim::{Setup, faults};
+
+use crate::support::{at, complete, until, world};
+
+#[test]
+fn messages_that_are_late_and_overtake_each_other_do_no_harm() {
+    for seed in 0..6 {
+        let mut setup = Setup::small(seed, 4);
+        setup.link = Link { latency: Span::millis(40), jitter: Span::millis(400), ..Link::default() };
+        complete(&mut world(setup), 120);
+    }
+}
+
+#[test]
+fn a_fifth_of_all_messages_may_be_lost() {
+    for seed in 0..10 {
+        let mut setup = Setup::small(seed, 4);
+        setup.link = Link { jitter: Span::millis(20), loss: 200, ..Link::default() };
+        complete(&mut world(setup), 240);
+    }
+}
+
+#[test]
+fn slow_links_carry_a_session() {
+    let mut setup = Setup::small(5, 4);
+    // 1.6 kB of update at 2 kB/s: nearly a second for what takes 0.6 s to compute.
+    setup.link = Link { latency: Span::millis(80), bandwidth: Some(2_000), ..Link::default() };
+    complete(&mut world(setup), 240);
+}
+
+#[test]
+fn halves_decide_nothing_and_agree_when_they_meet_again() {
+    for seed in 0..6 {
+        let mut setup = Setup::small(seed, 4);
+        setup.faults =
+            vec![(at(2_150 + 37 * seed), Fault::Partition(vec![0, 0, 1, 1])), (at(40_000), Fault::Heal)];
+        let mut world = world(setup);
+        until(&mut world, 3_000, |_| false);
+        let height = world.certified().control.height;
+        until(&mut world, 40_000, |_| false);
+        assert_eq!(world.certified().control.height, height, "seed {seed}");
+        // Progress within 30 s of the heal: that is the bound.
+        let moved = until(&mut world, 70_000, |world| world.certified().control.height > height);
+        assert!(moved, "seed {seed}: no height in 30 s after the partition healed");
+        complete(&mut world, 240);
+    }
+}
+
+#[test]
+fn partitions_that_come_and_go_with_loss_and_jitter_do_no_harm() {
+    for seed in 0..12 {
+        let mut setup = Setup::small(seed, 4);
+        setup.link =
+            Link { latency: Span::millis(10), jitter: Span::millis(100), loss: 50, ..Link::default() };
+        setup.faults = faults::partitions(seed, 4, 5, at(20_000), Span::seconds(6));
+        complete(&mut world(setup), 300);
+    }
+}

@@ -1,0 +1,90 @@
+//! Peers of different speeds, and how far training runs ahead of certificates.
+
+use driftless_protocol::event::{Event, Waiting};
+use driftless_protocol::manifest::Pacing;
+use driftless_protocol::method::Overrun;
+use driftless_protocol::time::Span;
+use driftless_sim::network::Link;
+use driftless_sim::{Setup, World};
+
+use crate::support::{complete, counted, told, world};
+
+/// Four times slower than the others.
+fn with_a_slow_peer(seed: u64) -> Setup {
+    let mut setup = Setup::small(seed, 4);
+    setup.manifest.stop_at = Some(8 * 6 * 4 * 16);
+    setup.peers[3].step = Span::millis(400);
+    setup
+}
+
+#[test]
+fn at_proportional_pacing_a_slow_peer_is_counted_each_time_with_the_steps_it_managed() {
+    let mut setup = with_a_slow_peer(1);
+    setup.manifest.pacing = Pacing::Proportional { slot_time: Span::millis(800), minimum: 1, maximum: 16 };
+    let mut world = world(setup);
+    complete(&mut world, 120);
+    let (fast, slow) = (counted(&world, 0), counted(&world, 3));
+    // It takes a first slot of H steps to know a speed.
+    assert!(slow.len() + 4 >= fast.len(), "{} and {}", slow.len(), fast.len());
+    let steps = |counted: &[driftless_protocol::block::Counted]| counted.last().unwrap().work.steps;
+    assert!((6..=9).contains(&steps(&fast)), "{}", steps(&fast));
+    assert!((1..=3).contains(&steps(&slow)), "{}", steps(&slow));
+    assert!(slow.iter().all(|counted| counted.work.tokens == u64::from(counted.work.steps) * 8));
+}
+
+#[test]
+fn at_uniform_pacing_a_slow_peer_is_counted_with_later_slots() {
+    let mut world = world(with_a_slow_peer(2));
+    complete(&mut world, 240);
+    let slow = counted(&world, 3);
+    assert!(slow.len() >= 4, "{}", slow.len());
+    // Nobody waited for it each time.
+    assert!(counted(&world, 0).len() > slow.len() + 2);
+}
+
+/// Slot by slot on links with 350 ms of latency: the announcement alone takes three steps.
+fn with_far_peers(overrun: Overrun) -> World {
+    let mut setup = Setup::small(3, 4);
+    setup.link = Link { latency: Span::millis(350), ..Link::default() };
+    setup.method().max_overrun = overrun;
+    let mut world = world(setup);
+    complete(&mut world, 240);
+    world
+}
+
+#[test]
+fn strict_waits_for_each_certificate_and_the_default_trains_on() {
+    let waits = |world: &World| told(world, 0, |event| *event == Event::Waiting(Waiting::Certificate));
+    let (strict, default) = (with_far_peers(Overrun::Strict), with_far_peers(Overrun::Slot));
+    assert!(waits(&strict));
+    // The same slots, but training goes on while they are decided.
+    let (default, strict) = (default.now().0, strict.now().0);
+    assert!(default + default / 10 < strict, "{default} {strict}");
+}
+
+#[test]
+fn without_latency_strict_never_waits() {
+    let mut setup = Setup::small(4, 4);
+    setup.method().max_overrun = Overrun::Strict;
+    let mut world = world(setup);
+    complete(&mut world, 60);
+    assert!((0..4).all(|peer| !told(&world, peer, |event| *event == Event::Waiting(Waiting::Certificate))));
+}
+
+/// The terms of the learning table with the stand-in engine: nobody misses a slot.
+#[test]
+fn at_the_learning_tables_terms_everybody_is_counted_in_every_slot() {
+    let mut setup = Setup::real(1, 4, "gpt:tiny", 1_536_000).unwrap();
+    let small = Setup::small(1, 4);
+    setup.manifest.model = small.manifest.model;
+    setup.manifest.training.batch = 12 * 64 / 4;
+    setup.peers = small.peers;
+    setup.method().max_overrun = Overrun::Strict;
+    let mut world = world(setup);
+    complete(&mut world, 600);
+    let closings = crate::support::closings(&world);
+    let short: Vec<_> = closings.iter().filter(|closing| closing.counted.len() < 4).collect();
+    assert!(short.is_empty(), "{} of {}: {short:?}", short.len(), closings.len());
+    assert_eq!(closings.len(), 34);
+    assert!(closings.iter().flat_map(|closing| &closing.counted).all(|counted| counted.work.steps == 15));
+}
