@@ -19,6 +19,8 @@ use crate::wire::SnapshotOffer;
 const MAX_QUEUED: usize = 128;
 /// An unanswered question is asked of somebody else after this long.
 const PATIENCE: Span = Span::seconds(5);
+/// Failed fetches of pages after which a snapshot is given up: its holders forgot it.
+const MAX_FAILURES: u32 = 16;
 
 /// What to ask, of whom.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -50,12 +52,15 @@ pub struct CatchUp {
     snapshot: Option<Pending>,
     /// Nobody had a snapshot that helps: use blocks, however many.
     blocks_only: bool,
+    /// Blobs of the next block are gone everywhere: queued blocks are of no use.
+    blobs_gone: bool,
 }
 
 #[derive(Debug)]
 struct Pending {
     offer: SnapshotOffer,
     missing: BTreeSet<Hash>,
+    failures: u32,
 }
 
 impl CatchUp {
@@ -104,6 +109,7 @@ impl CatchUp {
 
     /// The head moved.
     pub fn advanced(&mut self, head: Height) {
+        (self.blocks_only, self.blobs_gone) = (false, false);
         self.queued.retain(|height, _| *height > head);
         if let Some((Ask::Blocks { from, .. }, _)) = self.asked
             && from <= head
@@ -125,14 +131,19 @@ impl CatchUp {
 
     /// What to ask now, if the head is behind what peers told and nothing is under way.
     pub fn ask(&mut self, now: Time, head: Height, snapshot_every: u32) -> Option<Ask> {
-        if self.snapshot.is_some() || self.queued.contains_key(&(head + 1)) || self.target() <= head {
+        let next_is_here = self.queued.contains_key(&(head + 1)) && !self.blobs_gone;
+        if self.snapshot.is_some() || next_is_here || self.target() <= head {
             return None;
         }
         if self.asked.is_some_and(|(_, at)| now.since(at) < PATIENCE) {
             return None;
         }
-        let ahead: Vec<(PeerKey, Height)> =
-            self.heads.iter().filter(|(_, height)| **height > head).map(|(key, height)| (*key, *height)).collect();
+        let ahead: Vec<(PeerKey, Height)> = self
+            .heads
+            .iter()
+            .filter(|(_, height)| **height > head)
+            .map(|(key, height)| (*key, *height))
+            .collect();
         let (of, height) = *ahead.get(self.turn % ahead.len().max(1))?;
         self.turn = self.turn.wrapping_add(1);
         let gap = height - head;
@@ -142,6 +153,25 @@ impl CatchUp {
         };
         self.asked = Some((ask, now));
         Some(ask)
+    }
+
+    /// A blob of the next block cannot be had. If the others may have forgotten it, as they do
+    /// once two snapshots are newer, only a snapshot helps.
+    pub fn blob_failed(&mut self, head: Height, snapshot_every: u32) {
+        if self.target() > head + u64::from(snapshot_every) {
+            (self.blobs_gone, self.blocks_only) = (true, false);
+        }
+    }
+
+    /// A page of the pending snapshot cannot be had for now. Gives the snapshot up in the end.
+    pub fn page_failed(&mut self, root: &Hash) {
+        let Some(pending) = self.snapshot.as_mut().filter(|pending| pending.missing.contains(root)) else {
+            return;
+        };
+        pending.failures += 1;
+        if pending.failures >= MAX_FAILURES {
+            self.snapshot = None;
+        }
     }
 
     /// When the present question has waited long enough.
@@ -154,7 +184,7 @@ impl CatchUp {
         self.asked = None;
         let missing: BTreeSet<Hash> = offer.pages.iter().copied().collect();
         let pages = missing.iter().copied().collect();
-        self.snapshot = Some(Pending { offer, missing });
+        self.snapshot = Some(Pending { offer, missing, failures: 0 });
         pages
     }
 
@@ -251,20 +281,18 @@ impl AssembleJob {
     }
 
     /// Reads every page by root and builds the state.
-    pub fn run(
-        &self,
-        read: &mut dyn FnMut(&Hash) -> Result<Vec<u8>, String>,
-    ) -> Result<Box<State>, String> {
+    pub fn run(&self, read: &mut dyn FnMut(&Hash) -> Result<Vec<u8>, String>) -> Result<Box<State>, String> {
         let control = ControlPage::from_bytes(&self.offer.control).map_err(|error| error.to_string())?;
         let arrays = self.charter.manifest.method.arrays();
         let mut failed = None;
-        let state = State::assemble(control, arrays, &self.charter.lengths, &self.offer.pages, |root, values| {
-            let bytes = read(&root).unwrap_or_else(|error| {
-                failed = Some(error);
-                Vec::new()
+        let state =
+            State::assemble(control, arrays, &self.charter.lengths, &self.offer.pages, |root, values| {
+                let bytes = read(&root).unwrap_or_else(|error| {
+                    failed = Some(error);
+                    Vec::new()
+                });
+                Page::from_bytes(root, &bytes, values)
             });
-            Page::from_bytes(root, &bytes, values)
-        });
         match (state, failed) {
             (_, Some(error)) => Err(error),
             (Ok(state), None) => Ok(Box::new(state)),

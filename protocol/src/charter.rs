@@ -35,8 +35,7 @@ impl Charter {
     /// Its digest is the manifest's `genesis` once the founder filled that in.
     pub fn genesis_state(&self) -> State {
         let tensors = self.manifest.model.tensors();
-        let outer =
-            genesis_outer(self.manifest.seed, self.manifest.init_scale, &tensors, &self.layout);
+        let outer = genesis_outer(self.manifest.seed, self.manifest.init_scale, &tensors, &self.layout);
         self.genesis_with(outer)
     }
 

@@ -186,8 +186,7 @@ impl ControlPage {
     /// Adds a member with its first lease. The caller checked that it is new and fits.
     pub(crate) fn admit(&mut self, key: PeerKey, leases: LeaseRules) {
         let at = self.members.partition_point(|member| member.key < key);
-        let member =
-            Member { key, joined: self.height, counted: 0, missed: 0, speed: 0, leases: Vec::new() };
+        let member = Member { key, joined: self.height, counted: 0, missed: 0, speed: 0, leases: Vec::new() };
         self.members.insert(at, member);
         let ordinal = self.closed[0];
         grant(&mut self.pool, &mut self.members[at], leases.target, ordinal);

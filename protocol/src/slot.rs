@@ -5,7 +5,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use crate::block::{Announcement, Closing, Counted, Evidence, Payload, Slot};
+use crate::block::{Announcement, Block, Closing, Counted, Evidence, Payload, Slot};
 use crate::charter::Charter;
 use crate::identity::{Hash, PeerKey, Scope, Signed};
 use crate::schedule::deadlines::DeadlineEstimator;
@@ -253,7 +253,8 @@ impl Slots {
     /// late ones with what is here.
     pub fn closable(&self, now: Time, ground: Ground<'_>) -> Vec<Closing> {
         let ready = self.next_to_close(ground).filter(|(slot, open)| {
-            self.is_late(now, **slot, open) || (open.is_announced() && open.entries.values().all(Entry::is_settled))
+            self.is_late(now, **slot, open)
+                || (open.is_announced() && open.entries.values().all(Entry::is_settled))
         });
         ready.map(|(slot, open)| Closing { slot: *slot, counted: open.proposable() }).collect()
     }
@@ -273,6 +274,26 @@ impl Slots {
             let held = entries.filter(|(_, entry)| entry.held && entry.rejected.is_none());
             held.filter(|(_, entry)| !listed(entry)).map(|(key, _)| *key).next()
         })
+    }
+
+    /// Members of whom a block counts another contribution than the one they announced here.
+    pub fn contradictions(&self, ground: Ground<'_>, block: &Block) -> Vec<Evidence> {
+        let mut found = Vec::new();
+        for closing in block.closings() {
+            let base = ground.state.outer(usize::from(closing.slot.stream)).digest();
+            let Some(open) = self.open.get(&closing.slot) else { continue };
+            for counted in &closing.counted {
+                let member = ground.state.control.members.get(usize::from(counted.member));
+                let Some(entry) = member.and_then(|member| open.entries.get(&member.key)) else { continue };
+                let content = counted.announcement(closing.slot, base);
+                let (by, signature) = (entry.announcement.by, counted.signature);
+                let other = Signed { by, content, signature };
+                if let Verdict::Contradiction(evidence) = judge_second(ground.scope(), entry, &other) {
+                    found.push(evidence);
+                }
+            }
+        }
+        found
     }
 
     fn next_to_close<'a>(

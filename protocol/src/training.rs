@@ -226,9 +226,7 @@ impl Training {
         for (fragment, stream) in self.streams.iter_mut().enumerate() {
             let ready = match stream.changes.front() {
                 // A contribution that is due needs theta merged, however early.
-                Some(Change::Merge { not_before, .. }) => {
-                    *not_before <= self.step || stream.due <= self.step
-                }
+                Some(Change::Merge { not_before, .. }) => *not_before <= self.step || stream.due <= self.step,
                 Some(Change::Rebase { .. }) => true,
                 None => false,
             };
@@ -316,8 +314,7 @@ impl Training {
             let end = lease.start + u64::from(lease.samples);
             lease.start..end
         });
-        let mut samples: Vec<u64> =
-            positions.skip(self.used as usize).take(steps as usize * batch).collect();
+        let mut samples: Vec<u64> = positions.skip(self.used as usize).take(steps as usize * batch).collect();
         samples.truncate(samples.len() / batch * batch);
         (!samples.is_empty()).then_some(samples)
     }

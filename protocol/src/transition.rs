@@ -205,12 +205,7 @@ pub(crate) fn check_counted(
     Ok(())
 }
 
-fn check_work(
-    charter: &Charter,
-    slot: Slot,
-    work: &Work,
-    member: &Member,
-) -> Result<(), &'static str> {
+fn check_work(charter: &Charter, slot: Slot, work: &Work, member: &Member) -> Result<(), &'static str> {
     let training = &charter.manifest.training;
     if work.steps == 0 || work.tokens == 0 {
         return Err("no work is claimed");
@@ -501,11 +496,9 @@ fn payload_bytes(
 ) -> Result<Vec<u8>, CandidateError> {
     match &part.payload {
         Payload::Inline(bytes) => Ok(bytes.clone()),
-        Payload::Blob { root, .. } => read(root).map_err(|reason| CandidateError::Missing {
-            member: part.member,
-            root: *root,
-            reason,
-        }),
+        Payload::Blob { root, .. } => {
+            read(root).map_err(|reason| CandidateError::Missing { member: part.member, root: *root, reason })
+        }
     }
 }
 

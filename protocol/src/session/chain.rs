@@ -184,6 +184,9 @@ impl Session {
         }
         let counted: Vec<bool> = block.closings().map(|closing| self.counts_me(closing)).collect();
         let was_member = self.is_member();
+        if self.is_voter() {
+            self.note_contradictions(&block);
+        }
         self.note_counted(block.height, &counted);
         self.adopt(now, block.hash(), state);
         self.training.apply(&self.state, block.closings().zip(counted.iter().copied()));
@@ -284,12 +287,11 @@ impl Session {
 
     fn report(&mut self, block: &Block, was_member: bool) {
         let closed: Vec<_> = block.closings().map(|closing| (closing.slot, closing.counted.len())).collect();
-        let lengths = block.closings().flat_map(|closing| &closing.counted).map(|counted| {
-            match &counted.payload {
+        let lengths =
+            block.closings().flat_map(|closing| &closing.counted).map(|counted| match &counted.payload {
                 crate::block::Payload::Blob { length, .. } => *length,
                 crate::block::Payload::Inline(bytes) => bytes.len() as u64,
-            }
-        });
+            });
         let counted_bytes = lengths.sum();
         self.event(Event::Block {
             height: block.height,

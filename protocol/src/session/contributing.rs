@@ -25,7 +25,9 @@ const COPIES: usize = 2;
 #[derive(Debug)]
 enum Order {
     Train,
-    Encode { slot: Slot },
+    Encode {
+        slot: Slot,
+    },
     Change,
     Restore,
     /// With what belongs to theta at the moment of the order: blocks may come before the answer.
@@ -81,7 +83,8 @@ impl Contributing {
 
     /// The state jumped: slots below `closed` are over.
     pub fn jumped(&mut self, closed: &[u32]) {
-        let open = |slot: &Slot| closed.get(usize::from(slot.stream)).is_some_and(|next| slot.ordinal >= *next);
+        let open =
+            |slot: &Slot| closed.get(usize::from(slot.stream)).is_some_and(|next| slot.ordinal >= *next);
         self.own.retain(|slot, _| open(slot));
         self.prepared.retain(|prepared| open(&prepared.slot));
     }
@@ -145,7 +148,9 @@ impl Session {
         let seats = self.state.control.seats.len();
         let reachable = self.other_voters().len() + usize::from(self.is_voter());
         match waiting {
-            Waiting::Certificate | Waiting::Turn if self.catch_up.target() > self.height() + 1 => Waiting::CatchUp,
+            Waiting::Certificate | Waiting::Turn if self.catch_up.target() > self.height() + 1 => {
+                Waiting::CatchUp
+            }
             Waiting::Certificate if reachable < self.charter.quorum(seats) => Waiting::Quorum,
             other => other,
         }
@@ -336,10 +341,7 @@ impl Session {
                 true
             }
             Verdict::Contradiction(evidence) => {
-                if self.evidence.len() < super::MAX_PENDING {
-                    self.warn(format!("{} signed two contributions for one slot", announcement.by.short()));
-                    self.evidence.push(evidence);
-                }
+                self.keep_evidence(evidence);
                 false
             }
             Verdict::Duplicate | Verdict::Early | Verdict::Refused(_) => false,

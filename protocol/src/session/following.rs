@@ -1,7 +1,7 @@
 //! Following: blobs and blocks from others, catching up, joining.
 
 use crate::block::{CertifiedBlock, Height, Join, Leave};
-use crate::catch_up::{AssembleJob, Ask, check_offer};
+use crate::catch_up::{Ask, AssembleJob, check_offer};
 use crate::event::{Event, Output, Record, Snapshot};
 use crate::identity::{Domain, Hash, PeerKey, Signed};
 use crate::state::{PAGE_BYTES, State, page_sizes};
@@ -13,6 +13,8 @@ use super::Session;
 
 /// A request to join is repeated after this long.
 const JOIN_AGAIN: Span = Span::seconds(2);
+/// A vote on the head's own height that comes this long after the head was applied is a repeated one.
+const LATE: Span = Span::seconds(1);
 
 impl Session {
     pub(super) fn peer_connected(&mut self, peer: PeerKey) {
@@ -30,6 +32,29 @@ impl Session {
         }
         self.held.insert(root);
         self.slots.blob_stored(&root);
+    }
+
+    /// A blob cannot be had for now.
+    pub(super) fn blob_failed(&mut self, now: Time, root: Hash) {
+        self.fetching.insert(root, Some(now + super::FETCH_AGAIN));
+        self.catch_up.page_failed(&root);
+        let of_next = self.candidates.applying.as_ref().is_some_and(|certified| {
+            let counted = certified.block.closings().flat_map(|closing| &closing.counted);
+            counted.into_iter().any(|counted| transition::blob_root(&counted.payload) == Some(root))
+        });
+        if of_next {
+            self.catch_up.blob_failed(self.height(), self.charter.manifest.snapshot_every);
+        }
+    }
+
+    /// Whoever still votes on a height that is decided missed its block. (Ordinary votes come
+    /// late too: a quorum does not wait for all.)
+    pub(super) fn answer_statement(&mut self, now: Time, from: PeerKey, height: Height) {
+        let late = height < self.height() || now >= self.head_at + LATE;
+        if height <= self.height() && late {
+            let height = self.height();
+            self.send(vec![from], Message::Head { height });
+        }
     }
 
     /// Asks for a blob, once.
@@ -167,7 +192,8 @@ impl Session {
     }
 
     pub(super) fn leave_received(&mut self, leave: Signed<Leave>) {
-        if !self.is_voter() || self.leaves.len() >= super::MAX_PENDING || self.leaves.contains_key(&leave.by) {
+        if !self.is_voter() || self.leaves.len() >= super::MAX_PENDING || self.leaves.contains_key(&leave.by)
+        {
             return;
         }
         let mut after = self.state.control.clone();

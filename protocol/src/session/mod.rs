@@ -185,9 +185,7 @@ impl Session {
                 self.catch_up.forget(&peer);
             }
             Input::BlobStored(root) => self.blob_stored(root),
-            Input::BlobFailed(root) => {
-                self.fetching.insert(root, Some(now + FETCH_AGAIN));
-            }
+            Input::BlobFailed(root) => self.blob_failed(now, root),
             Input::Pushed { root, to } => self.pushed(now, root, to),
             Input::WorkDone(done) => self.work_done(now, done),
             Input::Candidate { id, result } => self.candidate_done(now, id, result),
@@ -285,12 +283,14 @@ impl Session {
                 self.announcement_received(now, announcement, mirrors, relay)
             }
             Message::Propose { proposal, block } => {
+                self.answer_statement(now, from, block.height);
                 self.catch_up.note_head(from, block.height.saturating_sub(1));
                 if self.can_vote() {
                     self.voting.consensus.proposal_received(now, proposal, block);
                 }
             }
             Message::Vote(vote) => {
+                self.answer_statement(now, from, vote.content.height);
                 self.catch_up.note_head(from, vote.content.height.saturating_sub(1));
                 if self.can_vote() {
                     self.voting.consensus.vote_received(now, vote);

@@ -115,7 +115,9 @@ impl Session {
             return;
         }
         if let Err(error) = self.voting.consensus.replay(now, wal) {
-            self.bar(format!("the log of votes cannot be replayed: {error}. This peer does not vote any more"));
+            self.bar(format!(
+                "the log of votes cannot be replayed: {error}. This peer does not vote any more"
+            ));
         }
         self.drain_consensus(now);
     }

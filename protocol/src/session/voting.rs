@@ -1,6 +1,6 @@
 //! Voting: enters heights, proposes, checks proposals, spreads what was decided.
 
-use crate::block::{Attempt, Block, CertifiedBlock, Height, Item};
+use crate::block::{Attempt, Block, CertifiedBlock, Evidence, Height, Item};
 use crate::charter::Charter;
 use crate::consensus::{Consensus, ConsensusOutput, Seats, Timeouts};
 use crate::event::{Output, Record};
@@ -10,8 +10,8 @@ use crate::time::Time;
 use crate::transition;
 use crate::wire::{Message, limits};
 
-use super::chain::Purpose;
 use super::Session;
+use super::chain::Purpose;
 
 /// This peer's part in the committee.
 pub(super) struct Voting {
@@ -115,11 +115,7 @@ impl Session {
                         return self.apply_next(now);
                     }
                 }
-                ConsensusOutput::Evidence(evidence) => {
-                    if self.evidence.len() < super::MAX_PENDING && !self.evidence.contains(&evidence) {
-                        self.evidence.push(evidence);
-                    }
-                }
+                ConsensusOutput::Evidence(evidence) => self.keep_evidence(evidence),
                 ConsensusOutput::Entered => {}
                 ConsensusOutput::KeyInUseElsewhere { height, .. } => {
                     self.bar(format!(
@@ -210,6 +206,7 @@ impl Session {
                 return true;
             }
         };
+        self.note_contradictions(block);
         let closings: Vec<_> = block.closings().collect();
         if self.slots.omitted(now, &closings).is_some() {
             // Not before this voter's own deadline; the attempt's timeout votes nil meanwhile.
@@ -222,6 +219,24 @@ impl Session {
         }
         self.evaluate(Purpose::Check(block.clone()), plan);
         true
+    }
+
+    /// A block shows what its author showed to others.
+    pub(super) fn note_contradictions(&mut self, block: &Block) {
+        for evidence in self.slots.contradictions(self.ground(), block) {
+            self.keep_evidence(evidence);
+        }
+    }
+
+    pub(super) fn keep_evidence(&mut self, evidence: Evidence) {
+        if self.evidence.len() >= super::MAX_PENDING || self.evidence.contains(&evidence) {
+            return;
+        }
+        let guilty = transition::guilty(self.scope(), &evidence);
+        if let Some(key) = guilty.filter(|key| self.state.control.convicted.binary_search(key).is_err()) {
+            self.warn(format!("{} contradicted itself: it signed two contents for one thing", key.short()));
+            self.evidence.push(evidence);
+        }
     }
 
     /// Gossips a new block. The deciding attempt's proposer does, and the seat after it in case
