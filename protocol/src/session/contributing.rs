@@ -98,6 +98,11 @@ impl Contributing {
         self.saved = false;
     }
 
+    /// A voter came that may not know of the announcements yet.
+    pub fn resend_now(&mut self) {
+        self.own.values_mut().for_each(|own| own.again = Time::default());
+    }
+
     pub fn next_resend(&self) -> Option<Time> {
         self.own.values().map(|own| own.again).min()
     }

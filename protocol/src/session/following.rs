@@ -21,6 +21,9 @@ impl Session {
         if peer != self.me && self.connected.insert(peer) {
             let height = self.height();
             self.send(vec![peer], Message::Head { height });
+            if self.state.control.seats.contains(&peer) {
+                self.contributing.resend_now();
+            }
         }
     }
 
