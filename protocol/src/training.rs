@@ -416,6 +416,10 @@ impl Training {
         let stream = &mut self.streams[index];
         let flight = stream.in_flight.take_if(|flight| flight.ordinal == closing.slot.ordinal);
         let base = std::mem::replace(&mut stream.base, now.clone());
+        if flight.is_some_and(|flight| !counted && !flight.restored) {
+            // Too late for this slot: the work is there, so the next one gets it at once.
+            stream.due = self.step;
+        }
         match flight.filter(|_| counted) {
             Some(flight) => {
                 stream.steps = stream.steps.saturating_sub(flight.work.steps);
