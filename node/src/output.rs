@@ -52,6 +52,13 @@ impl Output {
         }
     }
 
+    /// A result's text; nothing with `--json`.
+    pub fn text(&self, text: &str) {
+        if !self.json {
+            say(io::stdout(), text);
+        }
+    }
+
     /// Text for a person beside the result.
     pub fn note(&self, text: &str) {
         say(io::stderr(), text);

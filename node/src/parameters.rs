@@ -8,8 +8,11 @@ use driftless_protocol::state::State;
 
 use crate::engine::shape_of;
 
-/// Each fragment as ranges of the engine's flat buffer, and the buffer's length.
-fn ranges(charter: &Charter) -> Result<(Vec<Vec<Range<usize>>>, usize), LayoutError> {
+/// Each fragment as ranges of the engine's flat buffer.
+type Fragments = Vec<Vec<Range<usize>>>;
+
+/// The fragments, and the buffer's length.
+fn ranges(charter: &Charter) -> Result<(Fragments, usize), LayoutError> {
     let tensors = shape_of(&charter.manifest.model).tensors();
     let length = tensors.iter().map(|tensor| tensor.range().end).max().unwrap_or(0);
     let tensors: Vec<(&str, usize, usize)> =

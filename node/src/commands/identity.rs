@@ -56,8 +56,8 @@ fn confirmed(path: &Path) -> Result<bool, CommandError> {
         return Err(CommandError::Usage("there is nobody to ask: confirm with --yes".into()));
     }
     let failed = |source| CommandError::File { path: path.to_owned(), source };
-    eprint!("The present key is lost for good. Replace it? [y/N] ");
-    std::io::stderr().flush().map_err(failed)?;
+    let question = "The present key is lost for good. Replace it? [y/N] ";
+    std::io::stderr().write_all(question.as_bytes()).map_err(failed)?;
     let mut answer = String::new();
     std::io::stdin().lock().read_line(&mut answer).map_err(failed)?;
     Ok(matches!(answer.trim(), "y" | "Y" | "yes"))

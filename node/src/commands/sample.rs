@@ -28,9 +28,7 @@ pub(super) fn run(options: &SampleArguments, dir: &Path, output: Output) -> Resu
             let _ = std::io::stdout().write_all(piece.as_bytes()).and_then(|()| std::io::stdout().flush());
         }
     })?;
-    if live {
-        println!();
-    }
+    output.text("");
     let height = offline.state.control.height;
     output.object(&json!({ "event": "sample", "prompt": options.prompt, "text": text, "height": height }));
     Ok(())

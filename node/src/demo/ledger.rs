@@ -104,8 +104,8 @@ pub struct Height {
     pub tokens: u64,
     /// Encoded bytes of what it counted.
     pub counted_bytes: u64,
-    /// Slots that it closed.
-    pub slots: usize,
+    /// Slots that it closed: stream and ordinal.
+    pub slots: Vec<(u16, u32)>,
 }
 
 impl Height {
@@ -114,6 +114,15 @@ impl Height {
         let first = self.digests.first().copied().flatten()?;
         self.digests.iter().all(|digest| *digest == Some(first)).then_some(first)
     }
+}
+
+/// How long a slot took.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct SlotTimes {
+    /// When its first contribution was announced.
+    pub announced: Duration,
+    /// When the last peer applied the block that closed it.
+    pub applied: Option<Duration>,
 }
 
 /// Everything reported so far.
@@ -133,6 +142,8 @@ pub struct Ledger {
     pub first_slot: Option<Duration>,
     /// When the last block was applied by the last peer so far.
     pub last_block: Option<Duration>,
+    /// Slots by stream and ordinal, from their first announcement on.
+    pub slots: BTreeMap<(u16, u32), SlotTimes>,
 }
 
 impl Ledger {
@@ -147,6 +158,7 @@ impl Ledger {
             first_announced: None,
             first_slot: None,
             last_block: None,
+            slots: BTreeMap::new(),
         }
     }
 
@@ -175,9 +187,13 @@ impl Ledger {
                     Some(Trained { first: first.min((*step, first.1)), last: (*step.max(&first.0), now) });
                 peer.state = "training".into();
             }
-            Report::Announced { .. } if self.first_announced.is_none() => {
-                self.first_announced = Some(now);
-                self.peers.iter_mut().for_each(|peer| peer.sent_before = peer.sent.total());
+            Report::Announced { stream, ordinal, .. } => {
+                let times = SlotTimes { announced: now, applied: None };
+                self.slots.entry((*stream, *ordinal)).or_insert(times);
+                if self.first_announced.is_none() {
+                    self.first_announced = Some(now);
+                    self.peers.iter_mut().for_each(|peer| peer.sent_before = peer.sent.total());
+                }
             }
             Report::Paused { reason } => peer.state = format!("waiting: {reason}"),
             Report::Resumed => peer.state = "training".into(),
@@ -196,7 +212,7 @@ impl Ledger {
                     digests: vec![None; self.facts.peers],
                     tokens: *tokens,
                     counted_bytes: *counted_bytes,
-                    slots: closed.len(),
+                    slots: closed.iter().map(|slot| (slot.stream, slot.ordinal)).collect(),
                 };
                 return self.block(index, *height, *digest, block, now);
             }
@@ -219,7 +235,7 @@ impl Ledger {
             peer.at_head = (peer.sent.total(), peer.received.total());
             self.last_block = Some(now);
         }
-        if block.slots > 0 && self.first_slot.is_none() {
+        if !block.slots.is_empty() && self.first_slot.is_none() {
             self.first_slot = Some(now);
         }
         let known = self.heights.entry(height).or_insert(block);
@@ -227,8 +243,16 @@ impl Ledger {
         if other && !self.contradictions.contains(&height) {
             self.contradictions.push(height);
         }
-        let complete = known.digests[index].replace(digest).is_none();
-        (complete && known.digests.iter().all(Option::is_some)).then_some(height)
+        let news = known.digests[index].replace(digest).is_none();
+        if !news || known.digests.iter().any(Option::is_none) {
+            return None;
+        }
+        for slot in &known.slots {
+            if let Some(times) = self.slots.get_mut(slot) {
+                times.applied = Some(now);
+            }
+        }
+        Some(height)
     }
 
     /// Tokens counted so far.

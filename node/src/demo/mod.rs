@@ -101,13 +101,13 @@ pub async fn run(options: &DemoArguments, dir: Option<&Path>, output: Output) ->
     }
     let written = dirs.first().map(|dir| first_words(dir));
     if !output.is_json() {
-        println!("\n{}", summary.text());
+        output.text(&format!("\n{}", summary.text()));
         match &written {
-            Some(Ok(text)) => println!("\nThe model writes:\n\n{}\n", text.trim()),
+            Some(Ok(text)) => output.text(&format!("\nThe model writes:\n\n{}\n", text.trim())),
             Some(Err(error)) => output.note(&format!("no text could be written: {error}")),
             None => {}
         }
-        println!("{}", what_next(&place));
+        output.text(&what_next(&place));
     } else if let Some(Ok(text)) = &written {
         output.object(&json!({ "event": "sample", "text": text }));
     }

@@ -11,6 +11,8 @@ use crate::output::{Output, bytes};
 pub struct Table {
     output: Output,
     live: Option<Live>,
+    /// Tell every block in a line.
+    plain: bool,
 }
 
 #[derive(Debug)]
@@ -23,7 +25,13 @@ struct Live {
 impl Table {
     /// A table of `facts.peers` rows.
     pub fn new(output: Output, facts: Facts) -> Table {
-        Table { output, live: output.is_live().then(|| Live::new(facts)) }
+        let live = output.is_live().then(|| Live::new(facts));
+        Table { output, plain: live.is_none() && !output.is_json(), live }
+    }
+
+    /// No table: only notes.
+    pub fn hidden() -> Table {
+        Table { output: Output::new(false), live: None, plain: false }
     }
 
     /// Draws what the ledger knows.
@@ -38,7 +46,7 @@ impl Table {
     /// A block that every peer has now.
     pub fn block(&self, ledger: &Ledger, height: u64, seconds: f64) {
         let Some(block) = ledger.heights.get(&height) else { return };
-        if self.live.is_some() || self.output.is_json() {
+        if !self.plain {
             return;
         }
         let digest = block
@@ -47,10 +55,10 @@ impl Table {
         let losses: Vec<f32> = ledger.peers.iter().filter_map(|peer| peer.loss).collect();
         let loss = losses.iter().sum::<f32>() / losses.len().max(1) as f32;
         let peers = ledger.facts.peers;
-        println!(
+        self.output.text(&format!(
             "{seconds:6.1} s  block {height}: {digest} on {peers} peers, {} tokens, training loss {loss:.3}",
             block.tokens
-        );
+        ));
     }
 
     /// A line above the table.

@@ -68,8 +68,6 @@ pub struct Troupe {
     stopping: Option<Stopping>,
     /// When whoever still runs is killed.
     deadline: Option<tokio::time::Instant>,
-    /// When an agreed height was last seen, for whoever wants each.
-    agreed: Vec<(u64, Duration)>,
 }
 
 impl Troupe {
@@ -97,7 +95,6 @@ impl Troupe {
             sender,
             stopping: None,
             deadline: None,
-            agreed: Vec::new(),
         })
     }
 
@@ -147,7 +144,6 @@ impl Troupe {
     async fn line(&mut self, index: usize, line: Line) -> Result<(), CommandError> {
         let now = self.begun.elapsed();
         if let Some(height) = self.ledger.take(index, &line, now) {
-            self.agreed.push((height, now));
             self.table.block(&self.ledger, height, now.as_secs_f64());
         }
         self.output.object(&Line { peer: Some(index), ..line.clone() });
