@@ -1,3 +1,19 @@
-//! End-to-end tests.
+//! What a user does, with real processes of the `driftless` program.
+//!
+//! | module | behaviour |
+//! |---|---|
+//! | `program` | builds and runs the program |
+//! | `demo` | several peers end with one state; its folders are of use afterwards |
+//! | `demo_faults` | a peer is killed; the demo is killed; Ctrl-C; a peer keeps failing |
+//! | `joining` | a fifth process joins a running session by the invitation alone |
+//! | `founding` | `new`, the local socket, stop, `run`, `leave` |
+//! | `models` | `export`, `import`, `new --from` |
+//! | `bad_input` | every wrong file, word and port has an error of its own |
 
-mod workspace;
+mod bad_input;
+mod demo;
+mod demo_faults;
+mod founding;
+mod joining;
+mod models;
+mod program;

@@ -3,7 +3,7 @@
 //! Ctrl-C and SIGTERM stop in order without leaving; a second one stops at once, which is safe.
 
 use std::collections::BTreeMap;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use driftless_protocol::Hash;
 use driftless_protocol::event::{Command, Ending, Waiting};
@@ -40,6 +40,7 @@ struct Running {
     control: SessionControl,
     status: watch::Receiver<SessionStatus>,
     stop_at: Option<u64>,
+    opened: Instant,
     outcome: Option<Result<Ending, NodeError>>,
 }
 
@@ -53,24 +54,45 @@ pub(super) struct Foreground {
     inbox: mpsc::Receiver<News>,
     requests: mpsc::Receiver<Request>,
     _server: Server,
+    signals: Signals,
     stopping: bool,
 }
 
 impl Foreground {
     /// Starts the node: identity, sockets, local socket.
     pub async fn start(config: &Config, output: Output) -> Result<Foreground, CommandError> {
+        let signals = Signals::new()?;
         let node = Node::start(config.node.clone()).await?;
         let (server, requests) = Server::start(node.folder())?;
         let (news, inbox) = mpsc::channel(LINES);
         let progress = Progress::hidden();
         let sessions = BTreeMap::new();
         let stopping = false;
-        Ok(Foreground { node, output, progress, sessions, news, inbox, requests, _server: server, stopping })
+        Ok(Foreground {
+            signals,
+            node,
+            output,
+            progress,
+            sessions,
+            news,
+            inbox,
+            requests,
+            _server: server,
+            stopping,
+        })
     }
 
     /// The node.
     pub fn node(&self) -> &Node {
         &self.node
+    }
+
+    /// Waits for something before there is any session, unless the user stops it.
+    pub async fn before<T>(&mut self, what: impl Future<Output = T>) -> Result<T, CommandError> {
+        tokio::select! {
+            result = what => Ok(result),
+            () = self.signals.next() => Err(CommandError::Failed("stopped".into())),
+        }
     }
 
     /// Writes a line.
@@ -105,6 +127,7 @@ impl Foreground {
             control: handle.control(),
             status: handle.status.clone(),
             stop_at: manifest.manifest().stop_at,
+            opened: Instant::now(),
             outcome: None,
         };
         self.sessions.insert(session, running);
@@ -114,7 +137,6 @@ impl Foreground {
 
     /// Runs until every session ended. `stop` resolves when something else wants the end.
     pub async fn run(mut self, stop: impl Future<Output = ()>) -> Result<(), CommandError> {
-        let mut signals = Signals::new()?;
         let mut tick = tokio::time::interval(DRAW);
         tick.set_missed_tick_behavior(MissedTickBehavior::Delay);
         self.progress = Progress::new(self.output, self.total());
@@ -126,7 +148,7 @@ impl Foreground {
                 Some(news) = self.inbox.recv() => self.take(news),
                 Some(request) = self.requests.recv() => self.serve(request).await,
                 _ = tick.tick() => self.draw(),
-                () = signals.next() => {
+                () = self.signals.next() => {
                     if self.stopping {
                         return Err(CommandError::Failed("stopped at once".into()));
                     }
@@ -161,15 +183,12 @@ impl Foreground {
                     Ok(ending) => Report::Ended { ending: ending_word(*ending).into() },
                     Err(error) => Report::Error { text: error.to_string() },
                 };
-                let status = self.sessions.get(&session).map(|running| running.status.borrow().clone());
-                let (sent, received) =
-                    status.map_or((0, 0), |status| (status.bytes_sent, status.bytes_received));
-                let line = Line {
-                    session: Some(short(session)),
-                    bytes_sent: sent,
-                    bytes_received: received,
-                    ..Line::new(report)
-                };
+                let mut line = Line { session: Some(short(session)), ..Line::new(report) };
+                if let Some(running) = self.sessions.get(&session) {
+                    let status = running.status.borrow();
+                    line.at = running.opened.elapsed().as_secs_f64();
+                    (line.bytes_sent, line.bytes_received) = (status.bytes_sent, status.bytes_received);
+                }
                 self.say(line);
                 if matches!(outcome, Ok(Ending::Left)) {
                     mark_left(self.node.folder(), session, true);

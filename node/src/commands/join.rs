@@ -35,7 +35,8 @@ pub(super) async fn run(options: &JoinArguments, dir: PathBuf, output: Output) -
             output.note(&format!("fetching {name}, {}", bytes(length)));
         }
     };
-    let session = foreground.node().join(&invitation, options.data.clone(), &mut progress).await?;
+    let node = foreground.node().clone();
+    let session = foreground.before(node.join(&invitation, options.data.clone(), &mut progress)).await??;
     let folder = foreground.node().folder().clone();
     let path = folder.session(session).path().join(INVITATION);
     std::fs::write(&path, text.trim()).map_err(|source| CommandError::File { path, source })?;

@@ -10,19 +10,25 @@ use crate::args::RunArguments;
 use crate::config;
 use crate::output::Output;
 use crate::report::{Line, Report};
+use crate::store::Folder;
 
 /// Runs all sessions until they end or are stopped.
 pub(super) async fn run(options: &RunArguments, dir: PathBuf, output: Output) -> Result<(), CommandError> {
     let config = config::resolve(dir, &options.network)?;
+    let folder = Folder::create(&config.node.dir)?;
+    let mut sessions = folder.sessions()?;
+    sessions.retain(|session| !has_left(session));
+    if sessions.is_empty() {
+        return Err(CommandError::Failed(format!(
+            "there is no session to resume in {}: `driftless new` founds one, `driftless join` joins one",
+            folder.path().display()
+        )));
+    }
     let mut foreground = Foreground::start(&config, output).await?;
     foreground.say_started();
-    let folder = foreground.node().folder().clone();
     let mut opened = 0;
     let mut failed = None;
-    for session in folder.sessions()? {
-        if has_left(&session) {
-            continue;
-        }
+    for session in sessions {
         // One damaged session does not keep the others from running.
         let result = match session.manifest() {
             Err(error) => Err(error.into()),
@@ -48,10 +54,6 @@ pub(super) async fn run(options: &RunArguments, dir: PathBuf, output: Output) ->
     }
     match (opened, failed) {
         (0, Some(error)) => Err(error),
-        (0, None) => Err(CommandError::Failed(format!(
-            "there is no session to resume in {}: `driftless new` founds one, `driftless join` joins one",
-            folder.path().display()
-        ))),
         (_, failed) => {
             foreground.run(std::future::pending()).await?;
             failed.map_or(Ok(()), Err)
