@@ -195,8 +195,8 @@ impl Training {
 
     /// What theta still needs before it can be saved for good, however early it comes.
     pub fn settle(&mut self, state: &State) -> Option<Work> {
-        if std::mem::take(&mut self.reset) {
-            return Some(Work::Reset { outer: state.arrays[0].clone() });
+        if self.reset {
+            return Some(self.reset_to(state));
         }
         let changes = self.streams.iter_mut().enumerate();
         let mut changes = changes.filter_map(|(fragment, s)| Some((fragment, s.changes.pop_front()?)));
@@ -207,8 +207,7 @@ impl Training {
     /// What the engine should do now; nothing else is in progress.
     pub fn next(&mut self, state: &State) -> Next {
         if self.reset {
-            self.reset = false;
-            return Next::Work(Work::Reset { outer: state.arrays[0].clone() });
+            return Next::Work(self.reset_to(state));
         }
         if let Some(work) = self.due_change() {
             return Next::Work(work);
@@ -220,6 +219,13 @@ impl Training {
             return self.contribute(stream, state);
         }
         self.train(state)
+    }
+
+    /// The newest outer parameters: whatever waited for a fragment is in them.
+    fn reset_to(&mut self, state: &State) -> Work {
+        self.reset = false;
+        self.streams.iter_mut().for_each(|stream| stream.changes.clear());
+        Work::Reset { outer: state.arrays[0].clone() }
     }
 
     fn due_change(&mut self) -> Option<Work> {

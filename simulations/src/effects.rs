@@ -89,7 +89,7 @@ impl World {
         };
         if let Record::Blob { root, .. } = &record {
             let (life, input) = (self.peers[peer].life, Input::BlobStored(*root));
-            self.schedule(self.now, Happening::Input { peer, life, input });
+            self.schedule(self.now, Happening::Input { peer, life, input: Box::new(input) });
         }
         self.peers[peer].disk.persist(record, sync);
         let Some(certified) = block else { return Ok(()) };
@@ -151,7 +151,7 @@ impl World {
         let life = self.peers[peer].life;
         if self.peers[peer].disk.blob(&root).is_some() {
             let input = Input::BlobStored(root);
-            return self.schedule(self.now, Happening::Input { peer, life, input });
+            return self.schedule(self.now, Happening::Input { peer, life, input: Box::new(input) });
         }
         let has = |key: &PeerKey| {
             let index = self.peers.iter().position(|other| other.key == *key)?;
@@ -166,7 +166,7 @@ impl World {
             }
             None => {
                 let input = Input::BlobFailed(root);
-                self.schedule(self.now + NO_SOURCE, Happening::Input { peer, life, input });
+                self.schedule(self.now + NO_SOURCE, Happening::Input { peer, life, input: Box::new(input) });
             }
         }
     }

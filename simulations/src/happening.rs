@@ -18,7 +18,7 @@ pub(crate) enum Happening {
     /// A peer is switched on.
     Start(usize),
     /// A session is told something.
-    Input { peer: usize, life: u32, input: Input },
+    Input { peer: usize, life: u32, input: Box<Input> },
     /// A message arrives.
     Deliver { from: usize, to: usize, bytes: Arc<[u8]>, reply: bool },
     /// A timer that a session asked for.

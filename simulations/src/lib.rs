@@ -13,7 +13,7 @@ pub mod faults;
 mod happening;
 pub mod network;
 pub mod peer;
-mod random;
+pub mod random;
 pub mod setup;
 pub mod table;
 pub mod world;

@@ -58,7 +58,7 @@ impl Default for PeerSetup {
             options: Options { keep_history: true, ..Options::default() },
             start: Time(0),
             step: Span::millis(100),
-            engine: EngineKind::Quadratic { breaks_at: None },
+            engine: EngineKind::BOWL,
             equivocates: false,
         }
     }

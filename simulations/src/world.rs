@@ -136,7 +136,7 @@ impl World {
             Happening::Deliver { from, to, bytes, reply } => self.deliver(from, to, &bytes, reply),
             Happening::Arrive { from, to, life, root, fetched } => self.arrive(from, to, life, root, fetched),
             Happening::Timer { peer, life, at } if self.lives(peer, life) => self.timer(peer, at),
-            Happening::Input { peer, life, input } if self.lives(peer, life) => self.input(peer, input),
+            Happening::Input { peer, life, input } if self.lives(peer, life) => self.input(peer, *input),
             Happening::Work { peer, life, work } if self.lives(peer, life) => {
                 let Some(worker) = self.peers[peer].worker.as_mut() else { return Ok(()) };
                 let done = worker.execute(work);
@@ -323,7 +323,7 @@ impl World {
     /// Tells a peer its user's wish at a moment.
     pub fn command(&mut self, at: Time, peer: usize, command: Command) {
         let life = self.peers[peer].life;
-        self.schedule(at, Happening::Input { peer, life, input: Input::Command(command) });
+        self.schedule(at, Happening::Input { peer, life, input: Box::new(Input::Command(command)) });
     }
 
     /// Switches a peer on again that was stopped.

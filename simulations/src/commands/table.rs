@@ -74,7 +74,7 @@ fn rows(names: &[String]) -> Result<Vec<&'static Row>, CommandError> {
 fn run_all(arguments: &Arguments, cells: &[Cell]) -> Result<Outcomes, CommandError> {
     let progress = Progress::new(arguments.tokens * cells.len() as u64);
     let next = Mutex::new(cells.iter());
-    let (sender, results) = mpsc::channel();
+    let (sender, results) = mpsc::sync_channel(cells.len());
     let mut outcomes = Outcomes::new();
     std::thread::scope(|scope| {
         for _ in 0..arguments.threads.min(cells.len()) {

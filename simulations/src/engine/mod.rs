@@ -2,7 +2,7 @@
 //! about the protocol and not about learning.
 
 mod cpu;
-mod quadratic;
+mod stand_in;
 
 use std::ops::Range;
 
@@ -10,18 +10,27 @@ use driftless_protocol::charter::Charter;
 use driftless_protocol::worker::{Engine, EngineFailure, Samples};
 
 pub use cpu::{CpuEngine, shape_of};
-pub use quadratic::Quadratic;
+pub use stand_in::{Landscape, StandIn};
 
 /// Which engine a peer has.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum EngineKind {
     /// The product's CPU engine on the embedded text.
     Cpu,
-    /// A quadratic bowl with noise: see [`Quadratic`].
-    Quadratic {
+    /// A stand-in for tests of the protocol.
+    StandIn {
+        /// What it descends.
+        landscape: Landscape,
         /// The step at which its loss stops being finite, if ever.
         breaks_at: Option<u64>,
     },
+}
+
+impl EngineKind {
+    /// The stand-in that learns and never breaks.
+    pub const BOWL: EngineKind = EngineKind::StandIn { landscape: Landscape::Bowl, breaks_at: None };
+    /// The stand-in that counts steps.
+    pub const SLOPE: EngineKind = EngineKind::StandIn { landscape: Landscape::Slope, breaks_at: None };
 }
 
 /// A peer's engine.
@@ -30,7 +39,7 @@ pub enum SimEngine {
     /// The product's.
     Cpu(Box<CpuEngine>),
     /// The stand-in.
-    Quadratic(Quadratic),
+    StandIn(StandIn),
 }
 
 impl SimEngine {
@@ -38,14 +47,16 @@ impl SimEngine {
     pub fn new(kind: EngineKind, charter: &Charter) -> Result<SimEngine, EngineFailure> {
         Ok(match kind {
             EngineKind::Cpu => SimEngine::Cpu(Box::new(CpuEngine::new(charter)?)),
-            EngineKind::Quadratic { breaks_at } => SimEngine::Quadratic(Quadratic::new(charter, breaks_at)),
+            EngineKind::StandIn { landscape, breaks_at } => {
+                SimEngine::StandIn(StandIn::new(charter, landscape, breaks_at))
+            }
         })
     }
 
     fn inner(&mut self) -> &mut dyn Engine {
         match self {
             SimEngine::Cpu(engine) => engine.as_mut(),
-            SimEngine::Quadratic(engine) => engine,
+            SimEngine::StandIn(engine) => engine,
         }
     }
 }
@@ -54,7 +65,7 @@ impl Engine for SimEngine {
     fn tensors(&self) -> Vec<(String, usize, usize)> {
         match self {
             SimEngine::Cpu(engine) => engine.tensors(),
-            SimEngine::Quadratic(engine) => engine.tensors(),
+            SimEngine::StandIn(engine) => engine.tensors(),
         }
     }
 

@@ -2,7 +2,7 @@
 
 use driftless_protocol::event::{Command, Event, Waiting};
 use driftless_protocol::model::{GptShape, Model};
-use driftless_sim::engine::EngineKind;
+use driftless_sim::engine::{EngineKind, Landscape};
 use driftless_sim::{Setup, World};
 
 use crate::support::{at, complete, counted, told, until, world};
@@ -10,7 +10,7 @@ use crate::support::{at, complete, counted, told, until, world};
 #[test]
 fn a_loss_that_is_not_finite_stops_training_here_and_nothing_leaves() {
     let mut setup = Setup::small(1, 4);
-    setup.peers[2].engine = EngineKind::Quadratic { breaks_at: Some(15) };
+    setup.peers[2].engine = EngineKind::StandIn { landscape: Landscape::Bowl, breaks_at: Some(15) };
     let mut world = world(setup);
     complete(&mut world, 240);
     let stopped = |event: &Event| *event == Event::Waiting(Waiting::Stopped);
@@ -23,7 +23,7 @@ fn a_loss_that_is_not_finite_stops_training_here_and_nothing_leaves() {
 fn training_that_stopped_itself_begins_again_from_the_outer_parameters() {
     let mut setup = Setup::small(2, 4);
     setup.manifest.stop_at = Some(8 * 6 * 4 * 20);
-    setup.peers[2].engine = EngineKind::Quadratic { breaks_at: Some(15) };
+    setup.peers[2].engine = EngineKind::StandIn { landscape: Landscape::Bowl, breaks_at: Some(15) };
     let mut world = world(setup);
     world.command(at(4_000), 2, Command::Resume);
     complete(&mut world, 240);

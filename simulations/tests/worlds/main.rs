@@ -7,7 +7,9 @@ mod crashes; // power cuts between any two outputs
 mod determinism; // one seed, one trace
 mod endings; // stop_at
 mod engines; // losses that are not finite, the product's engine
+mod honest_work; // no step is contributed twice
 mod joining; // late joiners, followers, laggards, stewards
 mod liars; // an equivocator
 mod network; // jitter, loss, partitions, slow links
 mod pacing; // slow peers, overrun
+mod random_worlds; // what a seed makes up

@@ -53,9 +53,14 @@ pub fn report(world: &World) -> String {
 
 /// All closings of stream 0 on the chain of peer 0.
 pub fn closings(world: &World) -> Vec<Closing> {
+    closings_of(world, 0)
+}
+
+/// All closings of a stream on the chain of peer 0.
+pub fn closings_of(world: &World, stream: usize) -> Vec<Closing> {
     let blocks = world.peers()[0].disk().blocks().values();
     let closings = blocks.flat_map(|certified| certified.block.closings().cloned().collect::<Vec<_>>());
-    closings.filter(|closing| closing.slot.stream == 0).collect()
+    closings.filter(|closing| usize::from(closing.slot.stream) == stream).collect()
 }
 
 /// Every contribution of a peer to stream 0, if its index among the members never changed.

@@ -1,7 +1,9 @@
-//! A stand-in for a model: every parameter sits in a quadratic bowl of its own.
+//! A stand-in for a model, where a test is about the protocol: microseconds a step, plain f32.
 //!
-//! loss = mean of (theta - target)^2 / 2, gradient = theta - target + noise of the samples. It
-//! learns, it depends on every sample, it costs microseconds, and its arithmetic is plain f32.
+//! In a *bowl* every parameter has a target of its own: loss = mean of (theta - target)^2 / 2,
+//! gradient = theta - target + noise of the samples. It learns, and depends on every sample. On a
+//! *slope* every step subtracts exactly 1 from every parameter: a contribution's values then say
+//! how many steps are in it.
 
 use std::ops::Range;
 
@@ -11,9 +13,19 @@ use driftless_protocol::worker::{Engine, EngineFailure, Samples};
 const RATE: f32 = 0.05;
 const NOISE: f32 = 0.01;
 
+/// What a stand-in descends.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Landscape {
+    /// A quadratic bowl.
+    Bowl,
+    /// A slope without end.
+    Slope,
+}
+
 /// The stand-in engine.
 #[derive(Debug, Clone)]
-pub struct Quadratic {
+pub struct StandIn {
+    landscape: Landscape,
     tensors: Vec<(String, usize, usize)>,
     theta: Vec<f32>,
     batch: usize,
@@ -21,10 +33,10 @@ pub struct Quadratic {
     breaks_at: Option<u64>,
 }
 
-impl Quadratic {
+impl StandIn {
     /// An engine over the session's tensors; at step `breaks_at` its loss is NaN.
     #[must_use]
-    pub fn new(charter: &Charter, breaks_at: Option<u64>) -> Quadratic {
+    pub fn new(charter: &Charter, landscape: Landscape, breaks_at: Option<u64>) -> StandIn {
         let mut end = 0;
         let tensors = charter.manifest.model.tensors().into_iter().map(|tensor| {
             let (offset, len) = (end, tensor.len() as usize);
@@ -33,7 +45,7 @@ impl Quadratic {
         });
         let tensors = tensors.collect();
         let batch = charter.manifest.training.batch as usize;
-        Quadratic { tensors, theta: vec![0.0; end], batch, steps: 0, breaks_at }
+        StandIn { landscape, tensors, theta: vec![0.0; end], batch, steps: 0, breaks_at }
     }
 
     /// The parameters.
@@ -60,7 +72,7 @@ fn noise(sample: u64, index: usize) -> f32 {
     ((mixed >> 40) as f32) * (1.0 / 8_388_608.0) - 1.0
 }
 
-impl Engine for Quadratic {
+impl Engine for StandIn {
     fn tensors(&self) -> Vec<(String, usize, usize)> {
         self.tensors.clone()
     }
@@ -79,7 +91,10 @@ impl Engine for Quadratic {
             };
             losses.push(self.loss());
             for (index, theta) in self.theta.iter_mut().enumerate() {
-                *theta -= RATE * (*theta - target(index) + NOISE * noise(sample, index));
+                *theta -= match self.landscape {
+                    Landscape::Bowl => RATE * (*theta - target(index) + NOISE * noise(sample, index)),
+                    Landscape::Slope => 1.0,
+                };
             }
             self.steps += 1;
         }
