@@ -42,7 +42,13 @@ fn audit(world: &World) -> (u64, f64) {
             let steps = counted.work.steps as f32;
             let fits = values.iter().all(|value| (-0.01..=steps + 0.01).contains(value));
             let member = counted.member;
-            assert!(fits, "{:?} member {member} claims {steps} steps and holds {}\n{}", closing.slot, values[0], report(world));
+            assert!(
+                fits,
+                "{:?} member {member} claims {steps} steps and holds {}\n{}",
+                closing.slot,
+                values[0],
+                report(world)
+            );
             claimed += u64::from(counted.work.steps);
             found += f64::from(values[0]);
         }

@@ -13,3 +13,4 @@ mod liars; // an equivocator
 mod network; // jitter, loss, partitions, slow links
 mod pacing; // slow peers, overrun
 mod random_worlds; // what a seed makes up
+mod textbook; // the paper's loop without a session

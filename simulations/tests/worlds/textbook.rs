@@ -1,0 +1,125 @@
+//! The session computes what the paper's algorithm says: a plain loop over the same samples, with
+//! no session, network or chain, ends with the same outer parameters, bit for bit.
+
+use driftless_protocol::block::Slot;
+use driftless_protocol::charter::Charter;
+use driftless_protocol::method::{Contribution, Method, Overrun};
+use driftless_protocol::model::{GptShape, Model};
+use driftless_protocol::state::Array;
+use driftless_protocol::worker::{Samples, Work, WorkDone, Worker};
+use driftless_sim::Setup;
+use driftless_sim::engine::{EngineKind, SimEngine};
+
+use crate::support::{complete, world};
+
+const PEERS: usize = 3;
+
+/// The order in which member `index` uses samples when everybody is counted in every slot: its
+/// first lease of two slots, then one slot's work each time.
+fn positions(index: u64, per_slot: u64) -> impl Iterator<Item = u64> {
+    let peers = PEERS as u64;
+    let first = index * 2 * per_slot..(index + 1) * 2 * per_slot;
+    let later = (0..).flat_map(move |slot| {
+        let start = peers * 2 * per_slot + (slot * peers + index) * per_slot;
+        start..start + per_slot
+    });
+    first.chain(later)
+}
+
+struct Loop<'a> {
+    charter: &'a Charter,
+    workers: Vec<Worker<SimEngine>>,
+    /// `arrays[a][fragment]`.
+    arrays: Vec<Vec<Vec<f32>>>,
+}
+
+impl Loop<'_> {
+    fn step(&mut self, step: u64, positions: &mut [impl Iterator<Item = u64>]) {
+        let training = &self.charter.manifest.training;
+        let tokens = step * PEERS as u64 * u64::from(training.batch) * self.charter.tokens_per_sample();
+        let progress = ((tokens as f64 / training.budget_tokens as f64).min(1.0)) as f32;
+        for (worker, positions) in self.workers.iter_mut().zip(positions) {
+            let samples = Samples::Leased(positions.take(training.batch as usize).collect());
+            let done = worker.execute(Work::Train { samples, progress: vec![progress] });
+            assert!(matches!(done, WorkDone::Trained(_)), "{done:?}");
+        }
+    }
+
+    /// Everybody's difference, the mean, the outer step. The result is used tau steps later.
+    fn exchange(&mut self, fragment: usize) {
+        let outer = Array::new(&self.arrays[0][fragment]);
+        let slot = Slot { stream: fragment as u16, ordinal: 0 };
+        let contribution = |worker: &mut Worker<SimEngine>| match worker
+            .execute(Work::Encode { slot, outer: outer.clone() })
+        {
+            WorkDone::Encoded { bytes, .. } => Contribution { bytes, tokens: 1, missed: 0 },
+            other => panic!("{other:?}"),
+        };
+        let contributions: Vec<_> = self.workers.iter_mut().map(contribution).collect();
+        let mut arrays: Vec<Vec<f32>> = self.arrays.iter().map(|array| array[fragment].clone()).collect();
+        self.charter.manifest.method.outer_step(&mut arrays, &contributions, None, 4).unwrap();
+        for (array, moved) in self.arrays.iter_mut().zip(arrays) {
+            array[fragment] = moved;
+        }
+    }
+
+    fn merge(&mut self, fragment: usize, alpha: f32) {
+        let outer = Array::new(&self.arrays[0][fragment]);
+        for worker in &mut self.workers {
+            worker.execute(Work::Merge { fragment, outer: outer.clone(), alpha });
+        }
+    }
+}
+
+fn textbook(charter: &Charter, slots: u32) -> Vec<Vec<f32>> {
+    let Method::StreamingDiLoCo(method) = &charter.manifest.method;
+    let genesis = charter.genesis_state();
+    let worker = |_| {
+        let engine = SimEngine::new(EngineKind::Cpu, charter).unwrap();
+        let mut worker = Worker::new(engine, charter).unwrap();
+        worker.execute(Work::Reset { outer: genesis.arrays[0].clone() });
+        worker
+    };
+    let arrays = genesis.arrays.iter().map(|array| array.iter().map(Array::to_vec).collect()).collect();
+    let mut run = Loop { charter, workers: (0..PEERS).map(worker).collect(), arrays };
+    let per_slot = u64::from(method.period * charter.manifest.training.batch);
+    let mut positions: Vec<_> = (0..PEERS as u64).map(|index| positions(index, per_slot)).collect();
+    let schedule = method.schedule();
+    let end = schedule.due(0, slots - 1);
+    let due = |step: u64| {
+        (0..method.fragments)
+            .find(|fragment| (0..slots).any(|ordinal| schedule.due(*fragment, ordinal) == step))
+    };
+    for step in 0..=end {
+        if let Some(fragment) = step.checked_sub(u64::from(method.tau)).and_then(due) {
+            run.merge(usize::from(fragment), method.alpha);
+        }
+        if let Some(fragment) = due(step) {
+            run.exchange(usize::from(fragment));
+        }
+        run.step(step, &mut positions);
+    }
+    run.arrays.swap_remove(0)
+}
+
+#[test]
+fn a_session_in_lockstep_is_the_papers_algorithm_bit_for_bit() {
+    let slots = 6;
+    let mut setup = Setup::real(5, PEERS, "gpt:tiny", 1).unwrap();
+    setup.manifest.model =
+        Model::Gpt(GptShape { layers: 2, heads: 2, width: 32, context: 16, vocabulary: 256 });
+    setup.manifest.training.batch = 4;
+    let tokens = PEERS as u64 * u64::from(slots) * 7 * 4 * 16;
+    setup.manifest.training.budget_tokens = tokens;
+    setup.manifest.stop_at = Some(tokens);
+    setup.method().period = 7;
+    setup.method().max_overrun = Overrun::Strict;
+    let mut world = world(setup);
+    complete(&mut world, 600);
+    let expected = textbook(world.charter(), slots);
+    for (fragment, expected) in expected.iter().enumerate() {
+        let found = world.certified().outer(fragment).to_vec();
+        let bits = |values: &[f32]| values.iter().map(|value| value.to_bits()).collect::<Vec<_>>();
+        assert_eq!(bits(&found), bits(expected), "fragment {fragment}");
+    }
+}
