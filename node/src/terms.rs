@@ -12,7 +12,7 @@ use driftless_protocol::layout::LayoutError;
 use driftless_protocol::manifest::{
     Admission, Data, DataFile, DeadlineBounds, Manifest, ManifestError, Pacing, Preset, SignedManifest,
 };
-use driftless_protocol::method::Method;
+use driftless_protocol::method::{Method, Overrun};
 use driftless_protocol::model::{GptShape, Model, ModelError};
 use driftless_protocol::time::Span;
 use rand::TryRng;
@@ -52,6 +52,8 @@ pub struct Overrides {
     pub period: Option<u32>,
     /// The codec.
     pub codec: Option<Codec>,
+    /// How long a peer trains on without a certificate.
+    pub max_overrun: Option<Overrun>,
     /// The learning rate's peak.
     pub learning_rate: Option<f32>,
     /// Samples of a step.
@@ -115,6 +117,7 @@ impl Overrides {
         let Method::StreamingDiLoCo(method) = &mut preset.method;
         method.period = self.period.unwrap_or(method.period);
         method.codec = self.codec.unwrap_or(method.codec);
+        method.max_overrun = self.max_overrun.unwrap_or(method.max_overrun);
         let training = &mut preset.training;
         training.learning_rate = self.learning_rate.unwrap_or(training.learning_rate);
         training.batch = self.batch.unwrap_or(training.batch);

@@ -71,6 +71,7 @@ fn founding(options: &NewArguments, signer: &Signer) -> Result<Founding, Command
         learning_rate: options.learning_rate,
         batch: options.batch,
         budget_tokens: options.tokens.or(options.stop_at),
+        ..Overrides::default()
     };
     let tokenizer = options.tokenizer.clone();
     let tokenizer = tokenizer.or_else(|| imported.as_ref().and_then(|imported| imported.tokenizer.clone()));
