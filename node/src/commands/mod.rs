@@ -1,7 +1,6 @@
 //! The commands, one file each, and how they end.
 
 mod bench;
-mod demo;
 mod eval;
 mod export;
 mod foreground;
@@ -111,7 +110,9 @@ async fn dispatch(arguments: Arguments, output: Output) -> Result<(), CommandErr
     use crate::local_socket::Verb;
     let dir = || config::data_folder(arguments.dir.as_deref());
     match &arguments.command {
-        Command::Demo(options) => demo::run(options, arguments.dir.as_deref(), output).await,
+        Command::Demo(options) => {
+            crate::demo::run(options, arguments.dir.as_deref(), arguments.verbose, output).await
+        }
         Command::New(options) => new::run(options, dir()?, output).await,
         Command::Join(options) => join::run(options, dir()?, output).await,
         Command::Run(options) => run::run(options, dir()?, output).await,

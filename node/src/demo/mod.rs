@@ -88,8 +88,16 @@ impl Place {
 }
 
 /// Runs a demo from the first key to the last line.
-pub async fn run(options: &DemoArguments, dir: Option<&Path>, output: Output) -> Result<(), CommandError> {
-    let plan = plan(options)?;
+///
+/// The peers say as much in their logs as `verbose` asks for.
+pub async fn run(
+    options: &DemoArguments,
+    dir: Option<&Path>,
+    verbose: u8,
+    output: Output,
+) -> Result<(), CommandError> {
+    let mut plan = plan(options)?;
+    plan.arguments.extend((0..verbose).map(|_| "--verbose".into()));
     let place = Place::new(dir)?;
     let stage = setup::prepare(&plan, place.path())?;
     introduce(&plan, &place, output);
