@@ -176,7 +176,7 @@ impl Driver {
             self.parts.control.report(id, verdict);
         }
         match message {
-            Ok(Message::Hello { data }) => self.hello(from, &data),
+            Ok(Message::Hello { data, known }) => self.hello(from, &data, known),
             Ok(message) => self.feed(Input::Message { from, message }),
             Err(error) => tracing::debug!(from = %from.short(), %error, "a message was refused"),
         }

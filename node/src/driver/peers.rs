@@ -18,7 +18,8 @@ const MAX_PEERS: usize = 4096;
 pub(super) struct Addresses {
     told: BTreeMap<PeerKey, Vec<SocketAddr>>,
     seen: BTreeMap<PeerKey, IpAddr>,
-    greeted: BTreeSet<PeerKey>,
+    /// Connected peers whose greeting came.
+    greeted_by: BTreeSet<PeerKey>,
 }
 
 impl Addresses {
@@ -31,7 +32,7 @@ impl Addresses {
     }
 
     pub fn disconnected(&mut self, peer: PeerKey) {
-        self.greeted.remove(&peer);
+        self.greeted_by.remove(&peer);
     }
 
     /// Where to dial `peer` for blobs: where it is seen first, then where it says.
@@ -47,24 +48,26 @@ impl Addresses {
 }
 
 impl Driver {
-    /// Tells a peer that this one is in the session, once per connection.
+    /// Tells a connected peer that this one is in the session.
     pub(super) fn greet(&mut self, peer: PeerKey) {
-        if self.addresses.greeted.insert(peer) {
-            let message = Message::Hello { data: self.parts.hello.clone() };
-            let session = self.session_id();
-            if self.parts.control.send(session, peer, message.to_bytes()).is_err() {
-                self.addresses.greeted.remove(&peer);
-            }
+        let known = self.addresses.greeted_by.contains(&peer);
+        let message = Message::Hello { data: self.parts.hello.clone(), known };
+        let session = self.session_id();
+        if let Err(error) = self.parts.control.send(session, peer, message.to_bytes()) {
+            tracing::debug!(to = %peer.short(), %error, "a greeting was not sent");
         }
     }
 
     /// A peer is in the session: only now does the session know it.
-    pub(super) fn hello(&mut self, peer: PeerKey, data: &[String]) {
+    pub(super) fn hello(&mut self, peer: PeerKey, data: &[String], known: bool) {
         let told: Vec<SocketAddr> = data.iter().filter_map(|text| text.parse().ok()).collect();
         if self.addresses.told.len() < MAX_PEERS || self.addresses.told.contains_key(&peer) {
             self.addresses.told.insert(peer, told);
         }
-        self.greet(peer);
+        self.addresses.greeted_by.insert(peer);
+        if !known {
+            self.greet(peer);
+        }
         self.feed(Input::Connected(peer));
     }
 }

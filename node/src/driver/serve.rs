@@ -42,7 +42,7 @@ fn answer(
         Message::GetSnapshot => {
             Some(Message::Snapshot(reader.snapshot_offer().map(|offer| offer.as_ref().clone())))
         }
-        Message::Hello { .. } => Some(Message::Hello { data: hello.to_vec() }),
+        Message::Hello { .. } => Some(Message::Hello { data: hello.to_vec(), known: true }),
         Message::GetManifest => Some(Message::Manifest(manifest.to_vec())),
         _ => None,
     }

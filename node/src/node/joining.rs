@@ -172,10 +172,10 @@ impl Node {
     /// Where a peer's data plane listens: it says so when it is greeted.
     async fn data_addresses(&self, session: Hash, peer: PeerKey) -> Result<Vec<SocketAddr>, NodeError> {
         let failed = |reason: &str| NodeError::Fetch { what: "the data".into(), reason: reason.into() };
-        let question = Message::Hello { data: Vec::new() }.to_bytes();
+        let question = Message::Hello { data: Vec::new(), known: false }.to_bytes();
         let reply = self.inner.control.request(session, peer, question).await;
         let reply = reply.map_err(|error| failed(&error.to_string()))?;
-        let Ok(Message::Hello { data }) = Message::from_reply_bytes(&reply) else {
+        let Ok(Message::Hello { data, .. }) = Message::from_reply_bytes(&reply) else {
             return Err(failed("the peer does not say where its data plane listens"));
         };
         let told: Vec<SocketAddr> = data.iter().filter_map(|text| text.parse().ok()).collect();

@@ -64,6 +64,9 @@ pub enum Message {
     Hello {
         /// Socket addresses as text.
         data: Vec<String>,
+        /// Whether the sender has the receiver's: if not, the receiver answers with its own. Either
+        /// side may open the session after the other greeted it in vain.
+        known: bool,
     },
     /// "My chain ends here": sent on connecting and now and then.
     Head {
@@ -133,7 +136,7 @@ impl Message {
         let out = |field| Err(WireError::OutOfBounds { what, field });
         match self {
             Message::Announce { mirrors, .. } if mirrors.len() > limits::MIRRORS => out("mirrors"),
-            Message::Hello { data } if data.len() > limits::ADDRESSES => out("addresses"),
+            Message::Hello { data, .. } if data.len() > limits::ADDRESSES => out("addresses"),
             Message::Announce { announcement, .. } => check_payload(what, &announcement.content.payload),
             Message::Propose { block, .. } => check_block(what, block),
             Message::Block(certified) => check_certified(what, certified),
