@@ -24,7 +24,9 @@ pub enum EngineSetupError {
     #[error(transparent)]
     Mismatch(#[from] TrainError),
     /// The manifest's number of samples is not that of these texts.
-    #[error("these texts have {found} training samples, the manifest says {expected}: other files or another tokenizer")]
+    #[error(
+        "these texts have {found} training samples, the manifest says {expected}: other files or another tokenizer"
+    )]
     Samples {
         /// The manifest's number.
         expected: u64,
@@ -77,15 +79,11 @@ impl TrainerEngine {
         {
             return Err(EngineSetupError::Samples { expected: *samples_per_epoch, found: corpus.samples() });
         }
-        let adamw =
-            AdamW { weight_decay: training.weight_decay, clip: training.clip, ..AdamW::default() };
+        let adamw = AdamW { weight_decay: training.weight_decay, clip: training.clip, ..AdamW::default() };
         let options = EngineOptions { threads, batch: training.batch as usize, adamw };
         let engine = Engine::new(shape_of(&charter.manifest.model), options)?;
-        let schedule = Schedule {
-            peak: training.learning_rate,
-            warm_up: training.warmup,
-            floor: training.final_share,
-        };
+        let schedule =
+            Schedule { peak: training.learning_rate, warm_up: training.warmup, floor: training.final_share };
         Ok(TrainerEngine { trainer: Trainer::new(engine, corpus)?, schedule, own: 0 })
     }
 
@@ -114,9 +112,7 @@ impl TrainerEngine {
 
 impl worker::Engine for TrainerEngine {
     fn tensors(&self) -> Vec<(String, usize, usize)> {
-        let tensor = |tensor: &Tensor| {
-            (tensor.name.clone(), tensor.offset, tensor.shape.iter().product())
-        };
+        let tensor = |tensor: &Tensor| (tensor.name.clone(), tensor.offset, tensor.shape.iter().product());
         self.trainer.tensors().iter().map(tensor).collect()
     }
 

@@ -1,13 +1,13 @@
 //! The Driftless node: drives sessions of `protocol` over the network, the disk and the engine.
 
-pub mod control;
 pub mod bandwidth;
 pub mod blobs;
-pub mod store;
 pub mod compute_worker;
+pub mod control;
 pub mod driver;
 pub mod engine;
 pub mod node;
+pub mod store;
 pub mod store_thread;
 
 pub mod args;

@@ -27,8 +27,8 @@ use crate::store::StoreReader;
 use crate::store_thread::StoreThread;
 
 use peers::Addresses;
-pub use report::{SessionEvent, SessionStatus};
 use report::Reporter;
+pub use report::{SessionEvent, SessionStatus};
 
 /// Inputs from threads and tasks that wait for the session.
 pub(crate) const INPUTS: usize = 512;

@@ -36,7 +36,8 @@ fn answer(
         Message::GetBlocks { from } => {
             let bytes = limits::REPLY - (64 << 10);
             let blocks = reader.read_blocks(*from, limits::BLOCKS_PER_REPLY, bytes);
-            let blocks = blocks.inspect_err(|error| tracing::warn!(%error, "blocks could not be read")).ok()?;
+            let blocks =
+                blocks.inspect_err(|error| tracing::warn!(%error, "blocks could not be read")).ok()?;
             Some(Message::Blocks(BlockReply { blocks, head }))
         }
         Message::GetSnapshot => {

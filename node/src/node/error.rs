@@ -93,7 +93,9 @@ pub enum NodeError {
         root: Hash,
     },
     /// Nobody in the invitation answers.
-    #[error("nobody answers at the invitation's addresses:\n{0}\nis the session running, and reachable from here?")]
+    #[error(
+        "nobody answers at the invitation's addresses:\n{0}\nis the session running, and reachable from here?"
+    )]
     Unreachable(String),
     /// Peers answer, but none gives what is needed.
     #[error("{what} could not be fetched: {reason}")]

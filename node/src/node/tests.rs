@@ -8,7 +8,9 @@ use driftless_protocol::codec::Codec;
 use driftless_protocol::committee::{Committee, QuorumRule};
 use driftless_protocol::event::{Ending, Event};
 use driftless_protocol::identity::Signer;
-use driftless_protocol::manifest::{Admission, Data, DataFile, DeadlineBounds, Manifest, SignedManifest, Training};
+use driftless_protocol::manifest::{
+    Admission, Data, DataFile, DeadlineBounds, Manifest, SignedManifest, Training,
+};
 use driftless_protocol::method::{Method, Overrun, StreamingDiLoCo};
 use driftless_protocol::model::{GptShape, Model};
 use driftless_protocol::time::Span;
