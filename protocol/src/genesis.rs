@@ -76,6 +76,7 @@ fn normal(words: &[u8; 4 * WORDS]) -> f32 {
 }
 
 #[cfg(test)]
+#[allow(clippy::disallowed_methods, clippy::disallowed_types, reason = "an ignored test measures speed")]
 mod tests {
     use super::*;
     use crate::model::Model;

@@ -165,7 +165,7 @@ fn close(
         let ascending = previous.is_none_or(|last| last < counted.member);
         previous = Some(counted.member);
         check_counted(charter, state, scope, slot, base, &drawn, counted)
-            .and_then(|()| if ascending { Ok(()) } else { Err("members are not ascending") })
+            .and(ascending.then_some(()).ok_or("members are not ascending"))
             .map_err(|reason| Invalid::Contribution { slot, member, reason })?;
     }
     let parts = weigh(charter, &state.control, slot, &closing.counted);

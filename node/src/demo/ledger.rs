@@ -49,8 +49,10 @@ pub struct Peer {
     pub state: String,
     /// Its session ended: `complete`, `left` or `stopped`.
     pub ended: Option<String>,
-    /// Inner steps.
-    pub step: u64,
+    /// Inner steps, those that died with a process included.
+    pub steps: u64,
+    /// The step that its process reported last; `None` before the first report.
+    step: Option<u64>,
     /// The last training loss.
     pub loss: Option<f32>,
     /// Steps per second.
@@ -167,6 +169,7 @@ impl Ledger {
         if let Some(peer) = self.peers.get_mut(peer) {
             peer.sent.restart();
             peer.received.restart();
+            peer.step = None;
             peer.state = "restarting".into();
             peer.ended = None;
         }
@@ -180,11 +183,14 @@ impl Ledger {
         match &line.report {
             Report::Started { .. } => peer.state = "connecting".into(),
             Report::Trained { step, loss, steps_per_second } => {
-                peer.step = peer.step.max(*step);
+                // A process that was started again goes on from its last checkpoint.
+                let before = peer.step.unwrap_or(if peer.steps == 0 { 0 } else { step.saturating_sub(1) });
+                peer.steps += step.saturating_sub(before);
+                peer.step = Some(*step);
+                let steps = peer.steps;
                 (peer.loss, peer.steps_per_second) = (Some(*loss), *steps_per_second);
-                let first = peer.trained.map_or((*step, now), |trained| trained.first);
-                peer.trained =
-                    Some(Trained { first: first.min((*step, first.1)), last: (*step.max(&first.0), now) });
+                let first = peer.trained.map_or((steps, now), |trained| trained.first);
+                peer.trained = Some(Trained { first, last: (steps, now) });
                 peer.state = "training".into();
             }
             Report::Announced { stream, ordinal, .. } => {
@@ -330,6 +336,17 @@ pub(super) mod tests {
         let sent: Vec<u64> = ledger.peers.iter().map(Peer::bytes_sent).collect();
         assert_eq!(sent, [400, 1000], "of the second nothing was known before");
         assert_eq!((ledger.tokens(), ledger.counted_bytes()), (1000, 100));
+    }
+
+    #[test]
+    fn steps_that_died_with_a_process_were_trained_all_the_same() {
+        let mut ledger = Ledger::new(facts(1));
+        let trained = |step| Line::new(Report::Trained { step, loss: 3.0, steps_per_second: 10.0 });
+        [1, 2, 9].map(|step| ledger.take(0, &trained(step), NOW));
+        ledger.restarted(0);
+        // From the checkpoint after step 5.
+        [6, 7].map(|step| ledger.take(0, &trained(step), NOW));
+        assert_eq!(ledger.peers[0].steps, 9 + 2);
     }
 
     #[test]

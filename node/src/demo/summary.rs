@@ -75,7 +75,7 @@ impl Summary {
             event: "summary",
             validation_loss: validation_loss(ledger),
             tokens: ledger.tokens(),
-            tokens_trained: ledger.peers.iter().map(|peer| peer.step * facts.tokens_per_step).sum(),
+            tokens_trained: ledger.peers.iter().map(|peer| peer.steps * facts.tokens_per_step).sum(),
             heights: ledger.heights.last_key_value().map_or(0, |(height, _)| *height),
             replicas_identical: difference.is_none(),
             wire_overhead: ratio(sent as f64, payload as f64),

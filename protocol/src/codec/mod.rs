@@ -150,4 +150,9 @@ impl Codec {
 }
 
 #[cfg(test)]
+#[allow(
+    clippy::disallowed_methods,
+    clippy::disallowed_types,
+    reason = "tests compare with libm and measure speed"
+)]
 mod tests;

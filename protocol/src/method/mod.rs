@@ -157,4 +157,9 @@ pub fn float_environment_is_standard() -> bool {
 }
 
 #[cfg(test)]
+#[allow(
+    clippy::disallowed_methods,
+    clippy::disallowed_types,
+    reason = "tests compare with libm and measure speed"
+)]
 mod tests;

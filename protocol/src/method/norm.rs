@@ -66,6 +66,7 @@ impl TreeSum {
 }
 
 #[cfg(test)]
+#[allow(clippy::disallowed_methods, reason = "tests compare with libm")]
 mod tests {
     use super::*;
 

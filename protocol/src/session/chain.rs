@@ -240,7 +240,7 @@ impl Session {
         let roots = counted.filter_map(|counted| blob_root(&counted.payload)).collect();
         self.candidates.counted.insert(height, roots);
         let every = u64::from(self.charter.manifest.snapshot_every);
-        if height % every != 0 && !self.is_complete() {
+        if !height.is_multiple_of(every) && !self.is_complete() {
             return;
         }
         let snapshot = Snapshot { block: Some(certified.clone()), state: self.state.clone() };
