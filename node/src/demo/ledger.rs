@@ -342,10 +342,14 @@ pub(super) mod tests {
     fn steps_that_died_with_a_process_were_trained_all_the_same() {
         let mut ledger = Ledger::new(facts(1));
         let trained = |step| Line::new(Report::Trained { step, loss: 3.0, steps_per_second: 10.0 });
-        [1, 2, 9].map(|step| ledger.take(0, &trained(step), NOW));
+        for step in [1, 2, 9] {
+            ledger.take(0, &trained(step), NOW);
+        }
         ledger.restarted(0);
         // From the checkpoint after step 5.
-        [6, 7].map(|step| ledger.take(0, &trained(step), NOW));
+        for step in [6, 7] {
+            ledger.take(0, &trained(step), NOW);
+        }
         assert_eq!(ledger.peers[0].steps, 9 + 2);
     }
 
