@@ -12,7 +12,7 @@ fn start(dir: &Path, data: &Path, tokens: &str) -> Running {
 fn a_killed_peer_is_started_again_and_ends_with_the_others() {
     let (folder, data) = folder_with_text();
     let dir = folder.path().join("D");
-    let mut demo = start(&dir, &data, "147456");
+    let mut demo = start(&dir, &data, "98304");
     demo.until("a third block of peer 2", |line| {
         line["event"] == "block" && line["peer"] == 2 && line["height"] == 3
     });

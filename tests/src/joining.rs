@@ -15,7 +15,7 @@ fn a_fifth_process_is_counted_and_ends_with_the_same_digest() {
         "--period",
         "4",
         "--tokens",
-        "737280",
+        "245760",
     ]);
     demo.until("a second block", |line| line["event"] == "block" && line["height"] == 2);
 
