@@ -217,3 +217,76 @@ fn digest_of(hashes: impl Iterator<Item = Hash>) -> Hash {
     });
     hasher.finalize().into()
 }
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+    use crate::membership::LeaseRules;
+
+    fn state(values: &[f32]) -> State {
+        let control = ControlPage::genesis(1, Vec::new(), LeaseRules { target: 0, max_lag: 4 });
+        State { control, arrays: vec![vec![Array::new(values)], vec![Array::new(&[0.0; 3])]] }
+    }
+
+    fn rebuild(state: &State) -> Result<State, PageError> {
+        let roots: Vec<Hash> = state.pages().map(Page::hash).collect();
+        let lengths = [state.outer(0).len()];
+        let mut pages = state.pages();
+        State::assemble(state.control.clone(), state.arrays.len(), &lengths, &roots, |root, values| {
+            let page = pages.next().expect("as many pages as roots");
+            Page::from_bytes(root, page.bytes(), values)
+        })
+    }
+
+    #[test]
+    fn the_last_page_is_as_short_as_its_data_and_a_full_one_is_full() {
+        let array = Array::new(&vec![1.0; PAGE_VALUES + 5]);
+        let lengths: Vec<usize> = array.pages().iter().map(|page| page.values().len()).collect();
+        assert_eq!(lengths, [PAGE_VALUES, 5]);
+        assert_eq!(page_sizes(2, &[PAGE_VALUES + 5, 7]), [PAGE_VALUES, 5, 7, PAGE_VALUES, 5, 7]);
+        assert_eq!(page_sizes(1, &[PAGE_VALUES]), [PAGE_VALUES]);
+    }
+
+    #[test]
+    fn the_digest_is_the_hash_of_the_control_hash_and_the_page_hashes() {
+        let state = state(&[1.0, -2.0, 3.5]);
+        let mut expected = blake3::Hasher::new();
+        expected.update(blake3::hash(&state.control.to_bytes()).as_bytes());
+        for values in [[1.0f32, -2.0, 3.5], [0.0; 3]] {
+            let bytes: Vec<u8> = values.iter().flat_map(|value| value.to_le_bytes()).collect();
+            expected.update(blake3::hash(&bytes).as_bytes());
+        }
+        assert_eq!(state.digest(), Hash(*expected.finalize().as_bytes()));
+    }
+
+    #[test]
+    fn wrong_pages_are_refused_by_name() {
+        let page = Page::new(&[1.0, 2.0]);
+        let root = page.hash();
+        assert!(matches!(Page::from_bytes(root, &page.bytes()[1..], 2), Err(PageError::Length { .. })));
+        let mut flipped = page.bytes().to_vec();
+        flipped[3] ^= 1;
+        assert!(matches!(Page::from_bytes(root, &flipped, 2), Err(PageError::Hash { .. })));
+        let infinite = f32::INFINITY.to_le_bytes();
+        let found = Page::from_bytes(Hash::of(&infinite), &infinite, 1);
+        assert!(matches!(found, Err(PageError::NotFinite { index: 0, .. })));
+    }
+
+    proptest! {
+        #[test]
+        fn a_state_is_rebuilt_from_its_pages(values in proptest::collection::vec(-1e6f32..1e6, 3)) {
+            let state = state(&values);
+            prop_assert_eq!(rebuild(&state).unwrap().digest(), state.digest());
+        }
+
+        #[test]
+        fn one_changed_value_changes_the_digest(at in 0usize..3, bits in 1u32..(1 << 22)) {
+            let mut values = [1.0f32, 2.0, 3.0];
+            let before = state(&values).digest();
+            values[at] = f32::from_bits(values[at].to_bits() ^ bits);
+            prop_assert!(state(&values).digest() != before);
+        }
+    }
+}

@@ -185,3 +185,94 @@ fn check_payload(what: &'static str, payload: &Payload) -> Result<(), WireError>
         _ => Ok(()),
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+    use crate::block::{Closing, Counted, Slot, Step, Work};
+    use crate::identity::Signature;
+
+    fn block(items: Vec<Item>) -> Block {
+        Block { height: 1, generation: 0, parent: Hash([1; 32]), items, digest: Hash([2; 32]) }
+    }
+
+    fn counted(member: u16) -> Counted {
+        let payload = Payload::Blob { root: Hash([3; 32]), length: 7 };
+        Counted { member, payload, work: Work::default(), signature: Signature([4; 64]) }
+    }
+
+    /// Laid out by hand from bincode's rules: tags and integers as varints (251, 252 and 253 announce
+    /// two, four and eight bytes), arrays as they are.
+    #[test]
+    fn golden_bytes() {
+        assert_eq!(Message::Head { height: 300 }.to_bytes(), [7, 251, 44, 1]);
+        assert_eq!(Message::GetBlocks { from: 1 << 20 }.to_bytes(), [8, 252, 0, 0, 16, 0]);
+        assert_eq!(Message::GetSnapshot.to_bytes(), [10]);
+        assert_eq!(Message::GetManifest.to_bytes(), [12]);
+        let vote = Vote { height: 5, attempt: 1, step: Step::Precommit, block: Some(Hash([9; 32])) };
+        let signed = Signed { by: PeerKey([8; 32]), content: vote, signature: Signature([7; 64]) };
+        let golden = [&[2][..], &[8; 32], &[5, 1, 1, 1], &[9; 32], &[7; 64]].concat();
+        assert_eq!(Message::Vote(signed).to_bytes(), golden);
+        let hello = Message::Hello { data: vec!["a:1".into()], known: true };
+        assert_eq!(hello.to_bytes(), [&[6, 1, 3][..], b"a:1", &[1]].concat());
+    }
+
+    #[test]
+    fn a_block_beyond_the_fixed_maxima_is_refused() {
+        let close = |members: u16| {
+            let slot = Slot { stream: 0, ordinal: 0 };
+            Item::Close(Closing { slot, counted: (0..members).map(counted).collect() })
+        };
+        let field = |items| match check_block("block", &block(items)) {
+            Err(WireError::OutOfBounds { field, .. }) => field,
+            other => panic!("{other:?}"),
+        };
+        assert_eq!(check_block("block", &block(vec![close(256)])), Ok(()));
+        assert_eq!(field(vec![close(257)]), "counted");
+        assert_eq!(field(vec![close(0); limits::ITEMS + 1]), "items");
+        assert_eq!(field(vec![close(250); 2]), "block length");
+    }
+
+    #[test]
+    fn long_trailing_and_non_canonical_bytes_are_refused() {
+        let long = vec![0; limits::MESSAGE + 1];
+        assert!(matches!(Message::from_bytes(&long), Err(WireError::TooLong { .. })));
+        assert!(matches!(Message::from_bytes(&[10, 0]), Err(WireError::Malformed { .. })));
+        // 5 written in three bytes decodes to 5, but is not how 5 is written.
+        assert!(matches!(Message::from_bytes(&[7, 251, 5, 0]), Err(WireError::NotCanonical { .. })));
+        // A list of 2^60 addresses in a dozen bytes.
+        let hostile = [6, 253, 0, 0, 0, 0, 0, 0, 0, 16];
+        assert!(matches!(Message::from_bytes(&hostile), Err(WireError::Malformed { .. })));
+    }
+
+    proptest! {
+        #[test]
+        fn arbitrary_bytes_never_panic_and_what_decodes_is_canonical(
+            bytes in proptest::collection::vec(any::<u8>(), 0..512),
+        ) {
+            if let Ok(message) = Message::from_bytes(&bytes) {
+                prop_assert_eq!(message.to_bytes(), bytes);
+            }
+        }
+
+        #[test]
+        fn a_flipped_byte_of_a_block_changes_its_hash_or_is_refused(at in 0usize..200, by in 1u8..=255) {
+            let certified = CertifiedBlock {
+                block: block(vec![Item::Close(Closing {
+                    slot: Slot { stream: 0, ordinal: 3 },
+                    counted: vec![counted(0)],
+                })]),
+                certificate: crate::block::Certificate { attempt: 0, precommits: Vec::new() },
+            };
+            let hash = certified.block.hash();
+            let mut bytes = Message::Block(certified.clone()).to_bytes();
+            let at = at % bytes.len();
+            bytes[at] ^= by;
+            if let Ok(Message::Block(other)) = Message::from_bytes(&bytes) {
+                prop_assert!(other.block.hash() != hash || other.certificate != certified.certificate);
+            }
+        }
+    }
+}
