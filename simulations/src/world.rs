@@ -303,7 +303,9 @@ impl World {
             self.peers[who].met.remove(&whom);
             self.input(who, Input::Disconnected(key))?;
         }
-        if let Some(life) = now.filter(|_| before != now) {
+        // The power may have gone meanwhile.
+        let here = self.peers[who].is_up();
+        if let Some(life) = now.filter(|_| here && before != now) {
             self.peers[who].met.insert(whom, life);
             self.input(who, Input::Connected(key))?;
         }

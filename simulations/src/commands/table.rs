@@ -9,7 +9,7 @@ use serde_json::json;
 
 use super::CommandError;
 use crate::table::Progress;
-use crate::table::learning::{Outcome, REQUIRED, ROWS, Row, TOKENS};
+use crate::table::learning::{Outcome, REQUIRED, ROWS, Row, TOKENS, Terms};
 
 /// What to run.
 #[derive(Debug, clap::Args)]
@@ -22,6 +22,9 @@ pub struct Arguments {
     /// Tokens of every run
     #[arg(long, default_value_t = TOKENS)]
     pub tokens: u64,
+    /// Share of the tokens over which the inner rate warms up
+    #[arg(long, default_value_t = 0.1)]
+    pub warm_up: f32,
     /// Seeds, each a run of every row
     #[arg(long, value_delimiter = ',', default_value = "1,2,3")]
     pub seeds: Vec<u64>,
@@ -51,6 +54,9 @@ pub fn table(arguments: &Arguments) -> Result<(), CommandError> {
     let rows = rows(&arguments.rows)?;
     let cells: Vec<Cell> =
         rows.iter().flat_map(|row| arguments.seeds.iter().map(move |seed| (*row, *seed))).collect();
+    if !(0.0..=1.0).contains(&arguments.warm_up) {
+        return Err(CommandError::Usage("the warm-up is a share: 0 to 1".into()));
+    }
     if cells.is_empty() || arguments.threads == 0 || arguments.tokens == 0 {
         return Err(CommandError::Usage("seeds, threads and tokens must not be nothing".into()));
     }
@@ -72,6 +78,7 @@ fn rows(names: &[String]) -> Result<Vec<&'static Row>, CommandError> {
 
 /// Independent worlds on a few threads; this one tells how far they are.
 fn run_all(arguments: &Arguments, cells: &[Cell]) -> Result<Outcomes, CommandError> {
+    let terms = Terms { tokens: arguments.tokens, warm_up: arguments.warm_up };
     let progress = Progress::new(arguments.tokens * cells.len() as u64);
     let next = Mutex::new(cells.iter());
     let (sender, results) = mpsc::sync_channel(cells.len());
@@ -83,7 +90,7 @@ fn run_all(arguments: &Arguments, cells: &[Cell]) -> Result<Outcomes, CommandErr
                 loop {
                     let cell = next.lock().unwrap_or_else(PoisonError::into_inner).next();
                     let Some((row, seed)) = cell else { break };
-                    let outcome = row.run(*seed, arguments.tokens, progress);
+                    let outcome = row.run(terms, *seed, progress);
                     if sender.send((*row, *seed, outcome)).is_err() {
                         break;
                     }

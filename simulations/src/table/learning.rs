@@ -85,6 +85,23 @@ pub const ROWS: [Row; 11] = [
     },
 ];
 
+/// What all runs of a table share.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct Terms {
+    /// Tokens of every run.
+    pub tokens: u64,
+    /// Share of them over which the inner rate warms up.
+    pub warm_up: f32,
+}
+
+impl Terms {
+    fn setup(&self, seed: u64, peers: usize) -> Result<Setup, String> {
+        let mut setup = Setup::real(seed, peers, "gpt:tiny", self.tokens)?;
+        setup.manifest.training.warmup = self.warm_up;
+        Ok(setup)
+    }
+}
+
 /// One run's result.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub struct Outcome {
@@ -112,11 +129,11 @@ impl Row {
     ///
     /// # Errors
     /// What went wrong, in words.
-    pub fn run(&self, seed: u64, tokens: u64, progress: &Progress) -> Result<Outcome, String> {
+    pub fn run(&self, terms: Terms, seed: u64, progress: &Progress) -> Result<Outcome, String> {
         match self.kind {
-            Kind::OneEngine { peers, rate } => one_engine(seed, tokens, peers, rate, progress),
+            Kind::OneEngine { peers, rate } => one_engine(terms, seed, peers, rate, progress),
             Kind::Streaming { peers, period, codec } => {
-                let mut setup = Setup::real(seed, peers, "gpt:tiny", tokens)?;
+                let mut setup = terms.setup(seed, peers)?;
                 let method = setup.method();
                 method.period = period;
                 method.codec = codec;
@@ -127,8 +144,14 @@ impl Row {
     }
 }
 
-fn one_engine(seed: u64, tokens: u64, peers: u32, rate: f32, progress: &Progress) -> Result<Outcome, String> {
-    let mut setup = Setup::real(seed, 1, "gpt:tiny", tokens)?;
+fn one_engine(
+    terms: Terms,
+    seed: u64,
+    peers: u32,
+    rate: f32,
+    progress: &Progress,
+) -> Result<Outcome, String> {
+    let mut setup = terms.setup(seed, 1)?;
     setup.manifest.training.batch *= peers;
     setup.manifest.training.learning_rate = rate;
     let charter = Charter::new(setup.sealed_manifest()).map_err(|error| error.to_string())?;
@@ -137,7 +160,7 @@ fn one_engine(seed: u64, tokens: u64, peers: u32, rate: f32, progress: &Progress
     worker.execute(Work::Reset { outer: charter.genesis_state().arrays[0].clone() });
     let batch = u64::from(setup.manifest.training.batch);
     let per_step = batch * charter.tokens_per_sample();
-    let steps = tokens / per_step;
+    let steps = terms.tokens / per_step;
     for step in 0..steps {
         let samples = Samples::Leased((step * batch..(step + 1) * batch).collect());
         let share = step as f32 / steps as f32;
