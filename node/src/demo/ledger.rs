@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use driftless_protocol::Hash;
 
-use crate::report::{Line, Report};
+use crate::report::{Line, Report, waiting_for};
 
 /// What does not change during a run.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -201,10 +201,13 @@ impl Ledger {
                     self.peers.iter_mut().for_each(|peer| peer.sent_before = peer.sent.total());
                 }
             }
-            Report::Paused { reason } => peer.state = format!("waiting: {reason}"),
+            Report::Paused { reason } => peer.state = waiting_word(reason).into(),
             Report::Resumed => peer.state = "training".into(),
             Report::CatchingUp { height, target } => peer.state = format!("catching up {height}/{target}"),
-            Report::Evaluated { height, loss } => peer.evaluated = Some((*height, *loss)),
+            Report::Evaluated { height, loss } => {
+                peer.evaluated = Some((*height, *loss));
+                peer.state = "serving".into();
+            }
             Report::Ended { ending } => {
                 peer.state = ending.clone();
                 peer.ended = Some(ending.clone());
@@ -212,7 +215,7 @@ impl Ledger {
             }
             Report::Block { height, digest, closed, tokens, counted_bytes, last, .. } => {
                 if *last {
-                    peer.state = "done".into();
+                    peer.state = "evaluating".into();
                 }
                 let block = Height {
                     digests: vec![None; self.facts.peers],
@@ -270,6 +273,20 @@ impl Ledger {
     pub fn counted_bytes(&self) -> u64 {
         self.heights.values().map(|block| block.counted_bytes).sum()
     }
+}
+
+/// A reason to wait, as it fits into a column.
+fn waiting_word(reason: &str) -> &'static str {
+    use driftless_protocol::event::Waiting;
+    let words = [
+        (Waiting::Paused, "paused"),
+        (Waiting::Stopped, "not finite"),
+        (Waiting::Quorum, "no quorum"),
+        (Waiting::CatchUp, "catching up"),
+        (Waiting::Turn, "no lease yet"),
+    ];
+    let word = words.into_iter().find(|(waiting, _)| waiting_for(*waiting) == reason);
+    word.map_or("waiting", |(_, word)| word)
 }
 
 #[cfg(test)]

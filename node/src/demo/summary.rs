@@ -101,7 +101,8 @@ impl Summary {
         });
         let seconds = duration(std::time::Duration::from_secs_f64(self.seconds));
         let loss = self.validation_loss.map_or("not evaluated".into(), |loss| format!("{loss:.3}"));
-        lines.push(format!("Validation loss {loss} after {} tokens in {seconds}.", self.tokens));
+        lines
+            .push(format!("Validation loss {loss} nats per byte after {} tokens in {seconds}.", self.tokens));
         let sent: u64 =
             self.peers.iter().map(|peer| peer.bytes_sent).sum::<u64>() / self.peers.len().max(1) as u64;
         let overhead = self

@@ -40,6 +40,8 @@ impl Table {
         for (index, (row, peer)) in live.rows.iter().zip(&ledger.peers).enumerate() {
             row.set_message(row_text(index, peer, ledger.facts));
         }
+        let speed: f64 = ledger.peers.iter().map(|peer| peer.steps_per_second).sum();
+        live.total.set_message(format!("{:.0} tokens/s", speed * ledger.facts.tokens_per_step as f64));
         live.total.set_position(ledger.tokens().min(ledger.facts.stop_at));
     }
 
@@ -95,7 +97,7 @@ impl Live {
         let mut rows = vec![line(header())];
         rows.extend((0..facts.peers).map(|_| line(String::new())));
         let total = all.add(ProgressBar::new(facts.stop_at));
-        total.set_style(style("{bar:40} {percent:>3}% of {len} tokens, {per_sec}, {eta} left"));
+        total.set_style(style("{bar:40} {percent:>3}% of {len} tokens, {msg}, {eta} left"));
         // The header is drawn once and never set again.
         let header = rows.remove(0);
         header.abandon();
