@@ -27,7 +27,8 @@ fn sample() -> Manifest {
         imported: None,
         init_scale: 0.02,
         method,
-        training,
+        // The default that a file may leave out, not the preset's: the pinned id is of these terms.
+        training: Training { warmup: 0.05, ..training },
         pacing: Pacing::Uniform,
         committee: Committee::Named { keys, quorum: QuorumRule::TwoThirds },
         admission: Admission::Open,
@@ -117,7 +118,7 @@ fn a_person_may_leave_out_what_has_a_default() {
     let preset = Manifest::preset("gpt:tiny").unwrap();
     assert_eq!(
         (manifest.model, &manifest.method, &manifest.training),
-        (preset.model, &preset.method, &preset.training)
+        (preset.model, &preset.method, &Training { warmup: 0.05, ..preset.training })
     );
     assert_eq!((manifest.rules, manifest.pacing), (1, Pacing::Uniform));
     assert_eq!((manifest.init_scale, manifest.heartbeat), (0.02, Span::seconds(60)));
