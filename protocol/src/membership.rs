@@ -228,7 +228,7 @@ impl ControlPage {
         let gone: Vec<PeerKey> = gone.map(|member| member.key).collect();
         gone.iter().for_each(|key| self.dismiss(key));
         for member in &mut self.members {
-            let live = |lease: &Lease| lease.granted + leases.max_lag > ordinal;
+            let live = |lease: &Lease| lease.granted.saturating_add(leases.max_lag) > ordinal + 1;
             let (kept, expired) = member.leases.iter().partition::<Vec<Lease>, _>(|lease| live(lease));
             member.leases = kept;
             self.pool.give_back(&expired);
