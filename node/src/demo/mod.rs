@@ -144,7 +144,7 @@ fn plan(options: &DemoArguments) -> Result<Plan, CommandError> {
         period: options.period,
         codec: options.codec.map(commands::codec),
         // The peers share this machine: who waits for a certificate leaves its cores to the others,
-        // so that the paper's rule costs no time, and a late merge would cost loss (about .03).
+        // so that the paper's rule costs no time, and a merge at tau is what the reference measured.
         max_overrun: Some(Overrun::Strict),
         ..Overrides::default()
     };
