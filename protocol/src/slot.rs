@@ -204,6 +204,15 @@ impl Slots {
         }
     }
 
+    /// A blob that was here cannot be read any more.
+    pub fn blob_lost(&mut self, root: &Hash) {
+        for entry in self.open.values_mut().flat_map(|open| open.entries.values_mut()) {
+            if blob_root(&entry.counted.payload) == Some(*root) {
+                entry.held = false;
+            }
+        }
+    }
+
     /// This voter found something wrong with a contribution: it will not propose it.
     pub fn reject(&mut self, slot: Slot, member: &PeerKey, reason: String) {
         if let Some(entry) = self.open.get_mut(&slot).and_then(|open| open.entries.get_mut(member)) {

@@ -121,6 +121,8 @@ impl Session {
             (purpose, Err(CandidateError::Missing { root, reason, .. })) => {
                 self.warn(format!("blob {} could not be read ({reason}); fetching it again", root.short()));
                 self.held.remove(&root);
+                self.slots.blob_lost(&root);
+                self.fetching.insert(root, Some(now + super::FETCH_AGAIN));
                 if let Purpose::Check(block) = purpose {
                     self.candidates.checking.push_front(block);
                 }
@@ -250,7 +252,11 @@ impl Session {
             let older = height.saturating_sub(every);
             let kept = self.candidates.counted.split_off(&(older + 1));
             let gone = std::mem::replace(&mut self.candidates.counted, kept);
-            let roots: Vec<Hash> = gone.into_values().flatten().collect();
+            // A blob may have been announced again: what an open slot or a later block names stays.
+            let mut needed = self.slots.roots();
+            needed.extend(self.candidates.counted.values().flatten());
+            let gone = gone.into_values().flatten().filter(|root| !needed.contains(root));
+            let roots: Vec<Hash> = gone.collect();
             if !roots.is_empty() {
                 self.outputs.push_back(Output::Forget(roots));
             }

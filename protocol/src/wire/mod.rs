@@ -51,43 +51,74 @@ pub fn encode<T: Encode>(value: &T) -> Vec<u8> {
     bincode::encode_to_vec(value, config::standard()).expect("encoding into memory does not fail")
 }
 
-/// No decoder ever reads or allocates more than this for one value.
+/// Bytes of the largest value that is decoded whole: a listing of pages or a chain's reply.
 pub const HARD_LIMIT: usize = 16 << 20;
 
 /// Decodes local bytes of up to `limit` that a hash vouches for: no canonical check, no second copy.
+///
+/// # Errors
+/// Bytes that are too long, malformed, or followed by others.
 pub fn decode_large<T: Decode<()>>(what: &'static str, bytes: &[u8], limit: usize) -> Result<T, WireError> {
     if bytes.len() > limit {
         return Err(WireError::TooLong { what, found: bytes.len(), limit });
     }
-    // A collection can claim at most what is there: the decoder reads from the slice as it goes.
-    let (value, read) = bincode::decode_from_slice(bytes, config::standard())
-        .map_err(|error| WireError::Malformed { what, reason: error.to_string() })?;
+    let malformed = |reason: String| WireError::Malformed { what, reason };
+    let (value, read) = decode_front(bytes).map_err(|error| malformed(error.to_string()))?;
     if read != bytes.len() {
-        return Err(WireError::Malformed { what, reason: format!("{} bytes follow", bytes.len() - read) });
+        return Err(malformed(format!("{} bytes follow the value", bytes.len() - read)));
     }
     Ok(value)
 }
 
 /// Decodes `bytes`, which may be at most `limit` long, refusing trailing and non-canonical bytes.
 ///
-/// A hostile length costs no allocation: the decoder claims a collection's bytes against
-/// `HARD_LIMIT` and `bytes` is checked against `limit` first.
+/// # Errors
+/// Bytes that are too long, malformed, followed by others, or not what [`encode`] gives.
 pub fn decode<T: Decode<()> + Encode>(
     what: &'static str,
     bytes: &[u8],
     limit: usize,
 ) -> Result<T, WireError> {
-    if bytes.len() > limit {
-        return Err(WireError::TooLong { what, found: bytes.len(), limit });
-    }
-    let malformed = |reason: String| WireError::Malformed { what, reason };
-    let config = config::standard().with_limit::<HARD_LIMIT>();
-    let (value, read) = bincode::decode_from_slice(bytes, config).map_err(|e| malformed(e.to_string()))?;
-    if read != bytes.len() {
-        return Err(malformed(format!("{} bytes follow the value", bytes.len() - read)));
-    }
+    let value = decode_large(what, bytes, limit)?;
     if encode(&value) != bytes {
         return Err(WireError::NotCanonical { what });
     }
     Ok(value)
+}
+
+/// Decodes the value at the front of `bytes`; returns how many it took.
+///
+/// The decoder reserves a collection's memory before it reads the collection, so a hostile length
+/// must be refused by the decoder's own limit, a number fixed at compile time: the memory of all
+/// collections of a value together is at most 16 times (values in memory are larger than on the
+/// wire) the upper end of the bytes' size class.
+fn decode_front<T: Decode<()>>(bytes: &[u8]) -> Result<(T, usize), bincode::error::DecodeError> {
+    const KIB: usize = 1 << 10;
+    const MIB: usize = 1 << 20;
+    let config = config::standard();
+    match bytes.len() {
+        ..=KIB => bincode::decode_from_slice(bytes, config.with_limit::<{ 16 * KIB }>()),
+        ..=0x1_0000 => bincode::decode_from_slice(bytes, config.with_limit::<MIB>()),
+        ..=0x100_0000 => bincode::decode_from_slice(bytes, config.with_limit::<{ 256 * MIB }>()),
+        ..=0x1_0000_0000 => bincode::decode_from_slice(bytes, config.with_limit::<0x10_0000_0000>()),
+        _ => bincode::decode_from_slice(bytes, config.with_limit::<0x1000_0000_0000>()),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// A length of 2^40 in a value of any size class is an error, not a reservation.
+    #[test]
+    fn a_hostile_length_reserves_nothing() {
+        for size in [16, 5 << 10, 1 << 20] {
+            let mut bytes = encode(&(vec![0u8; size], ()));
+            let tail = encode(&(1u64 << 40));
+            bytes.extend(&tail);
+            bytes.extend([0; 32]);
+            let found = decode_large::<(Vec<u8>, Vec<crate::identity::Hash>)>("hostile", &bytes, usize::MAX);
+            assert!(matches!(found, Err(WireError::Malformed { .. })), "{size} bytes: {found:?}");
+        }
+    }
 }
