@@ -19,7 +19,7 @@ use super::folder::{Folder, SessionFolder};
 use super::journal::Journal;
 use super::recovery::{Shape, recover};
 use super::snapshots::Snapshots;
-use crate::blobs::BlobStore;
+use crate::blobs::{self, BlobStore};
 
 /// How a session's files are kept.
 #[derive(Debug, Clone, Copy)]
@@ -250,15 +250,16 @@ impl StoreReader {
         self.offer.lock().unwrap_or_else(PoisonError::into_inner).clone()
     }
 
-    /// A blob's bytes, checked against its root.
+    /// A blob's bytes, checked against its root. A damaged one goes, so that it can be fetched.
     pub fn blob(&self, root: &Hash) -> Result<Vec<u8>, StoreError> {
-        Ok(self.blobs.read(root)?)
+        read_or_discard(&self.blobs, root)
     }
 
-    /// A page's bytes, checked against its root; pages in transit lie among the blobs.
+    /// A page's bytes, checked against its root; pages in transit lie among the blobs. A damaged
+    /// one goes, so that it can be fetched.
     pub fn page(&self, root: &Hash) -> Result<Vec<u8>, StoreError> {
         let store = if self.pages.contains(root) { &self.pages } else { &self.blobs };
-        Ok(store.read(root)?)
+        read_or_discard(store, root)
     }
 
     /// Whether the blob is here.
@@ -275,6 +276,16 @@ impl StoreReader {
     pub fn pages(&self) -> &Arc<BlobStore> {
         &self.pages
     }
+}
+
+/// While a damaged file lies there, nobody asks for a whole one.
+fn read_or_discard(store: &BlobStore, root: &Hash) -> Result<Vec<u8>, StoreError> {
+    let read = store.read(root);
+    if let Err(error @ blobs::StoreError::Corrupt { .. }) = &read {
+        tracing::warn!(%error, "a damaged file is deleted");
+        store.remove(root)?;
+    }
+    Ok(read?)
 }
 
 fn checked_shape(manifest: &SignedManifest, charter: &Charter) -> Result<Shape, StoreError> {

@@ -76,6 +76,28 @@ fn a_block_that_is_damaged_while_the_node_runs_is_not_served() {
 }
 
 #[test]
+fn a_damaged_blob_or_page_goes_when_it_is_read_so_that_it_can_be_fetched_again() {
+    let dir = tempfile::tempdir().unwrap();
+    let (mut store, _) = open(dir.path()).unwrap();
+    store.persist(blob(1), true).unwrap();
+    store.persist(blob(2), true).unwrap();
+    store.persist(Record::Snapshot(snapshot(0)), true).unwrap();
+    let Record::Blob { root, bytes } = blob(1) else { unreachable!() };
+    let page = snapshot(0).pages().next().unwrap().hash();
+    let reader = store.reader();
+    assert_eq!(reader.blob(&root).unwrap(), bytes);
+    flip(&dir.path().join(format!("blobs/{root}")), 77, 3);
+    let path = dir.path().join(format!("pages/{page}"));
+    fs::write(&path, &fs::read(&path).unwrap()[1..]).unwrap();
+    for (read, damaged) in [(reader.blob(&root), root), (reader.page(&page), page)] {
+        assert!(matches!(read, Err(StoreError::CorruptBlob { root, .. }) if root == damaged));
+    }
+    assert!(!reader.has_blob(&root) && !reader.pages().contains(&page));
+    let Record::Blob { root: other, .. } = blob(2) else { unreachable!() };
+    assert!(reader.has_blob(&other), "only the damaged one goes");
+}
+
+#[test]
 fn a_damaged_newest_checkpoint_falls_back_to_the_older() {
     let dir = tempfile::tempdir().unwrap();
     filled(dir.path());
