@@ -14,6 +14,8 @@ use std::sync::Mutex;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
+use serde::{Deserialize, Serialize};
+
 const NANOS: u128 = 1_000_000_000;
 
 /// Largest rate that [`Rate`] holds: 1 Tbit/s, in bytes per second.
@@ -23,7 +25,8 @@ const MAX_RATE: u64 = 125_000_000_000;
 ///
 /// Reads `10Mbit`, `500kbit`, `1Gbit`, `2MB`, `300kB`, `8000bit` or `unlimited` (per second, powers
 /// of 1000).
-#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug, Default)]
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug, Default, Serialize, Deserialize)]
+#[serde(try_from = "String", into = "String")]
 pub struct Rate(u64);
 
 /// Text that is not a [`Rate`].
@@ -74,6 +77,21 @@ impl FromStr for Rate {
             return Err(error());
         }
         Ok(Rate(bytes as u64))
+    }
+}
+
+impl TryFrom<String> for Rate {
+    type Error = RateError;
+
+    fn try_from(text: String) -> Result<Rate, RateError> {
+        text.parse()
+    }
+}
+
+impl From<Rate> for String {
+    /// Exact, where the text for people may be rounded.
+    fn from(rate: Rate) -> String {
+        rate.limit().map_or_else(|| rate.to_string(), |bytes| format!("{bytes}B"))
     }
 }
 

@@ -1,6 +1,7 @@
 //! What was typed and what `DIR/config.toml` says, resolved once.
 //!
-//! An argument beats the file, the file beats the default. Nothing is read from the environment
+//! An argument beats what a session's folder keeps, that beats the file, the file beats the default.
+//! Nothing is read from the environment
 //! but where the platform keeps data.
 
 use std::io;
@@ -9,39 +10,25 @@ use std::path::{Path, PathBuf};
 
 use libp2p::Multiaddr;
 use libp2p::multiaddr::Protocol;
-use serde::Deserialize;
 
 use crate::args::{Device, NetworkArguments};
 use crate::bandwidth::{Caps, Rate};
 use crate::node::NodeOptions;
+use crate::settings::Settings;
 
 /// How a node runs.
 #[derive(Debug, Clone)]
 pub struct Config {
-    /// Folder, addresses, caps.
+    /// Folder and addresses.
     pub node: NodeOptions,
+    /// Caps on a session's data plane.
+    pub caps: Caps,
     /// Compute threads.
     pub threads: usize,
     /// Keep every blob.
     pub keep_history: bool,
     /// Take part in training; else only follow.
     pub contribute: bool,
-}
-
-/// `DIR/config.toml`.
-#[derive(Debug, Default, Deserialize)]
-#[serde(deny_unknown_fields, rename_all = "kebab-case")]
-struct File {
-    #[serde(default)]
-    listen: Vec<String>,
-    #[serde(default)]
-    advertise: Vec<String>,
-    up: Option<String>,
-    down: Option<String>,
-    device: Option<String>,
-    threads: Option<usize>,
-    keep_history: Option<bool>,
-    contribute: Option<bool>,
 }
 
 /// Why settings cannot be used.
@@ -97,38 +84,32 @@ pub fn data_folder(dir: Option<&Path>) -> Result<PathBuf, ConfigError> {
     folder.map(|folder| folder.join("driftless")).ok_or(ConfigError::NoFolder)
 }
 
-/// Resolves the settings of the node of `dir`.
-pub fn resolve(dir: PathBuf, arguments: &NetworkArguments) -> Result<Config, ConfigError> {
-    let file = read(&dir.join("config.toml"))?;
-    if arguments.monthly.is_some() {
-        return Err(ConfigError::NotYet("--monthly"));
+/// Resolves what was typed (and kept, below it) for the node of `dir`.
+pub fn resolve(dir: PathBuf, written: Settings) -> Result<Config, ConfigError> {
+    let settings = written.or(Settings::read(&dir.join("config.toml"))?);
+    check_device(settings.device)?;
+    let (listen, data_listen) = listen_addresses(&settings.listen)?;
+    let mut advertise = Vec::new();
+    for text in &settings.advertise {
+        advertise.extend(addresses(text, "advertise")?.0);
     }
-    if arguments.hours.is_some() {
-        return Err(ConfigError::NotYet("--hours"));
-    }
-    check_device(arguments.device, file.device.as_deref())?;
-    let listen = if arguments.listen.is_empty() { &file.listen } else { &arguments.listen };
-    let advertise = if arguments.advertise.is_empty() { &file.advertise } else { &arguments.advertise };
-    let (listen, data_listen) = listen_addresses(listen)?;
-    let mut advertised = Vec::new();
-    for text in advertise {
-        advertised.extend(addresses(text, "advertise")?.0);
-    }
-    let rate = |argument: Option<Rate>, text: &Option<String>| match (argument, text) {
-        (Some(rate), _) => Ok(rate),
-        (None, None) => Ok(Rate::UNLIMITED),
-        (None, Some(text)) => text.parse().map_err(|error: crate::bandwidth::RateError| ConfigError::File {
-            path: dir.join("config.toml"),
-            reason: error.to_string(),
-        }),
-    };
-    let caps = Caps { up: rate(arguments.up, &file.up)?, down: rate(arguments.down, &file.down)? };
+    let rate = |rate: Option<Rate>| rate.unwrap_or(Rate::UNLIMITED);
     Ok(Config {
-        threads: arguments.threads.or(file.threads).unwrap_or_else(|| (cores() - 1).max(1)),
-        keep_history: arguments.keep_history || file.keep_history.unwrap_or(false),
-        contribute: file.contribute.unwrap_or(true),
-        node: NodeOptions { dir, listen, advertise: advertised, data_listen, caps },
+        threads: settings.threads.unwrap_or_else(|| (cores() - 1).max(1)),
+        keep_history: settings.keep_history.unwrap_or(false),
+        contribute: settings.contribute.unwrap_or(true),
+        caps: Caps { up: rate(settings.up), down: rate(settings.down) },
+        node: NodeOptions { dir, listen, advertise, data_listen },
     })
+}
+
+/// What was typed, unless this release cannot do it.
+pub fn typed(arguments: &NetworkArguments) -> Result<Settings, ConfigError> {
+    match (&arguments.monthly, &arguments.hours) {
+        (Some(_), _) => Err(ConfigError::NotYet("--monthly")),
+        (_, Some(_)) => Err(ConfigError::NotYet("--hours")),
+        _ => Ok(arguments.into()),
+    }
 }
 
 /// The machine's cores; at least 1.
@@ -137,25 +118,11 @@ pub fn cores() -> usize {
 }
 
 /// Refuses devices that this release cannot compute on.
-pub fn check_device(argument: Option<Device>, file: Option<&str>) -> Result<(), ConfigError> {
-    match (argument, file) {
-        (Some(Device::Gpu), _) | (None, Some("gpu")) => {
-            Err(ConfigError::NotYet("computing on a graphics card (--device gpu)"))
-        }
+pub fn check_device(device: Option<Device>) -> Result<(), ConfigError> {
+    match device {
+        Some(Device::Gpu) => Err(ConfigError::NotYet("computing on a graphics card (--device gpu)")),
         _ => Ok(()),
     }
-}
-
-fn read(path: &Path) -> Result<File, ConfigError> {
-    let text = match std::fs::read_to_string(path) {
-        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(File::default()),
-        result => result.map_err(|source| ConfigError::Read { path: path.to_owned(), source })?,
-    };
-    toml::from_str(&text).map_err(|error: toml::de::Error| {
-        let before = error.span().and_then(|span| text.get(..span.start)).unwrap_or("");
-        let line = before.matches('\n').count() + 1;
-        ConfigError::File { path: path.to_owned(), reason: format!("line {line}: {}", error.message()) }
-    })
 }
 
 /// Where the control plane listens, and where the data plane.
@@ -224,14 +191,8 @@ pub fn is_loopback(address: &Multiaddr) -> bool {
 /// Settings of a peer of `demo`: this machine only, ports that the system picks.
 pub fn loopback(dir: PathBuf, threads: usize) -> Config {
     let any = SocketAddr::from((Ipv4Addr::LOCALHOST, 0));
-    let node = NodeOptions {
-        dir,
-        listen: both(any),
-        advertise: Vec::new(),
-        data_listen: any,
-        caps: Caps::default(),
-    };
-    Config { node, threads, keep_history: true, contribute: true }
+    let node = NodeOptions { dir, listen: both(any), advertise: Vec::new(), data_listen: any };
+    Config { node, caps: Caps::default(), threads, keep_history: false, contribute: true }
 }
 
 #[cfg(test)]
@@ -262,23 +223,24 @@ mod tests {
     }
 
     #[test]
-    fn arguments_beat_the_file_and_unknown_settings_are_refused() {
+    fn arguments_beat_the_file() {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("config.toml");
         std::fs::write(&path, "up = \"1Mbit\"\ndown = \"2Mbit\"\nthreads = 3\n").unwrap();
-        let arguments = NetworkArguments { up: "5Mbit".parse().ok(), ..NetworkArguments::default() };
-        let config = resolve(folder.path().to_owned(), &arguments).unwrap();
-        assert_eq!(config.node.caps.up.to_string(), "5Mbit");
-        assert_eq!((config.node.caps.down.to_string(), config.threads), ("2Mbit".into(), 3));
-        std::fs::write(&path, "threads = 3\nupp = 1\n").unwrap();
-        let error = resolve(folder.path().to_owned(), &arguments).unwrap_err().to_string();
-        assert!(error.contains("config.toml: line 2") && error.contains("upp"), "{error}");
+        let typed = Settings { up: "5Mbit".parse().ok(), ..Settings::default() };
+        let config = resolve(folder.path().to_owned(), typed).unwrap();
+        assert_eq!(
+            (config.caps.up.to_string(), config.caps.down.to_string()),
+            ("5Mbit".into(), "2Mbit".into())
+        );
+        assert_eq!(config.threads, 3);
     }
 
     #[test]
     fn what_is_not_there_yet_is_refused() {
         let refused = |arguments: NetworkArguments| {
-            resolve(PathBuf::from("/nowhere"), &arguments).unwrap_err().to_string()
+            let settings = typed(&arguments);
+            settings.and_then(|typed| resolve("/nowhere".into(), typed)).unwrap_err().to_string()
         };
         let none = NetworkArguments::default;
         assert_eq!(

@@ -19,4 +19,5 @@ pub mod offline;
 pub mod output;
 pub mod parameters;
 pub mod report;
+pub mod settings;
 pub mod terms;

@@ -60,7 +60,14 @@ fn a_running_node_answers_pauses_resumes_stops_and_goes_on() {
     let height = node.events("block").last().unwrap()["height"].as_u64().unwrap();
     run(["status", "--dir", text(&dir)]).refused(1, &["no node is running", "driftless run"]);
 
-    let mut again = Running::start(["run", "--dir", text(&dir), "--listen", "127.0.0.1:0", "--threads", "1"]);
+    // It listens where it was told to when the session was founded.
+    let mut again = Running::start(["run", "--dir", text(&dir)]);
+    let started = again.event("started");
+    let addresses = started["addresses"].as_array().unwrap();
+    assert!(
+        !addresses.is_empty() && addresses.iter().all(|a| a.as_str().unwrap().starts_with("/ip4/127.0.0.1/")),
+        "{started}"
+    );
     again
         .until("a later block", |line| line["event"] == "block" && line["height"].as_u64().unwrap() > height);
     ask(&["leave"]).done();

@@ -22,7 +22,7 @@ pub(super) async fn run(options: &BenchArguments, output: Output) -> Result<(), 
 }
 
 fn engine(options: &BenchArguments, output: Output) -> Result<(), CommandError> {
-    check_device(Some(options.device), None)?;
+    check_device(Some(options.device))?;
     if !(options.seconds > 0.0 && options.seconds <= 86_400.0) {
         return Err(CommandError::Usage("--seconds is a number above 0".into()));
     }

@@ -12,12 +12,12 @@ use tokio::sync::{mpsc, watch};
 use tokio::time::MissedTickBehavior;
 
 use super::CommandError;
+use super::kept::mark_left;
 use crate::config::{Config, is_loopback};
 use crate::local_socket::{Request, Server, Verb};
 use crate::node::{Node, NodeError, SessionControl, SessionHandle, SessionOptions, SessionStatus};
 use crate::output::{Output, Progress, bytes};
 use crate::report::{Line, Report, ending_word, short, waiting_for};
-use crate::store::Folder;
 
 /// Lines that wait to be written.
 const LINES: usize = 256;
@@ -25,9 +25,6 @@ const LINES: usize = 256;
 const DRAW: Duration = Duration::from_millis(500);
 /// How long an orderly stop may take.
 const STOP: Duration = Duration::from_secs(60);
-
-/// A file in a session's folder: this peer left, `run` does not resume it.
-const LEFT: &str = "left";
 
 /// What comes back from a session's task.
 enum News {
@@ -363,23 +360,6 @@ fn summary_of(status: &SessionStatus) -> String {
         bytes(status.bytes_received),
         state_word(status),
     )
-}
-
-/// Remembers that this peer left a session, or forgets it.
-pub(super) fn mark_left(folder: &Folder, session: Hash, left: bool) {
-    let path = folder.session(session).path().join(LEFT);
-    let result = if left { std::fs::write(&path, "") } else { std::fs::remove_file(&path) };
-    match result {
-        Err(error) if left || error.kind() != std::io::ErrorKind::NotFound => {
-            tracing::warn!(path = %path.display(), %error, "it is not remembered whether this peer left");
-        }
-        _ => {}
-    }
-}
-
-/// Whether this peer left a session.
-pub(super) fn has_left(folder: &crate::store::SessionFolder) -> bool {
-    folder.path().join(LEFT).exists()
 }
 
 /// Ctrl-C and SIGTERM.

@@ -6,21 +6,20 @@ use std::path::{Path, PathBuf};
 use driftless_protocol::invitation::{Invitation, InvitationError};
 
 use super::CommandError;
-use super::foreground::{Foreground, mark_left};
+use super::foreground::Foreground;
+use super::kept;
 use super::new::session_options;
 use crate::args::JoinArguments;
 use crate::config;
 use crate::node::{JoinProgress, SessionOptions};
 use crate::output::{Output, bytes};
-use crate::store::Folder;
-
-/// The invitation that a session was joined with, in its folder.
-const INVITATION: &str = "invitation";
+use crate::settings::Settings;
 
 /// Joins and runs until the session ends or is stopped.
 pub(super) async fn run(options: &JoinArguments, dir: PathBuf, output: Output) -> Result<(), CommandError> {
-    let mut config = config::resolve(dir, &options.network)?;
-    config.contribute &= !options.follow;
+    let follow = Settings { contribute: options.follow.then_some(false), ..Settings::default() };
+    let typed = follow.or(config::typed(&options.network)?);
+    let config = config::resolve(dir, typed.clone())?;
     let text = read_invitation(&options.invitation)?;
     let invitation = Invitation::from_text(&text)?;
     if let Some(path) = options.data.iter().find(|path| !path.is_file()) {
@@ -36,11 +35,10 @@ pub(super) async fn run(options: &JoinArguments, dir: PathBuf, output: Output) -
         }
     };
     let node = foreground.node().clone();
-    let session = foreground.before(node.join(&invitation, options.data.clone(), &mut progress)).await??;
-    let folder = foreground.node().folder().clone();
-    let path = folder.session(session).path().join(INVITATION);
-    std::fs::write(&path, text.trim()).map_err(|source| CommandError::File { path, source })?;
-    mark_left(&folder, session, false);
+    let session =
+        foreground.before(node.join(&invitation, options.data.clone(), config.caps, &mut progress)).await??;
+    kept::keep(&node.folder().session(session), &typed, Some(&text))?;
+    kept::mark_left(node.folder(), session, false);
     let options = with_invitation(session_options(&config), &invitation);
     foreground.open(session, options).await?;
     foreground.run(std::future::pending()).await
@@ -51,18 +49,6 @@ pub(super) fn with_invitation(options: SessionOptions, invitation: &Invitation) 
     let addresses = invitation.addresses.iter().filter_map(|address| address.parse().ok());
     let peers = addresses.map(|address| (None, address)).collect();
     SessionOptions { peers, token: invitation.token.clone(), ..options }
-}
-
-/// The invitation that a session of the folder was joined with.
-pub(super) fn kept_invitation(folder: &Folder, session: driftless_protocol::Hash) -> Option<Invitation> {
-    let text = std::fs::read_to_string(folder.session(session).path().join(INVITATION)).ok()?;
-    match Invitation::from_text(&text) {
-        Ok(invitation) => Some(invitation),
-        Err(error) => {
-            tracing::warn!(%error, "the invitation that this session was joined with is not used");
-            None
-        }
-    }
 }
 
 /// The text itself, a file that holds it, or standard input.

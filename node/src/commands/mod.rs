@@ -7,6 +7,7 @@ mod foreground;
 mod identity;
 mod import;
 mod join;
+mod kept;
 mod manifest_file;
 mod new;
 mod peer;

@@ -10,6 +10,7 @@ use driftless_protocol::manifest::{Admission, DeadlineBounds, Manifest, Manifest
 
 use super::CommandError;
 use super::foreground::Foreground;
+use super::kept;
 use crate::args::{CodecName, NewArguments};
 use crate::config::{self, Config};
 use crate::node::SessionOptions;
@@ -20,7 +21,8 @@ use crate::terms::{self, Founding, Overrides, Terms};
 
 /// Founds a session and runs it until it ends or is stopped.
 pub(super) async fn run(options: &NewArguments, dir: PathBuf, output: Output) -> Result<(), CommandError> {
-    let config = config::resolve(dir, &options.network)?;
+    let typed = config::typed(&options.network)?;
+    let config = config::resolve(dir, typed.clone())?;
     if options.print_manifest {
         let signer = Folder::create(&config.node.dir)?.identity()?.unwrap_or(Signer::from_seed([0; 32]));
         let founding = founding(options, &signer)?;
@@ -32,6 +34,7 @@ pub(super) async fn run(options: &NewArguments, dir: PathBuf, output: Output) ->
     let signer = foreground.node().signer().clone();
     let founding = founding(options, &signer)?;
     let session = foreground.node().found(&founding.manifest, &founding.files)?;
+    kept::keep(&foreground.node().folder().session(session), &typed, None)?;
     foreground.say_started();
     let name = founding.manifest.manifest().name.clone();
     let status = foreground.open(session, session_options(&config)).await?;
@@ -52,6 +55,7 @@ pub(super) fn session_options(config: &Config) -> SessionOptions {
         checkpoint_every: 4,
         peers: Vec::new(),
         threads: config.threads,
+        caps: config.caps,
     }
 }
 

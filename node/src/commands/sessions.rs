@@ -5,7 +5,7 @@ use std::path::Path;
 use serde_json::{Map, Value};
 
 use super::CommandError;
-use super::foreground::{has_left, mark_left};
+use super::kept::{has_left, mark_left};
 use crate::args::SessionArgument;
 use crate::local_socket::{AskError, Verb, ask};
 use crate::offline;

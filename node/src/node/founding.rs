@@ -52,10 +52,12 @@ fn insert_data(charter: &Charter, blobs: &BlobStore, paths: &[PathBuf]) -> Resul
         }
         Data::Private { .. } if paths.is_empty() => Err(NodeError::PrivateData),
         Data::Private { .. } => {
-            // Private texts are only remembered by name: they never become blobs.
-            let list: Vec<String> = paths.iter().map(|path| path.display().to_string()).collect();
+            // Private texts are only remembered by name: they never become blobs. `run` may be
+            // typed in another folder.
+            let absolute = |path: &PathBuf| Ok(std::path::absolute(path)?.display().to_string());
+            let list: Result<Vec<String>, std::io::Error> = paths.iter().map(absolute).collect();
             let file = private_list(blobs);
-            std::fs::write(&file, list.join("\n"))
+            list.and_then(|list| std::fs::write(&file, list.join("\n")))
                 .map_err(|source| NodeError::Store(crate::store::StoreError::Io { path: file, source }))
         }
     }

@@ -15,6 +15,7 @@ use driftless_protocol::{Hash, PeerKey};
 use libp2p::Multiaddr;
 
 use super::{FoundingFiles, Node, NodeError};
+use crate::bandwidth::Caps;
 use crate::blobs::{BlobStore, DataPlane, Hooks, Source};
 
 /// How long an invitation's addresses may take to answer.
@@ -44,6 +45,7 @@ impl Node {
         &self,
         invitation: &Invitation,
         data: Vec<PathBuf>,
+        caps: Caps,
         progress: &mut (dyn FnMut(JoinProgress) + Send),
     ) -> Result<Hash, NodeError> {
         let session = invitation.session;
@@ -60,7 +62,7 @@ impl Node {
             return Err(NodeError::Committee);
         }
         progress(JoinProgress::Manifest { name: charter.manifest.name.clone() });
-        let files = self.fetch_files(&charter, peer, data, progress).await?;
+        let files = self.fetch_files(&charter, peer, data, caps, progress).await?;
         let this = self.clone();
         let made = tokio::task::spawn_blocking(move || this.found(&manifest, &files)).await;
         made.map_err(|error| NodeError::Crashed(error.to_string()))?
@@ -117,6 +119,7 @@ impl Node {
         charter: &Charter,
         peer: PeerKey,
         data: Vec<PathBuf>,
+        caps: Caps,
         progress: &mut (dyn FnMut(JoinProgress) + Send),
     ) -> Result<FoundingFiles, NodeError> {
         let mut wanted: Vec<(String, Hash, u64)> = Vec::new();
@@ -134,7 +137,7 @@ impl Node {
         let folder = self.inner.folder.session(charter.session);
         let store = Arc::new(BlobStore::open(folder.blobs())?);
         if !wanted.is_empty() {
-            self.fetch_blobs(charter.session, peer, store.clone(), wanted, progress).await?;
+            self.fetch_blobs(charter.session, peer, store.clone(), caps, wanted, progress).await?;
         }
         let own = |files: &[driftless_protocol::manifest::DataFile]| {
             files.iter().map(|file| store.path(&file.root)).collect()
@@ -152,13 +155,14 @@ impl Node {
         session: Hash,
         peer: PeerKey,
         store: Arc<BlobStore>,
+        caps: Caps,
         wanted: Vec<(String, Hash, u64)>,
         progress: &mut (dyn FnMut(JoinProgress) + Send),
     ) -> Result<(), NodeError> {
         let addresses = self.data_addresses(session, peer).await?;
         let hooks = Hooks { admission: Arc::new(|_| false), accept: Arc::new(|_, _, _| false) };
         let any = SocketAddr::new(self.inner.options.data_listen.ip(), 0);
-        let (plane, _events) = DataPlane::bind(any, self.inner.seed, store, self.inner.options.caps, hooks)?;
+        let (plane, _events) = DataPlane::bind(any, self.inner.seed, store, caps, hooks)?;
         for (name, root, length) in wanted {
             progress(JoinProgress::Fetching { name: name.clone(), length });
             let source = Source { peer, addresses: addresses.clone() };

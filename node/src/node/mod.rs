@@ -54,10 +54,8 @@ pub struct NodeOptions {
     pub listen: Vec<Multiaddr>,
     /// Addresses that others should dial, where the sockets' own are not those.
     pub advertise: Vec<Multiaddr>,
-    /// Where the data planes listen; with a port, only one session can run.
+    /// Where the data planes listen; a port of its own is the first session's, later ones take any.
     pub data_listen: SocketAddr,
-    /// Caps on the data plane.
-    pub caps: Caps,
 }
 
 /// How one session runs.
@@ -75,6 +73,8 @@ pub struct SessionOptions {
     pub peers: Vec<(Option<PeerKey>, Multiaddr)>,
     /// Compute threads.
     pub threads: usize,
+    /// Caps on its data plane.
+    pub caps: Caps,
 }
 
 /// A running node; cheap to clone.
@@ -193,13 +193,13 @@ impl Node {
         let id = charter.session;
         let reader = store.reader();
         let hooks = Hooks { admission: Arc::new(|_| true), accept: acceptance(&charter) };
-        let (plane, blobs) = DataPlane::bind(
-            inner.options.data_listen,
-            inner.seed,
-            reader.blobs().clone(),
-            inner.options.caps,
-            hooks,
-        )?;
+        let mut listen = inner.options.data_listen;
+        if inner.router.is_attached() {
+            // The first session has the port.
+            listen.set_port(0);
+        }
+        let blobs = reader.blobs().clone();
+        let (plane, blobs) = DataPlane::bind(listen, inner.seed, blobs, options.caps, hooks)?;
         plane.also_serve(reader.pages().clone());
         let (answers, inputs) = mpsc::channel(driver::INPUTS);
         let worker = ComputeWorker::start(engine, &charter, answers.clone())?;

@@ -42,6 +42,11 @@ impl Router {
         receiver
     }
 
+    /// Whether any session takes events.
+    pub fn is_attached(&self) -> bool {
+        !self.lock().is_empty()
+    }
+
     /// The session takes no more events.
     pub async fn detach(&self, session: Hash) {
         self.lock().remove(&session);

@@ -80,13 +80,8 @@ struct Peer {
 
 async fn start(dir: PathBuf) -> Peer {
     let listen = vec!["/ip4/127.0.0.1/udp/0/quic-v1".parse().unwrap()];
-    let options = NodeOptions {
-        dir,
-        listen,
-        advertise: Vec::new(),
-        data_listen: "127.0.0.1:0".parse().unwrap(),
-        caps: Caps::default(),
-    };
+    let options =
+        NodeOptions { dir, listen, advertise: Vec::new(), data_listen: "127.0.0.1:0".parse().unwrap() };
     let node = Node::start(options).await.unwrap();
     let address = node.listen_addresses()[0].clone();
     Peer { node, address }
@@ -100,6 +95,7 @@ fn options(peers: Vec<(Option<PeerKey>, Multiaddr)>) -> SessionOptions {
         checkpoint_every: 4,
         peers,
         threads: 1,
+        caps: Caps::default(),
     }
 }
 

@@ -247,6 +247,11 @@ impl SessionFolder {
         self.path.join("log")
     }
 
+    /// Puts a small file beside the store's own: the whole of it is there at any instant, or nothing.
+    pub fn put(&self, name: &str, bytes: &[u8]) -> Result<(), StoreError> {
+        Disk::default().replace(&self.path.join(name), &[bytes])
+    }
+
     /// Makes the folders below.
     pub(super) fn make(&self) -> Result<(), StoreError> {
         [self.chain(), self.pages(), self.blobs(), self.checkpoints(), self.db(), self.log()]
