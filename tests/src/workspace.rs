@@ -31,11 +31,10 @@ const AT_LEAST: [(&str, (u64, u64, u64)); 4] = [
 ];
 
 /// Two versions of one of these would be two worlds that do not fit together.
-const SINGLE: [&str; 7] = [
+const SINGLE: [&str; 6] = [
     "ed25519-dalek",
     "quinn-proto",
     "rustls",
-    "prometheus-client",
     "libp2p-core",
     "libp2p-swarm",
     "libp2p-identity",
