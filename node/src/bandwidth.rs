@@ -11,7 +11,6 @@
 use std::fmt;
 use std::str::FromStr;
 use std::sync::Mutex;
-use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
 use serde::{Deserialize, Serialize};
@@ -147,16 +146,6 @@ impl Bucket {
         self.burst
     }
 
-    /// Changes the rate. Debt is kept, savings are cut to the new burst.
-    pub fn set_rate(&mut self, rate: Rate, now: Duration) {
-        self.refill(now);
-        let debt = self.tokens.min(0);
-        *self = Bucket::new(rate, now);
-        if debt < 0 {
-            self.tokens = debt;
-        }
-    }
-
     fn refill(&mut self, now: Duration) {
         let passed = now.saturating_sub(self.last).as_nanos();
         self.last = self.last.max(now);
@@ -207,10 +196,10 @@ impl Bucket {
     }
 }
 
-/// A [`Bucket`] on the process's clock, shared between tasks. Unlimited costs one atomic load.
+/// A [`Bucket`] on the process's clock, shared between tasks. Unlimited costs no lock.
 #[derive(Debug)]
 pub struct Limiter {
-    rate: AtomicU64,
+    rate: Rate,
     bucket: Mutex<Bucket>,
     epoch: Instant,
 }
@@ -218,23 +207,12 @@ pub struct Limiter {
 impl Limiter {
     /// A limiter with a full bucket.
     pub fn new(rate: Rate) -> Limiter {
-        Limiter {
-            rate: AtomicU64::new(rate.0),
-            bucket: Mutex::new(Bucket::new(rate, Duration::ZERO)),
-            epoch: Instant::now(),
-        }
+        Limiter { rate, bucket: Mutex::new(Bucket::new(rate, Duration::ZERO)), epoch: Instant::now() }
     }
 
     /// The rate.
     pub fn rate(&self) -> Rate {
-        Rate(self.rate.load(Ordering::Relaxed))
-    }
-
-    /// Changes the rate from now on.
-    pub fn set_rate(&self, rate: Rate) {
-        let now = self.epoch.elapsed();
-        self.lock().set_rate(rate, now);
-        self.rate.store(rate.0, Ordering::Relaxed);
+        self.rate
     }
 
     /// Takes `bytes` if they may pass now; otherwise says how long to wait.
@@ -356,18 +334,6 @@ mod tests {
         assert_eq!(wait, 1001 * MS);
         assert!(bucket.take(wait - MS, 1_000).is_err());
         assert_eq!(bucket.take(wait, 1_000), Ok(()));
-    }
-
-    #[test]
-    fn a_new_rate_keeps_debt_and_drops_savings() {
-        let mut bucket = Bucket::new(mbit(80), Duration::ZERO);
-        bucket.set_rate(mbit(8), MS);
-        assert_eq!(bucket.take(MS, bucket.burst()), Ok(()));
-        assert!(bucket.take(MS, 1).is_err());
-        bucket.charge(MS, 10_000);
-        bucket.set_rate(mbit(80), MS);
-        assert!(bucket.take(MS, 1).is_err());
-        assert!(bucket.take(Duration::from_secs(1), 1).is_ok());
     }
 
     #[test]

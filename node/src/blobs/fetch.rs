@@ -264,8 +264,7 @@ impl Job {
         let rate = (self.received[source].load(Ordering::Relaxed) - before) / JUDGED.as_secs();
         let seconds = self.begun.elapsed().as_secs().max(1);
         let best = self.received.iter().map(|bytes| bytes.load(Ordering::Relaxed) / seconds).max();
-        let floor =
-            self.inner.caps().down.limit().map_or(SLOW, |cap| SLOW.min(cap / (2 * MAX_WORKING as u64)));
+        let floor = self.inner.caps.down.limit().map_or(SLOW, |cap| SLOW.min(cap / (2 * MAX_WORKING as u64)));
         rate < floor.max(best.unwrap_or(0) / 16)
     }
 }

@@ -152,11 +152,6 @@ impl Peers {
         all
     }
 
-    /// All connections that are not known to be dead.
-    pub(crate) fn connections(&self) -> Vec<Connection> {
-        self.lock().values().flat_map(|peer| peer.lock().clone()).collect()
-    }
-
     pub(crate) fn live(&self, peer: &PeerKey) -> Option<Connection> {
         self.lock().get(peer)?.live()
     }

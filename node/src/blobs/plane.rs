@@ -1,7 +1,7 @@
 //! The endpoint: one UDP socket, one identity, both directions.
 
 use std::net::SocketAddr;
-use std::sync::{Arc, Mutex, PoisonError, RwLock};
+use std::sync::{Arc, PoisonError, RwLock};
 use std::time::Duration;
 
 use driftless_protocol::{Hash, PeerKey};
@@ -87,7 +87,7 @@ pub(super) struct Inner {
     /// Stores that are served too, but never filled.
     also: RwLock<Vec<Arc<BlobStore>>>,
     pub(super) traffic: Arc<Traffic>,
-    caps: Mutex<Caps>,
+    pub(super) caps: Caps,
     pub(super) hooks: Hooks,
     pub(super) peers: Peers,
     pub(super) claims: Arc<Claims>,
@@ -136,7 +136,7 @@ impl DataPlane {
             store,
             also: RwLock::default(),
             traffic,
-            caps: Mutex::new(caps),
+            caps,
             hooks,
             peers: Peers::default(),
             claims: Arc::new(Claims::new(GRACE)),
@@ -175,17 +175,6 @@ impl DataPlane {
         &self.inner.traffic
     }
 
-    /// Changes the caps from now on.
-    pub fn set_caps(&self, caps: Caps) {
-        let inner = &self.inner;
-        *inner.caps.lock().unwrap_or_else(PoisonError::into_inner) = caps;
-        inner.traffic.up.set_rate(caps.up);
-        inner.traffic.down.set_rate(caps.down);
-        for connection in inner.peers.connections() {
-            connection.set_receive_window(transport::receive_window(caps));
-        }
-    }
-
     /// Connects to a peer, or does nothing if it is connected: for peers that cannot be dialed
     /// themselves and want to be reachable.
     pub async fn connect(&self, source: &Source) -> Result<(), SourceError> {
@@ -213,16 +202,12 @@ impl Inner {
         holder.unwrap_or(&self.store).clone()
     }
 
-    pub(super) fn caps(&self) -> Caps {
-        *self.caps.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-
     /// A connection to `source`, cached or dialed.
     pub(super) async fn connect(self: &Arc<Self>, source: &Source) -> Result<Connection, SourceError> {
         if source.peer == self.key {
             return Err(SourceError::Unreachable("that is this peer itself".to_owned()));
         }
-        let config = || transport::client(&self.pair, &source.peer, transport::transport(self.caps(), true));
+        let config = || transport::client(&self.pair, &source.peer, transport::transport(self.caps, true));
         peers::connect(&self.peers, &self.endpoint, config, source, |connection| {
             self.adopt(source.peer, connection);
         })
@@ -231,8 +216,6 @@ impl Inner {
 
     /// Remembers a connection and serves what its peer asks on it, whoever dialed.
     fn adopt(self: &Arc<Self>, peer: PeerKey, connection: Connection) {
-        // The caps may have changed since the handshake began.
-        connection.set_receive_window(transport::receive_window(self.caps()));
         if self.peers.add(&peer, connection.clone()) {
             tokio::spawn(serve::connection(self.clone(), peer, connection));
         } else {

@@ -135,7 +135,7 @@ impl Inner {
     /// How long a receiver may take for its last answer, once everything was handed to quinn: what
     /// is still buffered must leave under the cap, arrive, and be made durable.
     fn patience(&self) -> Duration {
-        let buffered = self.caps().up.limit().map_or(0, |rate| 4 * SEND_WINDOW / rate);
+        let buffered = self.caps.up.limit().map_or(0, |rate| 4 * SEND_WINDOW / rate);
         LAST_ANSWER + Duration::from_secs(buffered)
     }
 }
