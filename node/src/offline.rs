@@ -11,9 +11,10 @@ use driftless_protocol::block::{CertifiedBlock, Height};
 use driftless_protocol::charter::Charter;
 use driftless_protocol::layout::LayoutError;
 use driftless_protocol::manifest::Data;
-use driftless_protocol::state::{PAGE_VALUES, Page, State};
+use driftless_protocol::state::State;
 use driftless_protocol::transition::{self, CandidateJob, Invalid, Parent};
 
+use crate::node::{NodeError, genesis_state};
 use crate::parameters;
 use crate::store::{ChainReader, Folder, SessionFolder, StoreError, newest_snapshot};
 
@@ -63,17 +64,9 @@ pub enum OfflineError {
         /// The digest here.
         found: Hash,
     },
-    /// The genesis state is not the manifest's.
-    #[error("the genesis state has digest {}, the manifest says {}", found.short(), expected.short())]
-    Genesis {
-        /// The manifest's digest.
-        expected: Hash,
-        /// The digest here.
-        found: Hash,
-    },
-    /// A page of an imported model is not here.
-    #[error("page {} of the model that the session started from is not in this folder", .0.short())]
-    NoPage(Hash),
+    /// The genesis state is not the manifest's, or a page of an imported model is not here.
+    #[error(transparent)]
+    Genesis(#[from] Box<NodeError>),
     /// No session fits.
     #[error("{0}")]
     NoSession(String),
@@ -151,15 +144,20 @@ pub fn find(dir: &Path, argument: Option<&str>) -> Result<SessionFolder, Offline
     pick(&Folder::open(dir)?, Some(text))
 }
 
+/// Whether what was typed means this session: its name, or at least 4 digits of its id.
+pub fn names(typed: &str, id: &str, name: &str) -> bool {
+    let by_id = typed.len() >= 4 && id.len() >= 4 && (id.starts_with(typed) || typed.starts_with(id));
+    by_id || (typed == name && !name.is_empty())
+}
+
 /// The one session of a folder that `name` fits: its name, or the beginning of its id.
 pub fn pick(folder: &Folder, name: Option<&str>) -> Result<SessionFolder, OfflineError> {
     let all = folder.sessions()?;
     let fits = |session: &SessionFolder| match name {
         None => true,
-        Some(name) => {
-            let same = |prefix: &str| prefix.starts_with(name) || name.starts_with(prefix);
-            let by_id = name.len() >= 4 && session.prefix().is_some_and(same);
-            by_id || session.manifest().is_ok_and(|manifest| manifest.manifest().name == name)
+        Some(text) => {
+            let name = session.manifest().map(|manifest| manifest.manifest().name.clone());
+            names(text, session.prefix().unwrap_or_default(), &name.unwrap_or_default())
         }
     };
     let fitting: Vec<&SessionFolder> = all.iter().filter(|session| fits(session)).collect();
@@ -246,37 +244,32 @@ fn apply(
 }
 
 fn genesis(folder: &SessionFolder, charter: &Charter) -> Result<State, OfflineError> {
-    let state = match &charter.manifest.imported {
-        None => charter.genesis_state(),
-        Some(roots) => charter.genesis_with(imported(folder, charter, roots)?),
+    let read = |root: &Hash| {
+        let bytes = read_blob(&folder.pages(), root).or_else(|| read_blob(&folder.blobs(), root));
+        bytes.ok_or_else(|| format!("page {} is not in this folder", root.short()))
     };
-    let (expected, found) = (charter.manifest.genesis, state.digest());
-    if found == expected { Ok(state) } else { Err(OfflineError::Genesis { expected, found }) }
-}
-
-fn imported(
-    folder: &SessionFolder,
-    charter: &Charter,
-    roots: &[Hash],
-) -> Result<Vec<Vec<f32>>, OfflineError> {
-    let mut roots = roots.iter();
-    let mut fragments = Vec::new();
-    for length in &charter.lengths {
-        let mut values = Vec::with_capacity(*length);
-        while values.len() < *length {
-            let root = roots.next().copied().unwrap_or_default();
-            let bytes = read_blob(&folder.pages(), &root).or_else(|| read_blob(&folder.blobs(), &root));
-            let bytes = bytes.ok_or(OfflineError::NoPage(root))?;
-            let page = Page::from_bytes(root, &bytes, (length - values.len()).min(PAGE_VALUES));
-            values.extend_from_slice(page.map_err(|_| OfflineError::NoPage(root))?.values());
-        }
-        fragments.push(values);
-    }
-    Ok(fragments)
+    Ok(genesis_state(charter, read).map_err(Box::new)?)
 }
 
 /// A blob whose bytes hash to its name.
 fn read_blob(folder: &Path, root: &Hash) -> Option<Vec<u8>> {
     let bytes = std::fs::read(folder.join(root.to_string())).ok()?;
     (Hash::of(&bytes) == *root).then_some(bytes)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::names;
+
+    #[test]
+    fn a_session_is_named_by_its_name_or_the_beginning_of_its_id() {
+        let id = "0123456789abcdef";
+        for typed in ["plays", "0123", id, "0123456789abcdef0123"] {
+            assert!(names(typed, id, "plays"), "{typed}");
+        }
+        for typed in ["play", "012", "", "1234", "0124"] {
+            assert!(!names(typed, id, "plays"), "{typed}");
+        }
+        assert!(!names("", "", "") && !names("abcd", "", ""), "a damaged session has neither");
+    }
 }

@@ -2,13 +2,13 @@
 
 use std::path::Path;
 
-use driftless_compute::{AdamW, Corpus, Engine, EngineOptions, Tokenizer, validation_loss};
+use driftless_compute::{AdamW, Engine, EngineOptions, validation_loss};
 use serde_json::json;
 
 use super::CommandError;
 use crate::args::EvalArguments;
 use crate::config::cores;
-use crate::engine::shape_of;
+use crate::engine::{corpus_for, shape_of};
 use crate::offline::{self, Offline};
 use crate::output::Output;
 
@@ -17,14 +17,8 @@ pub(super) fn run(options: &EvalArguments, dir: &Path, output: Output) -> Result
     let offline = load(dir, options.state.session.as_deref(), output)?;
     let manifest = &offline.charter.manifest;
     let texts = offline.texts()?;
-    let context = manifest.model.context() as usize;
-    let corpus = match offline.tokenizer() {
-        None => Corpus::open(&texts, context, manifest.seed)?,
-        Some(path) => {
-            let tokenizer = Tokenizer::load(&path)?;
-            Corpus::tokenised(&texts, &tokenizer, &offline.token_cache(), context, manifest.seed)?
-        }
-    };
+    let corpus =
+        corpus_for(&offline.charter, &texts, offline.tokenizer().as_deref(), &offline.token_cache())?;
     // As many sequences at once as in training: evaluating needs no more.
     let mut engine = engine_of(&offline, options.threads, manifest.training.batch as usize)?;
     let windows =

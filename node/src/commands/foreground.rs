@@ -16,6 +16,7 @@ use super::kept::mark_left;
 use crate::config::{Config, is_loopback};
 use crate::local_socket::{Request, Server, Verb};
 use crate::node::{Node, NodeError, SessionControl, SessionHandle, SessionOptions, SessionStatus};
+use crate::offline;
 use crate::output::{Output, Progress, bytes};
 use crate::report::{Line, Report, ending_word, short, waiting_for};
 
@@ -271,7 +272,7 @@ impl Foreground {
     fn choose(&self, name: Option<&str>) -> Result<Vec<Hash>, String> {
         let Some(name) = name else { return Ok(self.sessions.keys().copied().collect()) };
         let fits = |(session, running): &(&Hash, &Running)| {
-            running.status.borrow().name == name || (name.len() >= 4 && session.to_string().starts_with(name))
+            offline::names(name, &short(**session), &running.status.borrow().name)
         };
         let chosen: Vec<Hash> = self.sessions.iter().filter(fits).map(|(session, _)| *session).collect();
         match chosen.len() {

@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 use driftless_protocol::Hash;
 use driftless_protocol::charter::Charter;
 use driftless_protocol::manifest::{Data, SignedManifest};
-use driftless_protocol::state::{Array, PAGE_VALUES, Page, State};
+use driftless_protocol::state::{PAGE_VALUES, Page, State};
 
 use super::{Node, NodeError};
 use crate::blobs::BlobStore;
@@ -95,19 +95,20 @@ pub(super) fn data_paths(charter: &Charter, reader: &StoreReader) -> Result<Vec<
 }
 
 /// The genesis state, checked against the manifest's digest.
-pub(super) fn genesis_state(charter: &Charter, reader: &StoreReader) -> Result<State, NodeError> {
+pub fn genesis_state(
+    charter: &Charter,
+    read: impl FnMut(&Hash) -> Result<Vec<u8>, String>,
+) -> Result<State, NodeError> {
     let state = match &charter.manifest.imported {
         None => charter.genesis_state(),
-        Some(roots) => charter.genesis_with(imported_outer(charter, roots, |root| {
-            reader.page(root).map_err(|error| error.to_string())
-        })?),
+        Some(roots) => charter.genesis_with(imported_outer(charter, roots, read)?),
     };
     let (expected, found) = (charter.manifest.genesis, state.digest());
     if found == expected { Ok(state) } else { Err(NodeError::Genesis { expected, found }) }
 }
 
 /// An imported model's outer parameters from its pages, fragment by fragment.
-pub fn imported_outer(
+fn imported_outer(
     charter: &Charter,
     roots: &[Hash],
     mut read: impl FnMut(&Hash) -> Result<Vec<u8>, String>,
@@ -129,9 +130,4 @@ pub fn imported_outer(
         None => Ok(outer),
         Some(_) => Err(NodeError::Imported("there are more pages than the model has".into())),
     }
-}
-
-/// The pages of outer parameters given fragment by fragment, in digest order.
-pub fn pages_of(outer: &[Vec<f32>]) -> Vec<Page> {
-    outer.iter().flat_map(|values| Array::new(values).pages().to_vec()).collect()
 }

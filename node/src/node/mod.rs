@@ -36,7 +36,7 @@ use crate::store::{Folder, FolderLock, Options as StoreOptions, SessionStore};
 use crate::store_thread::StoreThread;
 
 pub use error::NodeError;
-pub use founding::{FoundingFiles, imported_outer, pages_of};
+pub use founding::{FoundingFiles, genesis_state};
 pub use joining::JoinProgress;
 use router::Router;
 
@@ -363,7 +363,8 @@ impl Prepared {
             tracing::warn!("{warning}");
         }
         let reader = store.reader();
-        let genesis = founding::genesis_state(&charter, &reader)?;
+        let read = |root: &Hash| reader.page(root).map_err(|error| error.to_string());
+        let genesis = genesis_state(&charter, read)?;
         let files = founding::data_paths(&charter, &reader)?;
         let tokenizer = charter.manifest.tokenizer.as_ref().map(|file| reader.blobs().path(&file.root));
         let corpus = corpus_for(&charter, &files, tokenizer.as_deref(), &cache)?;
