@@ -28,6 +28,7 @@ use crate::store_thread::StoreThread;
 
 use peers::Addresses;
 use report::Reporter;
+pub(crate) use peers::{Seen, source};
 pub use report::{SessionEvent, SessionStatus};
 
 /// Inputs from threads and tasks that wait for the session.
@@ -42,8 +43,8 @@ pub(crate) enum NetEvent {
     Message { from: PeerKey, bytes: Vec<u8>, gossip: Option<GossipId> },
     /// A question.
     Request { from: PeerKey, bytes: Vec<u8>, reply: ReplyHandle },
-    /// A peer is connected, with the IP address it is seen at.
-    Connected { peer: PeerKey, address: Option<std::net::IpAddr> },
+    /// A peer is connected.
+    Connected { peer: PeerKey, seen: Seen },
     /// A peer is gone.
     Disconnected { peer: PeerKey },
 }
@@ -154,8 +155,8 @@ impl Driver {
         match event {
             NetEvent::Message { from, bytes, gossip } => self.message(from, &bytes, gossip),
             NetEvent::Request { from, bytes, reply } => self.serve(from, &bytes, reply),
-            NetEvent::Connected { peer, address } => {
-                self.addresses.seen_at(peer, address);
+            NetEvent::Connected { peer, seen } => {
+                self.addresses.connected(peer, seen);
                 self.greet(peer);
             }
             NetEvent::Disconnected { peer } => {

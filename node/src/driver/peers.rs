@@ -17,17 +17,15 @@ const MAX_PEERS: usize = 4096;
 #[derive(Debug, Default)]
 pub(super) struct Addresses {
     told: BTreeMap<PeerKey, Vec<SocketAddr>>,
-    seen: BTreeMap<PeerKey, IpAddr>,
+    seen: BTreeMap<PeerKey, Seen>,
     /// Connected peers whose greeting came.
     greeted_by: BTreeSet<PeerKey>,
 }
 
 impl Addresses {
-    pub fn seen_at(&mut self, peer: PeerKey, address: Option<IpAddr>) {
-        if let Some(address) = address
-            && (self.seen.len() < MAX_PEERS || self.seen.contains_key(&peer))
-        {
-            self.seen.insert(peer, address);
+    pub fn connected(&mut self, peer: PeerKey, seen: Seen) {
+        if self.seen.len() < MAX_PEERS || self.seen.contains_key(&peer) {
+            self.seen.insert(peer, seen);
         }
     }
 
@@ -35,16 +33,29 @@ impl Addresses {
         self.greeted_by.remove(&peer);
     }
 
-    /// Where to dial `peer` for blobs: where it is seen first, then where it says.
+    /// Where to dial `peer` for blobs.
     pub fn source(&self, peer: PeerKey) -> Source {
-        let told = self.told.get(&peer).cloned().unwrap_or_default();
-        let seen = self.seen.get(&peer).zip(told.first());
-        let mut addresses: Vec<SocketAddr> =
-            seen.map(|(address, first)| SocketAddr::new(*address, first.port())).into_iter().collect();
-        addresses.extend(told.into_iter().filter(|address| !address.ip().is_unspecified()));
-        addresses.dedup();
-        Source { peer, addresses }
+        let told = self.told.get(&peer).map_or(&[][..], Vec::as_slice);
+        source(peer, self.seen.get(&peer).and_then(|seen| seen.address), told)
     }
+}
+
+/// How a peer's connection on the control plane looks from here.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Seen {
+    /// The IP address at its end.
+    pub address: Option<IpAddr>,
+    /// Whether this peer dialled it.
+    pub dialled: bool,
+}
+
+/// Where to dial a peer for blobs: where it is seen first, then where it says.
+pub(crate) fn source(peer: PeerKey, seen: Option<IpAddr>, told: &[SocketAddr]) -> Source {
+    let first = seen.zip(told.first()).map(|(address, first)| SocketAddr::new(address, first.port()));
+    let told = told.iter().copied().filter(|address| !address.ip().is_unspecified());
+    let mut addresses: Vec<SocketAddr> = first.into_iter().chain(told).collect();
+    addresses.dedup();
+    Source { peer, addresses }
 }
 
 impl Driver {
@@ -68,6 +79,40 @@ impl Driver {
         if !known {
             self.greet(peer);
         }
+        self.reach_out(peer);
         self.feed(Input::Connected(peer));
+    }
+
+    /// Nobody may be able to dial this peer, so the other side can only use a connection that this
+    /// one opens. Who dialled on the control plane dials here too: one connection, not two.
+    fn reach_out(&self, peer: PeerKey) {
+        if !self.addresses.seen.get(&peer).is_some_and(|seen| seen.dialled) {
+            return;
+        }
+        let (plane, source) = (self.parts.plane.clone(), self.addresses.source(peer));
+        tokio::spawn(async move {
+            if let Err(error) = plane.connect(&source).await {
+                tracing::debug!(to = %peer.short(), %error, "no connection for blobs yet");
+            }
+        });
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_peer_is_dialled_where_it_is_seen_and_then_where_it_says() {
+        let peer = driftless_protocol::identity::Signer::from_seed([1; 32]).key();
+        let told: Vec<SocketAddr> =
+            ["10.0.0.1:5", "0.0.0.0:5", "9.9.9.9:7"].iter().map(|text| text.parse().unwrap()).collect();
+        let texts = |seen: &str, told: &[SocketAddr]| -> Vec<String> {
+            source(peer, seen.parse().ok(), told).addresses.iter().map(ToString::to_string).collect()
+        };
+        assert_eq!(texts("8.8.8.8", &told), ["8.8.8.8:5", "10.0.0.1:5", "9.9.9.9:7"]);
+        assert_eq!(texts("10.0.0.1", &told), ["10.0.0.1:5", "9.9.9.9:7"]);
+        assert_eq!(texts("", &told), ["10.0.0.1:5", "9.9.9.9:7"]);
+        assert!(texts("8.8.8.8", &[]).is_empty(), "without a port there is nothing to dial");
     }
 }

@@ -1,7 +1,7 @@
 //! Joining: from an invitation to a session's folder.
 
 use std::collections::BTreeMap;
-use std::net::{IpAddr, SocketAddr};
+use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
@@ -17,9 +17,13 @@ use libp2p::Multiaddr;
 use super::{FoundingFiles, Node, NodeError};
 use crate::bandwidth::Caps;
 use crate::blobs::{BlobStore, DataPlane, Hooks, Source};
+use crate::driver;
 
 /// How long an invitation's addresses may take to answer.
 const ANSWER: Duration = Duration::from_secs(30);
+
+/// Peers that the session's files are fetched from at most.
+const SOURCES: usize = 8;
 
 /// What joining is doing, for whoever waits.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -113,7 +117,7 @@ impl Node {
         }
     }
 
-    /// Files by their roots from the peer that had the manifest, or from the user's own copies.
+    /// Files by their roots from the session's peers, or from the user's own copies.
     async fn fetch_files(
         &self,
         charter: &Charter,
@@ -159,32 +163,42 @@ impl Node {
         wanted: Vec<(String, Hash, u64)>,
         progress: &mut (dyn FnMut(JoinProgress) + Send),
     ) -> Result<(), NodeError> {
-        let addresses = self.data_addresses(session, peer).await?;
+        let sources = self.sources(session, peer).await?;
         let hooks = Hooks { admission: Arc::new(|_| false), accept: Arc::new(|_, _, _| false) };
         let any = SocketAddr::new(self.inner.options.data_listen.ip(), 0);
         let (plane, _events) = DataPlane::bind(any, self.inner.seed, store, caps, hooks)?;
         for (name, root, length) in wanted {
             progress(JoinProgress::Fetching { name: name.clone(), length });
-            let source = Source { peer, addresses: addresses.clone() };
-            let fetched = plane.fetch(root, length, vec![source]).await;
+            let fetched = plane.fetch(root, length, sources.clone()).await;
             fetched.map_err(|error| NodeError::Fetch { what: name, reason: error.to_string() })?;
         }
         plane.close().await;
         Ok(())
     }
 
+    /// Everybody connected who is in the session, the one that had the manifest first.
+    async fn sources(&self, session: Hash, first: PeerKey) -> Result<Vec<Source>, NodeError> {
+        let others: Vec<PeerKey> = self.inner.router.connected().borrow().keys().copied().collect();
+        let others = others.into_iter().filter(|peer| *peer != first);
+        let asked = std::iter::once(first).chain(others).take(SOURCES);
+        let answers = futures::future::join_all(asked.map(|peer| self.source(session, peer))).await;
+        let (sources, errors): (Vec<_>, Vec<_>) = answers.into_iter().partition(Result::is_ok);
+        match (sources.is_empty(), errors.into_iter().find_map(Result::err)) {
+            (true, Some(reason)) => Err(NodeError::Fetch { what: "the data".into(), reason }),
+            _ => Ok(sources.into_iter().flatten().collect()),
+        }
+    }
+
     /// Where a peer's data plane listens: it says so when it is greeted.
-    async fn data_addresses(&self, session: Hash, peer: PeerKey) -> Result<Vec<SocketAddr>, NodeError> {
-        let failed = |reason: &str| NodeError::Fetch { what: "the data".into(), reason: reason.into() };
+    async fn source(&self, session: Hash, peer: PeerKey) -> Result<Source, String> {
         let question = Message::Hello { data: Vec::new(), known: false }.to_bytes();
         let reply = self.inner.control.request(session, peer, question).await;
-        let reply = reply.map_err(|error| failed(&error.to_string()))?;
+        let reply = reply.map_err(|error| error.to_string())?;
         let Ok(Message::Hello { data, .. }) = Message::from_reply_bytes(&reply) else {
-            return Err(failed("the peer does not say where its data plane listens"));
+            return Err("the peer does not say where its data plane listens".into());
         };
         let told: Vec<SocketAddr> = data.iter().filter_map(|text| text.parse().ok()).collect();
-        let seen: Option<IpAddr> = self.inner.router.connected().borrow().get(&peer).copied().flatten();
-        let seen = seen.zip(told.first()).map(|(ip, first)| SocketAddr::new(ip, first.port()));
-        Ok(seen.into_iter().chain(told).collect())
+        let seen = self.inner.router.connected().borrow().get(&peer).and_then(|seen| seen.address);
+        Ok(driver::source(peer, seen, &told))
     }
 }

@@ -10,14 +10,14 @@ use libp2p::multiaddr::Protocol;
 use tokio::sync::{mpsc, watch};
 
 use crate::control::{Control, ControlEvent, Verdict};
-use crate::driver::{NET, NetEvent};
+use crate::driver::{NET, NetEvent, Seen};
 
 /// Attaches sessions to the control plane; cheap to clone.
 #[derive(Clone)]
 pub(super) struct Router {
     routes: Arc<Mutex<BTreeMap<Hash, mpsc::Sender<NetEvent>>>>,
     /// Who is connected, for those who wait for somebody.
-    connected: watch::Receiver<BTreeMap<PeerKey, Option<IpAddr>>>,
+    connected: watch::Receiver<BTreeMap<PeerKey, Seen>>,
     /// Dials that failed, newest last, for error messages.
     failures: Arc<Mutex<Vec<String>>>,
 }
@@ -35,8 +35,8 @@ impl Router {
     pub async fn attach(&self, session: Hash) -> mpsc::Receiver<NetEvent> {
         let (sender, receiver) = mpsc::channel(NET);
         let connected = self.connected.borrow().clone();
-        for (peer, address) in connected {
-            let _ = sender.try_send(NetEvent::Connected { peer, address });
+        for (peer, seen) in connected {
+            let _ = sender.try_send(NetEvent::Connected { peer, seen });
         }
         self.lock().insert(session, sender);
         receiver
@@ -53,7 +53,7 @@ impl Router {
     }
 
     /// Who is connected, now and later.
-    pub fn connected(&self) -> watch::Receiver<BTreeMap<PeerKey, Option<IpAddr>>> {
+    pub fn connected(&self) -> watch::Receiver<BTreeMap<PeerKey, Seen>> {
         self.connected.clone()
     }
 
@@ -66,7 +66,7 @@ impl Router {
         self,
         control: Control,
         mut events: mpsc::Receiver<ControlEvent>,
-        connected: watch::Sender<BTreeMap<PeerKey, Option<IpAddr>>>,
+        connected: watch::Sender<BTreeMap<PeerKey, Seen>>,
     ) {
         while let Some(event) = events.recv().await {
             match event {
@@ -82,12 +82,12 @@ impl Router {
                 ControlEvent::Request { session, from, bytes, reply } => {
                     self.offer(session, NetEvent::Request { from, bytes, reply });
                 }
-                ControlEvent::Connected { peer, address, .. } => {
-                    let address = ip_of(&address);
+                ControlEvent::Connected { peer, address, dialled } => {
+                    let seen = Seen { address: ip_of(&address), dialled };
                     connected.send_modify(|all| {
-                        all.insert(peer, address);
+                        all.insert(peer, seen);
                     });
-                    self.tell_all(|| NetEvent::Connected { peer, address }).await;
+                    self.tell_all(|| NetEvent::Connected { peer, seen }).await;
                 }
                 ControlEvent::Disconnected { peer } => {
                     connected.send_modify(|all| {
