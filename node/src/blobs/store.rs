@@ -9,13 +9,14 @@
 //!
 //! All calls block: async code wraps them in `spawn_blocking`.
 
-use std::collections::VecDeque;
+use std::collections::{BTreeSet, VecDeque};
 use std::fs::{self, File};
-use std::io::{self, Read};
+use std::io;
 use std::os::unix::fs::FileExt;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::AtomicU64;
 use std::sync::{Arc, Mutex, PoisonError};
+use std::time::{Duration, SystemTime};
 
 use driftless_protocol::Hash;
 
@@ -179,32 +180,50 @@ impl BlobStore {
         Ok(bytes)
     }
 
-    /// Reads the whole blob and checks it against its root, in constant memory.
-    pub fn verify(&self, root: &Hash) -> Result<(), StoreError> {
-        let path = self.path(root);
-        let mut file = File::open(&path).map_err(|error| self.missing_or_io(root, &path, error))?;
-        let mut hasher = blake3::Hasher::new();
-        let mut buffer = vec![0; 256 << 10];
-        loop {
-            match file.read(&mut buffer) {
-                Ok(0) => break,
-                Ok(count) => hasher.update(&buffer[..count]),
-                Err(error) if error.kind() == io::ErrorKind::Interrupted => continue,
-                Err(error) => return Err(StoreError::io(&path, error)),
-            };
-        }
-        let found = Hash::from(hasher.finalize());
-        if found == *root { Ok(()) } else { Err(StoreError::Corrupt { root: *root, path, found }) }
-    }
-
     /// Deletes the blob, its outboard and any unfinished download of it. What is not here is no error.
     pub fn remove(&self, root: &Hash) -> Result<(), StoreError> {
-        self.lock_outboards().retain(|(known, _)| known != root);
-        let [part, part_outboard] = self.part_paths(root);
-        for path in [self.path(root), self.outboard_path(root), part, part_outboard] {
-            remove_if_there(&path)?;
+        self.remove_all(std::iter::once(root))
+    }
+
+    /// Deletes several blobs at the price of one barrier.
+    pub fn remove_all<'a>(&self, roots: impl IntoIterator<Item = &'a Hash>) -> Result<(), StoreError> {
+        let mut any = false;
+        for root in roots {
+            any = true;
+            self.lock_outboards().retain(|(known, _)| known != root);
+            let [part, part_outboard] = self.part_paths(root);
+            for path in [self.path(root), self.outboard_path(root), part, part_outboard] {
+                remove_if_there(&path)?;
+            }
         }
-        self.sync_folder()
+        if any { self.sync_folder() } else { Ok(()) }
+    }
+
+    /// The blobs, unfinished ones included, of which nothing was written within `age`.
+    pub fn older_than(&self, age: Duration) -> Result<BTreeSet<Hash>, StoreError> {
+        let now = SystemTime::now();
+        let (mut old, mut young) = (BTreeSet::new(), BTreeSet::new());
+        for entry in fs::read_dir(&self.folder).map_err(|error| StoreError::io(&self.folder, error))? {
+            let entry = entry.map_err(|error| StoreError::io(&self.folder, error))?;
+            let name = entry.file_name();
+            let Some(root) = name.to_str().and_then(|name| Hash::from_hex(name.split('.').next()?)) else {
+                continue;
+            };
+            let written = match entry.metadata().and_then(|metadata| metadata.modified()) {
+                Ok(written) => written,
+                // Removed or renamed since the folder was listed.
+                Err(error) if error.kind() == io::ErrorKind::NotFound => continue,
+                Err(error) => return Err(StoreError::io(&entry.path(), error)),
+            };
+            // What was written in the future is young: the clock was set back.
+            let is_old = now.duration_since(written).is_ok_and(|since| since >= age);
+            if is_old {
+                old.insert(root)
+            } else {
+                young.insert(root)
+            };
+        }
+        Ok(&old - &young)
     }
 
     /// All complete blobs with their lengths in bytes, by root.

@@ -12,8 +12,6 @@ use super::{Driver, DriverError};
 use crate::blobs::{DataPlane, Source};
 use crate::store::StoreError;
 
-/// A full disk is tried again after this long.
-const DISK_AGAIN: Duration = Duration::from_secs(1);
 /// A push to one peer may take this long before another is tried.
 const PUSH: Duration = Duration::from_secs(60);
 
@@ -50,25 +48,20 @@ impl Driver {
     /// A full disk stops this peer's statements, since nothing after the barrier is acted on, and
     /// lets it go on by itself when there is space again.
     async fn persist(&mut self, record: Record, sync: bool) -> Result<(), DriverError> {
-        loop {
-            match self.parts.store.persist(record.clone(), sync).await {
-                Ok(()) => {
-                    self.reporter.store_works();
-                    return Ok(());
-                }
-                Err(error) if error.is_full() => {
-                    self.reporter.store_fails(&error);
-                    self.report_status();
-                    tokio::time::sleep(DISK_AGAIN).await;
-                }
-                Err(StoreError::AlreadySigned { slot, .. }) => {
-                    // Cannot happen while this store is the key's only one.
-                    tracing::error!(?slot, "this key signed something else for the slot before");
-                    return Err(StoreError::AlreadySigned { by: self.parts.control.key(), slot }.into());
-                }
-                Err(error) => return Err(error.into()),
+        let written = self.parts.store.persist(record, sync);
+        tokio::pin!(written);
+        let result = loop {
+            tokio::select! {
+                result = &mut written => break result,
+                Ok(()) = self.trouble.changed() => self.store_trouble(),
             }
+        };
+        if let Err(StoreError::AlreadySigned { slot, .. }) = result {
+            // Cannot happen while this store is the key's only one.
+            tracing::error!(?slot, "this key signed something else for the slot before");
+            return Err(StoreError::AlreadySigned { by: self.parts.control.key(), slot }.into());
         }
+        Ok(result?)
     }
 
     fn send(&mut self, to: &[PeerKey], message: &Message) {

@@ -6,6 +6,7 @@
 
 mod act;
 mod peers;
+mod pushers;
 mod report;
 mod serve;
 
@@ -27,8 +28,9 @@ use crate::store::StoreReader;
 use crate::store_thread::StoreThread;
 
 use peers::Addresses;
-use report::Reporter;
 pub(crate) use peers::{Seen, source};
+pub(crate) use pushers::Pushers;
+use report::Reporter;
 pub use report::{SessionEvent, SessionStatus};
 
 /// Inputs from threads and tasks that wait for the session.
@@ -69,6 +71,8 @@ pub(crate) struct Parts {
     pub reader: StoreReader,
     pub worker: Option<ComputeWorker>,
     pub manifest: Arc<Vec<u8>>,
+    /// Whose pushed blobs the data plane takes.
+    pub pushers: Arc<Pushers>,
     /// Addresses that others should dial for blobs, as text.
     pub hello: Vec<String>,
 }
@@ -89,6 +93,8 @@ pub(crate) struct Driver {
     answers: mpsc::Sender<Input>,
     addresses: Addresses,
     reporter: Reporter,
+    /// Why the store cannot write, if so.
+    trouble: watch::Receiver<Option<String>>,
     origin: Instant,
     ended: Option<Ending>,
 }
@@ -105,7 +111,8 @@ impl Driver {
     ) -> Driver {
         let reporter = Reporter::new(events, status, origin);
         let addresses = Addresses::default();
-        Driver { session, parts, answers, addresses, reporter, origin, ended: None }
+        let trouble = parts.store.trouble();
+        Driver { session, parts, answers, addresses, reporter, trouble, origin, ended: None }
     }
 
     /// Runs until the session ends.
@@ -123,6 +130,7 @@ impl Driver {
             while let Some(output) = self.session.poll_output() {
                 self.act(output).await?;
             }
+            self.parts.pushers.follow(self.session.state());
             self.report_status();
             if let Some(ending) = self.ended {
                 return Ok(ending);
@@ -139,6 +147,7 @@ impl Driver {
             Some(event) = channels.net.recv() => self.net_event(event),
             Some(BlobEvent::Received { root, .. }) = channels.blobs.recv() => self.feed(Input::BlobStored(root)),
             Some(command) = channels.commands.recv() => self.feed(Input::Command(command)),
+            Ok(()) = self.trouble.changed() => self.store_trouble(),
             () = sleep_until(deadline) => {
                 let now = self.now();
                 self.session.handle_timeout(now);

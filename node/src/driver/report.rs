@@ -74,21 +74,6 @@ impl Reporter {
         let (loss, speed, warning, disk, last) = (None, 0, None, None, None);
         Reporter { events, status, origin, loss, speed, warning, disk, last, stale: true }
     }
-
-    pub fn store_fails(&mut self, error: &dyn std::fmt::Display) {
-        if self.disk.is_none() {
-            tracing::error!(%error, "not voting: the store cannot be written; trying again every second");
-        }
-        self.disk = Some(format!("not voting: {error}"));
-        self.stale = true;
-    }
-
-    pub fn store_works(&mut self) {
-        if self.disk.take().is_some() {
-            tracing::info!("the store can be written again");
-            self.stale = true;
-        }
-    }
 }
 
 impl Driver {
@@ -96,6 +81,18 @@ impl Driver {
     fn traffic(&self) -> (u64, u64) {
         let (control, plane) = (self.parts.control.traffic(), self.parts.plane.traffic());
         (control.sent + plane.sent(), control.received + plane.received())
+    }
+
+    /// The store cannot write, or can again.
+    pub(super) fn store_trouble(&mut self) {
+        let trouble = self.trouble.borrow_and_update().clone();
+        match &trouble {
+            Some(error) => tracing::error!(%error, "not voting: trying again every second"),
+            None => tracing::info!("the store can be written again"),
+        }
+        self.reporter.disk = trouble.map(|error| format!("not voting: {error}"));
+        self.reporter.stale = true;
+        self.report_status();
     }
 
     /// Passes an event on. Frequent ones are dropped while nobody takes them; the others wait.

@@ -1,5 +1,6 @@
 //! Founding: a session's folder with its files, and its genesis state.
 
+use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 
 use driftless_protocol::Hash;
@@ -92,6 +93,17 @@ pub(super) fn data_paths(charter: &Charter, reader: &StoreReader) -> Result<Vec<
             })
             .collect(),
     }
+}
+
+/// The blobs that a session's manifest names: joiners will ask for them as long as it lives.
+pub(super) fn named_blobs(charter: &Charter) -> BTreeSet<Hash> {
+    let manifest = &charter.manifest;
+    let texts = match &manifest.data {
+        Data::Public { files, .. } => files.as_slice(),
+        Data::Private { .. } => &[],
+    };
+    let files = texts.iter().chain(&manifest.tokenizer).map(|file| file.root);
+    files.chain(manifest.imported.iter().flatten().copied()).collect()
 }
 
 /// The genesis state, checked against the manifest's digest.

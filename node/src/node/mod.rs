@@ -10,7 +10,7 @@ mod tests;
 use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::sync::Arc;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use driftless_protocol::block::Token;
 use driftless_protocol::charter::Charter;
@@ -29,11 +29,11 @@ use crate::bandwidth::Caps;
 use crate::blobs::{DataPlane, Hooks};
 use crate::compute_worker::ComputeWorker;
 use crate::control::{Control, ControlConfig, Limits, key_of};
-use crate::driver::{self, Channels, Driver, DriverError, Parts};
+use crate::driver::{self, Channels, Driver, DriverError, Parts, Pushers};
 pub use crate::driver::{SessionEvent, SessionStatus};
 use crate::engine::{TrainerEngine, corpus_for};
 use crate::store::{Folder, FolderLock, Options as StoreOptions, SessionStore};
-use crate::store_thread::StoreThread;
+use crate::store_thread::{StoreThread, Sweep};
 
 pub use error::NodeError;
 pub use founding::{FoundingFiles, genesis_state};
@@ -42,6 +42,8 @@ use router::Router;
 
 /// Events that wait for whoever shows a session.
 const EVENTS: usize = 4096;
+/// A download that was broken off is gone on with for so long; then its pages are swept up.
+const BROKEN_OFF: Duration = Duration::from_secs(24 * 3600);
 /// Steps over which a joiner's fresh inner optimizer comes up.
 const RAMP: u32 = 20;
 
@@ -186,13 +188,15 @@ impl Node {
     }
 
     async fn run(&self, prepared: Prepared, options: SessionOptions) -> Result<SessionHandle, NodeError> {
-        let Prepared { charter, manifest, store, session: make_session, engine } = prepared;
+        let Prepared { charter, manifest, store, sweep, session: make_session, engine } = prepared;
         let inner = &self.inner;
         let origin = Instant::now();
         let session = make_session.make(&inner.signer, &options);
         let id = charter.session;
         let reader = store.reader();
-        let hooks = Hooks { admission: Arc::new(|_| true), accept: acceptance(&charter) };
+        let pushers = Arc::new(Pushers::new(&charter, session.state()));
+        // Whoever joins has to fetch before anybody knows it; pushing is for those who are in.
+        let hooks = Hooks { admission: Arc::new(|_| true), accept: acceptance(pushers.clone()) };
         let mut listen = inner.options.data_listen;
         if inner.router.is_attached() {
             // The first session has the port.
@@ -207,7 +211,8 @@ impl Node {
             hello: self.hello_addresses(&plane),
             control: inner.control.clone(),
             plane,
-            store: StoreThread::start(store).map_err(NodeError::Thread)?,
+            store: StoreThread::start(store, sweep).map_err(NodeError::Thread)?,
+            pushers,
             reader,
             worker: Some(worker),
             manifest: Arc::new(manifest),
@@ -297,11 +302,8 @@ impl Node {
     }
 }
 
-/// Only blobs as long as this session's contributions are taken when pushed.
-fn acceptance(charter: &Charter) -> Arc<dyn Fn(PeerKey, Hash, u64) -> bool + Send + Sync> {
-    let codec = charter.manifest.method.codec();
-    let lengths: Vec<u64> = charter.lengths.iter().map(|values| codec.encoded_len(*values)).collect();
-    Arc::new(move |_, _, length| lengths.contains(&length))
+fn acceptance(pushers: Arc<Pushers>) -> Arc<dyn Fn(PeerKey, Hash, u64) -> bool + Send + Sync> {
+    Arc::new(move |from, root, length| pushers.take(&from, &root, length))
 }
 
 impl Parts {
@@ -322,11 +324,19 @@ impl Parts {
     }
 }
 
+/// What stays when the session's blobs are swept up. A slot is decided soon after its deadline, so
+/// what is much older than the longest belongs to none that is open.
+fn sweep_of(charter: &Charter) -> Sweep {
+    let longest = Duration::from_micros(charter.manifest.deadline.maximum.0);
+    Sweep { pinned: founding::named_blobs(charter), grace: 2 * longest + Duration::from_secs(300) }
+}
+
 /// Everything of a session that is read from disk before it runs.
 struct Prepared {
     charter: Arc<Charter>,
     manifest: Vec<u8>,
     store: SessionStore,
+    sweep: Sweep,
     session: SessionSeed,
     engine: TrainerEngine,
 }
@@ -362,6 +372,12 @@ impl Prepared {
         for warning in store.warnings() {
             tracing::warn!("{warning}");
         }
+        let sweep = sweep_of(&charter);
+        match store.sweep(&sweep.pinned, BROKEN_OFF) {
+            Ok(0) => {}
+            Ok(gone) => tracing::info!(gone, "blobs that nobody needs were deleted"),
+            Err(error) => tracing::warn!(%error, "blobs that nobody needs could not be deleted"),
+        }
         let reader = store.reader();
         let read = |root: &Hash| reader.page(root).map_err(|error| error.to_string());
         let genesis = genesis_state(&charter, read)?;
@@ -374,6 +390,6 @@ impl Prepared {
             engine.ramp(RAMP);
         }
         let seed = SessionSeed { charter: charter.clone(), genesis, recovered };
-        Ok(Prepared { charter, manifest: manifest.to_bytes(), store, session: seed, engine })
+        Ok(Prepared { charter, manifest: manifest.to_bytes(), store, sweep, session: seed, engine })
     }
 }

@@ -27,6 +27,7 @@
 //! | `journal/` | sled: what was signed, the running height's log |
 //! | `acknowledged` | what must be there |
 //! | `snapshots`, `checkpoints` | two of each |
+//! | `sweep` | which blobs nobody needs any more |
 //! | `peek` | the newest snapshot, read beside a running node |
 //! | `frame`, `disk`, `error` | hashed headers; writes and barriers, counted; typed errors |
 
@@ -43,6 +44,7 @@ mod peek;
 mod recovery;
 mod session;
 mod snapshots;
+mod sweep;
 #[cfg(test)]
 mod tests;
 

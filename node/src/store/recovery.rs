@@ -18,6 +18,7 @@ use super::folder::SessionFolder;
 use super::journal::{Contents, Journal};
 use super::session::{Options, SessionStore};
 use super::snapshots::Snapshots;
+use super::sweep::Pending;
 use crate::blobs::BlobStore;
 
 /// What the store needs to know of a session's charter.
@@ -92,6 +93,7 @@ pub(super) fn recover(
     let wal = running_height(&contents, chain.next(), &folder)?;
     let signed = still_open(contents.signed, &snapshot, &blocks);
     let offer = Arc::new(Mutex::new(snapshots.offer().map(Arc::new)));
+    let recovered = Recovered { snapshot, blocks, wal, signed, checkpoint };
     let mut store = SessionStore {
         disk,
         folder,
@@ -104,10 +106,11 @@ pub(super) fn recover(
         blobs,
         pages,
         offer,
+        pending: Pending::of(&recovered),
         warnings,
     };
     store.acknowledge()?;
-    Ok((store, Recovered { snapshot, blocks, wal, signed, checkpoint }))
+    Ok((store, recovered))
 }
 
 /// The blocks after a snapshot, gathered while the chain is read.

@@ -19,6 +19,7 @@ use super::folder::{Folder, SessionFolder};
 use super::journal::Journal;
 use super::recovery::{Shape, recover};
 use super::snapshots::Snapshots;
+use super::sweep::Pending;
 use crate::blobs::{self, BlobStore};
 
 /// How a session's files are kept.
@@ -50,6 +51,7 @@ pub struct SessionStore {
     pub(super) blobs: Arc<BlobStore>,
     pub(super) pages: Arc<BlobStore>,
     pub(super) offer: Arc<Mutex<Option<Arc<SnapshotOffer>>>>,
+    pub(super) pending: Pending,
     pub(super) warnings: Vec<Warning>,
 }
 
@@ -119,18 +121,20 @@ impl SessionStore {
     ///
     /// After an error the record is not written, as far as anybody may rely on it; when there is
     /// space again, the same record may be persisted again.
-    pub fn persist(&mut self, record: Record, sync: bool) -> Result<(), StoreError> {
+    pub fn persist(&mut self, record: &Record, sync: bool) -> Result<(), StoreError> {
         match record {
             Record::Signed(signed) => {
                 let savepoint = self.journal.savepoint(Some(signed.content.slot));
-                self.journal.sign(&signed)?;
-                return self.settle(sync).inspect_err(|_| self.journal.take_back(savepoint));
+                self.journal.sign(signed)?;
+                self.settle(sync).inspect_err(|_| self.journal.take_back(savepoint))?;
+                self.pending.signed(signed);
+                return Ok(());
             }
-            Record::Wal(record) => return self.log(&record, sync),
-            Record::Blob { root, bytes } => self.put_blob(root, &bytes)?,
-            Record::Block(block) => self.append(&block)?,
-            Record::Snapshot(snapshot) => self.put_snapshot(&snapshot)?,
-            Record::Checkpoint(checkpoint) => self.checkpoints.store(&checkpoint)?,
+            Record::Wal(record) => return self.log(record, sync),
+            Record::Blob { root, bytes } => self.put_blob(*root, bytes)?,
+            Record::Block(block) => self.append(block)?,
+            Record::Snapshot(snapshot) => self.put_snapshot(snapshot)?,
+            Record::Checkpoint(checkpoint) => self.checkpoints.store(checkpoint)?,
         }
         self.settle(sync)
     }
@@ -140,21 +144,19 @@ impl SessionStore {
         self.settle(true)
     }
 
+    /// Whether every blob is kept that a block names.
+    pub fn keeps_history(&self) -> bool {
+        self.options.keep_history
+    }
+
     /// Deletes blobs that nobody needs any more, unless the history is kept.
     pub fn forget(&self, roots: &[Hash]) -> Result<(), StoreError> {
         if self.options.keep_history {
             return Ok(());
         }
-        for root in roots.iter().filter(|root| self.blobs.contains(root)) {
-            self.blobs.remove(root)?;
-            self.disk.count(1, 0);
-        }
+        self.blobs.remove_all(roots)?;
+        self.disk.count(u64::from(!roots.is_empty()), 0);
         Ok(())
-    }
-
-    /// Heights of the complete snapshots, ascending: history is needed back to the first.
-    pub fn snapshot_heights(&self) -> Vec<Height> {
-        self.snapshots.heights()
     }
 
     fn log(&mut self, record: &WalRecord, sync: bool) -> Result<(), StoreError> {
@@ -166,7 +168,9 @@ impl SessionStore {
         }
         let savepoint = self.journal.savepoint(None);
         self.journal.append(&record.to_bytes());
-        self.settle(sync).inspect_err(|_| self.journal.take_back(savepoint))
+        self.settle(sync).inspect_err(|_| self.journal.take_back(savepoint))?;
+        self.pending.logged(record);
+        Ok(())
     }
 
     fn put_blob(&self, root: Hash, bytes: &[u8]) -> Result<(), StoreError> {
@@ -183,6 +187,7 @@ impl SessionStore {
     fn append(&mut self, block: &CertifiedBlock) -> Result<(), StoreError> {
         self.chain.append(block)?;
         self.journal.begin(self.chain.next());
+        self.pending.certified(&block.block);
         block.block.closings().for_each(|closing| self.journal.closed(closing.slot));
         self.acknowledge()
     }
@@ -238,11 +243,6 @@ impl StoreReader {
         max_bytes: usize,
     ) -> Result<Vec<CertifiedBlock>, StoreError> {
         self.chain.read(from, max, max_bytes)
-    }
-
-    /// The first height from which on every block is here; `None` where there is none.
-    pub fn first_height(&self) -> Option<Height> {
-        self.chain.contiguous_from()
     }
 
     /// The newest snapshot, as a peer that joins is told of it.

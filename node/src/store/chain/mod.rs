@@ -40,7 +40,6 @@ struct Segment {
     path: PathBuf,
     file: Arc<File>,
     first: Height,
-    after_gap: bool,
     /// Where each record ends; the first begins behind the header.
     ends: Vec<u64>,
 }
@@ -81,17 +80,27 @@ impl Index {
         Ok(blocks)
     }
 
+    /// Hands every block from height `from` on to `visit`, across gaps.
+    pub(super) fn visit(
+        &self,
+        from: Height,
+        mut visit: impl FnMut(&CertifiedBlock),
+    ) -> Result<(), StoreError> {
+        let runs: Vec<std::ops::Range<Height>> =
+            self.segments().iter().map(|s| s.first..s.first + s.ends.len() as u64).collect();
+        for height in runs.into_iter().flat_map(|run| run.start.max(from)..run.end) {
+            if let Some((file, path, range)) = self.locate(height) {
+                visit(&walk::read_record(&file, &path, self.session, height, range)?);
+            }
+        }
+        Ok(())
+    }
+
     fn locate(&self, height: Height) -> Option<(Arc<File>, PathBuf, std::ops::Range<u64>)> {
         let segments = self.segments();
         let at = segments.partition_point(|segment| segment.first <= height).checked_sub(1)?;
         let segment = &segments[at];
         Some((segment.file.clone(), segment.path.clone(), segment.range(height)?))
-    }
-
-    /// The first height from which on no block is missing; `None` where there is no block.
-    pub(super) fn contiguous_from(&self) -> Option<Height> {
-        let segments = self.segments();
-        segments.iter().rev().find(|segment| segment.after_gap).or(segments.first()).map(|s| s.first)
     }
 
     fn segments(&self) -> RwLockReadGuard<'_, Vec<Segment>> {
@@ -132,8 +141,8 @@ impl Chain {
             let height = found.block.block.height;
             if found.opens {
                 let file = open_file(&found.path)?;
-                let (path, after_gap) = (found.path, found.after_gap);
-                segments.push(Segment { path, file, first: height, after_gap, ends: Vec::new() });
+                let path = found.path;
+                segments.push(Segment { path, file, first: height, ends: Vec::new() });
             }
             if let Some(segment) = segments.last_mut() {
                 segment.ends.push(found.end);
@@ -235,7 +244,7 @@ impl Chain {
         self.disk.sync(&file, &path)?;
         self.disk.sync_folder(&self.folder)?;
         let ends = vec![bytes.len() as u64];
-        Ok(Segment { path, file: file.into(), first: height, after_gap, ends })
+        Ok(Segment { path, file: file.into(), first: height, ends })
     }
 
     /// Removes what a failed append left behind the last whole record.

@@ -75,7 +75,7 @@ fn a_kill_at_any_step_of_any_record_loses_nothing_that_was_acknowledged() {
         let next = known.after(&record);
         for steps in 0.. {
             store.disk.faults.fail_after(steps);
-            let done = store.persist(record.clone(), true).is_ok();
+            let done = store.persist(&record, true).is_ok();
             store.disk.faults.heal();
             let (recovered, height) = reopened(&running, dir.path());
             let as_before = known.is(&recovered, height);

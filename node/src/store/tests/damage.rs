@@ -13,18 +13,18 @@ use crate::store::{SessionFolder, StoreError, Warning};
 /// A folder with one of everything, closed.
 fn filled(path: &std::path::Path) {
     let (mut store, _) = open(path).unwrap();
-    store.persist(Record::Snapshot(snapshot(0)), true).unwrap();
-    store.persist(Record::Checkpoint(checkpoint(0)), true).unwrap();
+    store.persist(&Record::Snapshot(snapshot(0)), true).unwrap();
+    store.persist(&Record::Checkpoint(checkpoint(0)), true).unwrap();
     for height in 1..=3 {
-        store.persist(Record::Wal(vote(height, 0)), true).unwrap();
-        store.persist(Record::Block(block(height)), true).unwrap();
+        store.persist(&Record::Wal(vote(height, 0)), true).unwrap();
+        store.persist(&Record::Block(block(height)), true).unwrap();
     }
-    store.persist(Record::Snapshot(snapshot(2)), true).unwrap();
-    store.persist(Record::Checkpoint(checkpoint(3)), true).unwrap();
-    store.persist(Record::Signed(signed(0, 3, 1)), true).unwrap();
-    store.persist(Record::Signed(signed(1, 0, 1)), true).unwrap();
-    store.persist(Record::Wal(vote(4, 0)), true).unwrap();
-    store.persist(Record::Wal(large(4, 9_000)), true).unwrap();
+    store.persist(&Record::Snapshot(snapshot(2)), true).unwrap();
+    store.persist(&Record::Checkpoint(checkpoint(3)), true).unwrap();
+    store.persist(&Record::Signed(signed(0, 3, 1)), true).unwrap();
+    store.persist(&Record::Signed(signed(1, 0, 1)), true).unwrap();
+    store.persist(&Record::Wal(vote(4, 0)), true).unwrap();
+    store.persist(&Record::Wal(large(4, 9_000)), true).unwrap();
     store.close().unwrap();
 }
 
@@ -61,7 +61,7 @@ fn a_bit_flipped_anywhere_in_the_chain_is_an_error_that_names_file_and_height() 
 fn a_block_that_is_damaged_while_the_node_runs_is_not_served() {
     let dir = tempfile::tempdir().unwrap();
     let (mut store, _) = open(dir.path()).unwrap();
-    chain(3).into_iter().for_each(|block| store.persist(Record::Block(block), true).unwrap());
+    chain(3).into_iter().for_each(|block| store.persist(&Record::Block(block), true).unwrap());
     let path = dir.path().join("chain/00000001.blocks");
     use std::os::unix::fs::FileExt;
     let file = fs::File::options().write(true).open(&path).unwrap();
@@ -79,9 +79,9 @@ fn a_block_that_is_damaged_while_the_node_runs_is_not_served() {
 fn a_damaged_blob_or_page_goes_when_it_is_read_so_that_it_can_be_fetched_again() {
     let dir = tempfile::tempdir().unwrap();
     let (mut store, _) = open(dir.path()).unwrap();
-    store.persist(blob(1), true).unwrap();
-    store.persist(blob(2), true).unwrap();
-    store.persist(Record::Snapshot(snapshot(0)), true).unwrap();
+    store.persist(&blob(1), true).unwrap();
+    store.persist(&blob(2), true).unwrap();
+    store.persist(&Record::Snapshot(snapshot(0)), true).unwrap();
     let Record::Blob { root, bytes } = blob(1) else { unreachable!() };
     let page = snapshot(0).pages().next().unwrap().hash();
     let reader = store.reader();
@@ -147,7 +147,7 @@ fn a_bit_flipped_anywhere_in_a_snapshot_record_is_found() {
     let mut wrong = snapshot(2);
     wrong.state.control.counted_tokens = 1;
     let (mut store, _) = open(dir.path()).unwrap();
-    store.persist(Record::Snapshot(wrong), true).unwrap();
+    store.persist(&Record::Snapshot(wrong), true).unwrap();
     store.close().unwrap();
     let (store, recovered) = open(dir.path()).unwrap();
     assert!(store.warnings()[0].to_string().contains("digest"), "{}", store.warnings()[0]);
@@ -161,10 +161,10 @@ fn blobs_and_pages_are_checked_when_they_are_read() {
     let (mut store, _) = open(dir.path()).unwrap();
     let Record::Blob { root, bytes } = blob(1) else { unreachable!() };
     assert!(matches!(
-        store.persist(Record::Blob { root: Hash::of(b"no"), bytes: bytes.clone() }, true),
+        store.persist(&Record::Blob { root: Hash::of(b"no"), bytes: bytes.clone() }, true),
         Err(StoreError::WrongRoot { .. })
     ));
-    store.persist(Record::Blob { root, bytes }, true).unwrap();
+    store.persist(&Record::Blob { root, bytes }, true).unwrap();
     flip(&dir.path().join("blobs").join(root.to_string()), 100, 7);
     let reader = store.reader();
     assert!(matches!(reader.blob(&root), Err(StoreError::CorruptBlob { .. })));
@@ -232,10 +232,10 @@ fn a_damaged_database_gives_a_typed_error_or_exactly_what_was_written() {
 fn a_database_from_an_older_copy_is_noticed() {
     let dir = tempfile::tempdir().unwrap();
     let (mut store, _) = open(dir.path()).unwrap();
-    store.persist(Record::Signed(signed(0, 0, 1)), true).unwrap();
+    store.persist(&Record::Signed(signed(0, 0, 1)), true).unwrap();
     let old = dir.path().join("old");
     copy(&dir.path().join("db/sled"), &old);
-    store.persist(Record::Signed(signed(0, 1, 1)), true).unwrap();
+    store.persist(&Record::Signed(signed(0, 1, 1)), true).unwrap();
     store.close().unwrap();
     fs::remove_dir_all(dir.path().join("db/sled")).unwrap();
     copy(&old, &dir.path().join("db/sled"));

@@ -225,7 +225,7 @@ fn the_newest_snapshot_is_read_beside_the_store_that_is_open() {
     let mut store = SessionStore::create(&folder, &signed, &charter, Options::default()).unwrap();
     assert!(newest_snapshot(&session, &charter).unwrap().is_none());
     let snapshot = Snapshot { block: None, state };
-    store.persist(Record::Snapshot(snapshot.clone()), true).unwrap();
+    store.persist(&Record::Snapshot(snapshot.clone()), true).unwrap();
     let found = newest_snapshot(&session, &charter).unwrap().unwrap();
     assert_eq!((found.block, found.state), (None, snapshot.state.clone()));
     let page = session.pages().join(snapshot.state.pages().next().unwrap().hash().to_string());

@@ -41,7 +41,7 @@ fn check(path: &std::path::Path) {
 fn stubbornly(store: &mut SessionStore, record: &Record) -> u64 {
     for steps in 0.. {
         store.disk.faults.fail_after(steps);
-        let result = store.persist(record.clone(), true);
+        let result = store.persist(record, true);
         store.disk.faults.heal();
         match result {
             Ok(()) => return steps,
@@ -67,15 +67,15 @@ fn a_record_that_failed_need_not_be_persisted_again() {
     let (mut store, _) = open(dir.path()).unwrap();
     for ordinal in 0..6 {
         store.disk.faults.fail_after(u64::from(ordinal) % 3);
-        let first = store.persist(Record::Signed(signed(0, ordinal, 1)), true).is_ok();
-        let second = store.persist(Record::Wal(large(1, 9_000)), true).is_ok();
+        let first = store.persist(&Record::Signed(signed(0, ordinal, 1)), true).is_ok();
+        let second = store.persist(&Record::Wal(large(1, 9_000)), true).is_ok();
         store.disk.faults.heal();
         assert!(!first || !second);
         // What failed was not signed: something else may be.
         if !first && ordinal < 4 {
-            store.persist(Record::Signed(signed(0, ordinal, 2)), true).unwrap();
+            store.persist(&Record::Signed(signed(0, ordinal, 2)), true).unwrap();
         }
-        store.persist(Record::Wal(vote(1, ordinal)), true).unwrap();
+        store.persist(&Record::Wal(vote(1, ordinal)), true).unwrap();
     }
     store.close().unwrap();
     let (_, recovered) = open(dir.path()).unwrap();
@@ -127,14 +127,14 @@ fn on_a_disk_that_is_really_full_nothing_is_lost_and_it_goes_on_when_there_is_sp
         // None at all, less than a page, and less than the database wants to keep free.
         for leave in [0, 3000, 1 << 20] {
             let ballast = fill(&disk, leave);
-            match store.persist(record.clone(), true) {
+            match store.persist(record, true) {
                 Ok(()) => {}
                 Err(StoreError::Full { .. }) => {}
                 Err(error) => panic!("record {index}, {leave} bytes left: {error}"),
             }
             fs::remove_file(ballast).unwrap();
         }
-        store.persist(record.clone(), true).unwrap();
+        store.persist(record, true).unwrap();
     }
     store.close().unwrap();
     let copied = tempfile::tempdir().unwrap();

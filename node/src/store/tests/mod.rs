@@ -10,6 +10,7 @@ mod gaps;
 mod journal;
 mod model;
 mod round_trip;
+mod sweep;
 mod torn_tail;
 
 pub(super) use faults::Faults;

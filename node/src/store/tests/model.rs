@@ -46,30 +46,30 @@ proptest! {
                     let record =
                         if is_large { large(height + 1, 5_000) } else { vote(height + 1, index as u32) };
                     wal.push(record.clone());
-                    store.persist(Record::Wal(record), sync).unwrap();
+                    store.persist(&Record::Wal(record), sync).unwrap();
                     barrier = sync;
                 }
                 Action::Sign { stream, sync } => {
                     // Slots far ahead, so that none of them closes.
                     let record = signed(stream, 1000 + index as u32, 1);
                     signed_all.push(record.clone());
-                    store.persist(Record::Signed(record), sync).unwrap();
+                    store.persist(&Record::Signed(record), sync).unwrap();
                     barrier = sync;
                 }
                 Action::Block => {
                     height += 1;
-                    store.persist(Record::Block(block(height)), true).unwrap();
+                    store.persist(&Record::Block(block(height)), true).unwrap();
                     wal.clear();
                     barrier = true;
                 }
                 Action::Snapshot => {
                     newest = Some(height);
-                    store.persist(Record::Snapshot(snapshot(height)), true).unwrap();
+                    store.persist(&Record::Snapshot(snapshot(height)), true).unwrap();
                     barrier = true;
                 }
                 Action::Checkpoint => {
                     saved = Some(height);
-                    store.persist(Record::Checkpoint(checkpoint(height)), true).unwrap();
+                    store.persist(&Record::Checkpoint(checkpoint(height)), true).unwrap();
                     barrier = true;
                 }
                 Action::Restart | Action::Kill => {

@@ -17,26 +17,25 @@ fn a_new_session_has_nothing_to_recover() {
     assert!(recovered.blocks.is_empty() && recovered.wal.is_empty() && recovered.signed.is_empty());
     assert!(store.warnings().is_empty());
     assert!(store.reader().snapshot_offer().is_none());
-    assert_eq!(store.reader().first_height(), None);
 }
 
 fn fill(store: &mut crate::store::SessionStore) {
-    store.persist(Record::Snapshot(snapshot(0)), true).unwrap();
+    store.persist(&Record::Snapshot(snapshot(0)), true).unwrap();
     for height in 1..=5 {
-        store.persist(Record::Wal(vote(height, 0)), true).unwrap();
-        store.persist(Record::Block(block(height)), true).unwrap();
+        store.persist(&Record::Wal(vote(height, 0)), true).unwrap();
+        store.persist(&Record::Block(block(height)), true).unwrap();
         if height == 3 {
-            store.persist(Record::Snapshot(snapshot(3)), true).unwrap();
+            store.persist(&Record::Snapshot(snapshot(3)), true).unwrap();
         }
     }
-    store.persist(blob(7), true).unwrap();
-    store.persist(Record::Signed(signed(0, 4, 1)), false).unwrap();
-    store.persist(Record::Signed(signed(0, 5, 1)), false).unwrap();
-    store.persist(Record::Signed(signed(1, 0, 2)), false).unwrap();
-    store.persist(Record::Checkpoint(checkpoint(4)), true).unwrap();
-    store.persist(Record::Wal(vote(6, 0)), false).unwrap();
-    store.persist(Record::Wal(large(6, 40_000)), false).unwrap();
-    store.persist(Record::Wal(vote(6, 1)), true).unwrap();
+    store.persist(&blob(7), true).unwrap();
+    store.persist(&Record::Signed(signed(0, 4, 1)), false).unwrap();
+    store.persist(&Record::Signed(signed(0, 5, 1)), false).unwrap();
+    store.persist(&Record::Signed(signed(1, 0, 2)), false).unwrap();
+    store.persist(&Record::Checkpoint(checkpoint(4)), true).unwrap();
+    store.persist(&Record::Wal(vote(6, 0)), false).unwrap();
+    store.persist(&Record::Wal(large(6, 40_000)), false).unwrap();
+    store.persist(&Record::Wal(vote(6, 1)), true).unwrap();
 }
 
 fn check(path: &std::path::Path) {
@@ -88,15 +87,15 @@ fn records_persisted_without_sync_wait_for_the_next_that_asks() {
     let running = dir.path().join("running");
     let (mut store, _) = open(&running).unwrap();
     let before = store.stats();
-    store.persist(Record::Wal(vote(1, 0)), false).unwrap();
-    store.persist(Record::Signed(signed(0, 0, 1)), false).unwrap();
+    store.persist(&Record::Wal(vote(1, 0)), false).unwrap();
+    store.persist(&Record::Signed(signed(0, 0, 1)), false).unwrap();
     assert_eq!(store.stats(), before);
     copy(&running, &dir.path().join("early"));
     let (_, recovered) = open(&dir.path().join("early")).unwrap();
     assert!(recovered.wal.is_empty() && recovered.signed.is_empty());
 
     // A block's barrier takes the signature along.
-    store.persist(Record::Block(block(1)), true).unwrap();
+    store.persist(&Record::Block(block(1)), true).unwrap();
     copy(&running, &dir.path().join("late"));
     let (_, recovered) = open(&dir.path().join("late")).unwrap();
     assert!(recovered.wal.is_empty());
@@ -109,19 +108,19 @@ fn two_snapshots_and_two_checkpoints_are_kept_and_pages_nobody_names_go() {
     let (mut store, _) = open(dir.path()).unwrap();
     for height in 0..=4 {
         if height > 0 {
-            store.persist(Record::Block(block(height)), true).unwrap();
+            store.persist(&Record::Block(block(height)), true).unwrap();
         }
-        store.persist(Record::Snapshot(snapshot(height)), true).unwrap();
-        store.persist(Record::Checkpoint(checkpoint(height)), true).unwrap();
+        store.persist(&Record::Snapshot(snapshot(height)), true).unwrap();
+        store.persist(&Record::Checkpoint(checkpoint(height)), true).unwrap();
     }
-    assert_eq!(store.snapshot_heights(), [3, 4]);
+    assert_eq!(store.snapshots.heights(), [3, 4]);
     // Per state two outer pages of its own and two shared ones.
     assert_eq!(store.reader().pages().list().unwrap().len(), 2 * 2 + 2);
     let checkpoints = std::fs::read_dir(dir.path().join("checkpoints")).unwrap().count();
     assert_eq!(checkpoints, 2);
     store.close().unwrap();
     let (store, recovered) = open(dir.path()).unwrap();
-    assert_eq!(store.snapshot_heights(), [3, 4]);
+    assert_eq!(store.snapshots.heights(), [3, 4]);
     assert_eq!(recovered.snapshot.unwrap().height(), 4);
     assert_eq!(recovered.checkpoint.unwrap().height, 4);
     assert!(recovered.blocks.is_empty());
@@ -137,7 +136,7 @@ fn a_state_of_several_full_pages_comes_back() {
     let open = || recover(SessionFolder::at(dir.path()), &shape, Options::default()).unwrap();
     let (mut store, _) = open();
     let snapshot = driftless_protocol::event::Snapshot { block: None, state: full.clone() };
-    store.persist(Record::Snapshot(snapshot), true).unwrap();
+    store.persist(&Record::Snapshot(snapshot), true).unwrap();
     store.close().unwrap();
     assert_eq!(open().1.snapshot.unwrap().state, full);
 }
@@ -146,25 +145,25 @@ fn a_state_of_several_full_pages_comes_back() {
 fn the_same_block_again_is_no_news_and_another_is_refused() {
     let dir = tempfile::tempdir().unwrap();
     let (mut store, _) = open(dir.path()).unwrap();
-    chain(3).into_iter().for_each(|block| store.persist(Record::Block(block), true).unwrap());
-    store.persist(Record::Block(block(2)), true).unwrap();
+    chain(3).into_iter().for_each(|block| store.persist(&Record::Block(block), true).unwrap());
+    store.persist(&Record::Block(block(2)), true).unwrap();
     let mut other = block(2);
     other.block.digest = Hash::of(b"another state");
     assert!(matches!(
-        store.persist(Record::Block(other), true),
+        store.persist(&Record::Block(other), true),
         Err(crate::store::StoreError::Fork { height: 2, .. })
     ));
     assert!(matches!(
-        store.persist(Record::Block(block(5)), true),
+        store.persist(&Record::Block(block(5)), true),
         Err(crate::store::StoreError::NotNext { expected: 4, found: 5 })
     ));
     let mut stray = block(4);
     stray.block.parent = Hash::of(b"another parent");
     assert!(matches!(
-        store.persist(Record::Block(stray), true),
+        store.persist(&Record::Block(stray), true),
         Err(crate::store::StoreError::Fork { height: 4, .. })
     ));
-    store.persist(Record::Block(block(4)), true).unwrap();
+    store.persist(&Record::Block(block(4)), true).unwrap();
     assert_eq!(store.height(), 4);
 }
 
@@ -187,13 +186,13 @@ fn a_deleted_database_is_started_anew_with_a_warning() {
 fn barriers_and_bytes_are_counted() {
     let dir = tempfile::tempdir().unwrap();
     let (mut store, _) = open(dir.path()).unwrap();
-    store.persist(Record::Wal(vote(1, 0)), true).unwrap();
-    store.persist(Record::Block(block(1)), true).unwrap();
+    store.persist(&Record::Wal(vote(1, 0)), true).unwrap();
+    store.persist(&Record::Block(block(1)), true).unwrap();
     let before = store.stats();
-    store.persist(Record::Wal(vote(2, 0)), true).unwrap();
+    store.persist(&Record::Wal(vote(2, 0)), true).unwrap();
     let vote = store.stats();
     assert_eq!(vote.fsyncs - before.fsyncs, 2, "the database and the height record");
-    store.persist(Record::Block(block(2)), true).unwrap();
+    store.persist(&Record::Block(block(2)), true).unwrap();
     let block = store.stats();
     assert_eq!(block.fsyncs - vote.fsyncs, 2, "the chain file and the height record");
     assert!(vote.bytes_written > before.bytes_written && block.bytes_written > vote.bytes_written);

@@ -82,10 +82,10 @@ fn a_store_that_died_while_appending_goes_on() {
     let dir = tempfile::tempdir().unwrap();
     let running = dir.path().join("running");
     let (mut store, _) = open(&running).unwrap();
-    store.persist(Record::Block(block(1)), true).unwrap();
-    store.persist(Record::Wal(vote(2, 0)), true).unwrap();
+    store.persist(&Record::Block(block(1)), true).unwrap();
+    store.persist(&Record::Wal(vote(2, 0)), true).unwrap();
     copy(&running, &dir.path().join("killed"));
-    store.persist(Record::Block(block(2)), true).unwrap();
+    store.persist(&Record::Block(block(2)), true).unwrap();
     // The killed process got as far as half of the record.
     let segment = "chain/00000001.blocks";
     let bytes = fs::read(running.join(segment)).unwrap();
@@ -98,7 +98,7 @@ fn a_store_that_died_while_appending_goes_on() {
     let (mut store, recovered) = open(&killed).unwrap();
     assert!(matches!(store.warnings(), [Warning::TornTail { height: 2, .. }]));
     assert_eq!(recovered.wal, [vote(2, 0)], "the votes of the height that has no block come back");
-    store.persist(Record::Block(block(2)), true).unwrap();
+    store.persist(&Record::Block(block(2)), true).unwrap();
     store.close().unwrap();
     assert_eq!(open(&killed).unwrap().1.blocks, chain(2));
 }
@@ -108,7 +108,7 @@ fn files_are_bounded_and_a_torn_new_file_is_removed() {
     let dir = tempfile::tempdir().unwrap();
     let options = Options { segment_bytes: 700, ..Options::default() };
     let (mut store, _) = open_with(dir.path(), options).unwrap();
-    chain(9).into_iter().for_each(|block| store.persist(Record::Block(block), true).unwrap());
+    chain(9).into_iter().for_each(|block| store.persist(&Record::Block(block), true).unwrap());
     let reader = store.reader();
     assert_eq!(reader.read_blocks(1, 64, 1 << 20).unwrap(), chain(9));
     store.close().unwrap();
