@@ -70,6 +70,11 @@ impl CatchUp {
         *known = height.max(*known);
     }
 
+    /// A peer that was asked could not show what it told of: its claim is void until it tells again.
+    pub fn disbelieve(&mut self, peer: &PeerKey) {
+        self.heads.remove(peer);
+    }
+
     /// A peer went away.
     pub fn forget(&mut self, peer: &PeerKey) {
         self.heads.remove(peer);
@@ -78,12 +83,12 @@ impl CatchUp {
         }
     }
 
-    /// Whether `peer` told of a head at or above `height`.
-    pub fn has_reached(&self, peer: &PeerKey, height: Height) -> bool {
-        self.heads.get(peer).is_some_and(|head| *head >= height)
+    /// Whether there is proof of a later head: a certified block or snapshot that is not applied yet.
+    pub fn is_behind(&self) -> bool {
+        self.snapshot.is_some() || !self.queued.is_empty()
     }
 
-    /// The highest head known of.
+    /// The highest head told of.
     pub fn target(&self) -> Height {
         let queued = self.queued.last_key_value().map(|(height, _)| *height);
         self.heads.values().copied().chain(queued).max().unwrap_or(0)
@@ -118,14 +123,20 @@ impl CatchUp {
         }
     }
 
-    /// An answer came.
-    pub fn answered(&mut self) {
-        self.asked = None;
+    /// Whether `from` was asked for blocks, and answers now.
+    pub fn answers_blocks(&mut self, from: PeerKey) -> bool {
+        let asked = |(ask, _): &mut (Ask, Time)| matches!(ask, Ask::Blocks { of, .. } if *of == from);
+        self.asked.take_if(asked).is_some()
+    }
+
+    /// Whether `from` was asked for a snapshot, and answers now. One snapshot at a time.
+    pub fn answers_snapshot(&mut self, from: PeerKey) -> bool {
+        let asked = |(ask, _): &mut (Ask, Time)| *ask == Ask::Snapshot { of: from };
+        self.asked.take_if(asked).is_some() && self.snapshot.is_none()
     }
 
     /// The peer has no snapshot that helps.
     pub fn no_snapshot(&mut self) {
-        self.asked = None;
         self.blocks_only = true;
     }
 
@@ -137,6 +148,9 @@ impl CatchUp {
         }
         if self.asked.is_some_and(|(_, at)| now.since(at) < PATIENCE) {
             return None;
+        }
+        if let Some((silent, _)) = self.asked.take() {
+            self.disbelieve(&silent.of());
         }
         let ahead: Vec<(PeerKey, Height)> = self
             .heads
@@ -181,7 +195,6 @@ impl CatchUp {
 
     /// Takes up a snapshot that was checked. Returns the pages to fetch.
     pub fn begin_snapshot(&mut self, offer: SnapshotOffer) -> Vec<Hash> {
-        self.asked = None;
         let missing: BTreeSet<Hash> = offer.pages.iter().copied().collect();
         let pages = missing.iter().copied().collect();
         self.snapshot = Some(Pending { offer, missing, failures: 0 });
@@ -198,11 +211,6 @@ impl CatchUp {
     /// Whether `root` is a page that is being fetched.
     pub fn wants_page(&self, root: &Hash) -> bool {
         self.snapshot.as_ref().is_some_and(|pending| pending.missing.contains(root))
-    }
-
-    /// Pages still to come.
-    pub fn pages_left(&self) -> usize {
-        self.snapshot.as_ref().map_or(0, |pending| pending.missing.len())
     }
 
     /// Position of a page of the pending snapshot in digest order.

@@ -1,6 +1,5 @@
 //! A session's constitution: the manifest and everything that follows from it alone.
 
-use crate::committee::Committee;
 use crate::genesis::genesis_outer;
 use crate::identity::{Hash, PeerKey};
 use crate::layout::Layout;
@@ -67,18 +66,10 @@ impl Charter {
     /// Lease sizes: two slots' largest work, so that a peer trains on while its slot is decided.
     pub fn lease_rules(&self) -> LeaseRules {
         let target = match &self.manifest.data {
-            Data::Public { .. } => 2 * self.largest_steps() * self.manifest.training.batch,
+            Data::Public { .. } => 2 * self.manifest.largest_steps() * self.manifest.training.batch,
             Data::Private { .. } => 0,
         };
         LeaseRules { target, max_lag: self.manifest.max_lag }
-    }
-
-    /// The most inner steps between two contributions to a stream.
-    pub fn largest_steps(&self) -> u32 {
-        match self.manifest.pacing {
-            Pacing::Uniform => self.manifest.method.period(),
-            Pacing::Proportional { maximum, .. } => maximum,
-        }
     }
 
     /// Inner steps for a member's next slot: H, or its certified speed times the slot time.
@@ -98,16 +89,11 @@ impl Charter {
         u64::from(self.manifest.model.context())
     }
 
-    /// Whether whoever asks may join, with `issuer` the key whose token is needed.
+    /// The key whose token a joiner needs; none where anybody may join.
     pub fn token_issuer(&self) -> Option<PeerKey> {
         match self.manifest.admission {
             Admission::Open => None,
             Admission::Invitation { issuer } => Some(issuer),
         }
-    }
-
-    /// Whether one key decides alone.
-    pub fn is_steward(&self) -> bool {
-        matches!(self.manifest.committee, Committee::Steward { .. })
     }
 }

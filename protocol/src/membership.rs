@@ -52,18 +52,18 @@ impl Member {
     pub fn leased(&self) -> u64 {
         self.leases.iter().map(|lease| u64::from(lease.samples)).sum()
     }
+}
 
-    /// Takes `samples` from the front of the leases; `leased()` must cover them.
-    fn consume(&mut self, mut samples: u32) {
-        while samples > 0 && !self.leases.is_empty() {
-            let front = &mut self.leases[0];
-            let taken = samples.min(front.samples);
-            front.start += u64::from(taken);
-            front.samples -= taken;
-            samples -= taken;
-            if front.samples == 0 {
-                self.leases.remove(0);
-            }
+/// Takes `samples`, or all there are, from the front of `leases`.
+pub(crate) fn consume(leases: &mut Vec<Lease>, mut samples: u32) {
+    while samples > 0 && !leases.is_empty() {
+        let front = &mut leases[0];
+        let taken = samples.min(front.samples);
+        front.start += u64::from(taken);
+        front.samples -= taken;
+        samples -= taken;
+        if front.samples == 0 {
+            leases.remove(0);
         }
     }
 }
@@ -203,7 +203,7 @@ impl ControlPage {
     /// Books one counted stream-0 contribution.
     pub(crate) fn book(&mut self, index: usize, samples: u32, tokens: u64, speed: u32) {
         let member = &mut self.members[index];
-        member.consume(samples);
+        consume(&mut member.leases, samples);
         member.counted = member.counted.saturating_add(1);
         member.missed = 0;
         member.speed = speed;
@@ -246,6 +246,15 @@ impl Pool {
     fn give_back(&mut self, leases: &[Lease]) {
         self.returned.extend(leases.iter().map(|lease| (lease.start, lease.samples)));
         self.returned.sort_unstable();
+        // Ranges that touch become one, or whoever leaves crumbs behind could fill leases with them.
+        self.returned.dedup_by(|(start, samples), (before, length)| {
+            let whole = u64::from(*length) + u64::from(*samples);
+            let touches = *before + u64::from(*length) == *start && whole <= u64::from(u32::MAX);
+            if touches {
+                *length = whole as u32;
+            }
+            touches
+        });
     }
 
     fn take(&mut self, want: u32) -> (u64, u32) {
@@ -377,6 +386,14 @@ mod tests {
         assert_ne!(lease_of(1)[0].granted, first.granted);
         let regranted = [lease_of(0), lease_of(1)].concat();
         assert!(regranted.iter().any(|lease| lease.start == first.start));
+    }
+
+    #[test]
+    fn returned_ranges_that_touch_become_one() {
+        let lease = |start, samples| Lease { start, samples, granted: 0 };
+        let mut pool = Pool { next: 100, returned: vec![(10, 5), (30, 1)] };
+        pool.give_back(&[lease(20, 3), lease(15, 5), lease(9, 1), lease(40, u32::MAX), lease(31, 9)]);
+        assert_eq!(pool.returned, [(9, 14), (30, 10), (40, u32::MAX)]);
     }
 
     #[test]

@@ -7,7 +7,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use crate::block::{Announcement, Block, Closing, Counted, Evidence, Payload, Slot};
 use crate::charter::Charter;
-use crate::identity::{Hash, PeerKey, Scope, Signed};
+use crate::identity::{Domain, Hash, PeerKey, Scope, Signed};
 use crate::schedule::deadlines::DeadlineEstimator;
 use crate::state::State;
 use crate::time::{Span, Time};
@@ -162,6 +162,9 @@ impl Slots {
         };
         let Some(open) = self.open.get_mut(&slot) else {
             if slot.ordinal <= next + ground.charter.manifest.method.window() {
+                if !signed.holds(Domain::Announcement, ground.scope()) {
+                    return Verdict::Refused("the signature does not hold");
+                }
                 self.early.insert((slot.stream, signed.by), signed.clone());
                 return Verdict::Early;
             }
@@ -220,6 +223,13 @@ impl Slots {
         }
     }
 
+    /// The same for every contribution to a slot.
+    pub fn reject_all(&mut self, slot: Slot, reason: &str) {
+        for entry in self.open.get_mut(&slot).into_iter().flat_map(|open| open.entries.values_mut()) {
+            entry.rejected = Some(reason.into());
+        }
+    }
+
     /// Blobs announced and not here yet, with their authors.
     pub fn missing(&self) -> Vec<(Hash, u64, PeerKey)> {
         let entries = self.open.values().flat_map(|open| open.entries.values());
@@ -269,19 +279,23 @@ impl Slots {
     }
 
     /// Whether a proposal leaves out, before this voter's own deadline, a contribution whose blob
-    /// this voter holds and sees nothing wrong with. Returns whose.
+    /// this voter holds and sees nothing wrong with, or closes a slot before those drawn had time
+    /// to contribute at all. Returns whose.
     pub fn omitted(&self, now: Time, closings: &[&Closing]) -> Option<PeerKey> {
         closings.iter().find_map(|closing| {
             let open = self.open.get(&closing.slot)?;
             if self.is_late(now, closing.slot, open) {
                 return None;
             }
-            let listed = |entry: &Entry| {
-                closing.counted.iter().any(|counted| counted.signature == entry.counted.signature)
+            let too_soon = now < self.earliest(closing.slot, open);
+            let left_out = |key: &&PeerKey| match open.entries.get(key) {
+                Some(entry) => {
+                    let listed = |counted: &Counted| counted.signature == entry.counted.signature;
+                    entry.held && entry.rejected.is_none() && !closing.counted.iter().any(listed)
+                }
+                None => too_soon,
             };
-            let entries = open.entries.iter();
-            let held = entries.filter(|(_, entry)| entry.held && entry.rejected.is_none());
-            held.filter(|(_, entry)| !listed(entry)).map(|(key, _)| *key).next()
+            open.drawn.iter().find(left_out).copied()
         })
     }
 
@@ -315,6 +329,11 @@ impl Slots {
 
     fn deadline(&self, slot: Slot, open: &OpenSlot) -> Time {
         open.opened + self.deadlines[usize::from(slot.stream)].deadline(self.own_slot_time)
+    }
+
+    /// When a slot may close without those who did not announce.
+    fn earliest(&self, slot: Slot, open: &OpenSlot) -> Time {
+        open.opened + self.deadlines[usize::from(slot.stream)].earliest(self.own_slot_time)
     }
 
     fn is_late(&self, now: Time, slot: Slot, open: &OpenSlot) -> bool {

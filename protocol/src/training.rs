@@ -13,7 +13,7 @@ use crate::charter::Charter;
 use crate::event::Waiting;
 use crate::identity::PeerKey;
 use crate::manifest::Data;
-use crate::membership::{ControlPage, Lease};
+use crate::membership::{ControlPage, Lease, consume};
 use crate::method::{Method, StreamingDiLoCo};
 use crate::state::{Array, State};
 use crate::time::Span;
@@ -164,12 +164,14 @@ impl Training {
 
     /// Complete the stream-0 slot being worked on, then start no other.
     pub fn finish(&mut self) {
-        self.finish_at = Some(self.streams[0].due);
+        // Who has not begun a slot has none to complete.
+        self.finish_at = Some(if self.streams[0].steps == 0 { self.step } else { self.streams[0].due });
     }
 
     /// Whether `finish` is complete: nothing more is trained and nothing waits for a block.
     pub fn is_finished(&self) -> bool {
-        let idle = self.stopped || self.paused || !self.member || self.is_past_finish();
+        let active = self.member && self.drawn.is_some() && !self.stopped && !self.paused;
+        let idle = !active || self.is_past_finish();
         self.finish_at.is_some() && idle && !self.is_in_flight()
     }
 
@@ -218,7 +220,7 @@ impl Training {
         if let Some(stream) = self.due_stream() {
             return self.contribute(stream, state);
         }
-        self.train(state)
+        self.train()
     }
 
     /// The newest outer parameters: whatever waited for a fragment is in them.
@@ -286,7 +288,7 @@ impl Training {
         Next::Work(Work::Encode { slot, outer: stream.base.clone() })
     }
 
-    fn train(&mut self, state: &State) -> Next {
+    fn train(&mut self) -> Next {
         let next_due = self.streams.iter().map(|stream| stream.due).filter(|due| *due > self.step).min();
         let merges = self.streams.iter().filter_map(|stream| match stream.changes.front() {
             Some(Change::Merge { not_before, .. }) => Some(*not_before),
@@ -309,7 +311,7 @@ impl Training {
             Samples::Own => steps,
             Samples::Leased(samples) => samples.len() as u32 / self.charter.manifest.training.batch,
         };
-        let progress = (0..steps).map(|ahead| self.progress(ahead, state)).collect();
+        let progress = (0..steps).map(|ahead| self.progress(ahead)).collect();
         Next::Work(Work::Train { samples, progress })
     }
 
@@ -326,7 +328,7 @@ impl Training {
     }
 
     /// Share of the budget: counted tokens, and own ones since, times the contributors drawn.
-    fn progress(&self, ahead: u32, _state: &State) -> f32 {
+    fn progress(&self, ahead: u32) -> f32 {
         let per_step = self.tokens_per_step();
         let own = self.streams[0].tokens + u64::from(ahead) * per_step;
         let tokens = self.counted_tokens + own * u64::from(self.contributors);
@@ -536,19 +538,6 @@ impl Training {
     /// Whether theta is relative to the present outer parameters, so that it can be saved.
     pub fn is_settled(&self) -> bool {
         !self.reset && self.streams.iter().all(|stream| stream.changes.is_empty())
-    }
-}
-
-/// Takes `samples` from the front of a copy of the leases.
-fn consume(leases: &mut Vec<Lease>, mut samples: u32) {
-    while samples > 0 && !leases.is_empty() {
-        let taken = samples.min(leases[0].samples);
-        leases[0].start += u64::from(taken);
-        leases[0].samples -= taken;
-        samples -= taken;
-        if leases[0].samples == 0 {
-            leases.remove(0);
-        }
     }
 }
 

@@ -15,8 +15,11 @@ use crate::membership::{ControlPage, MAX_MEMBERS, Member};
 use crate::method::{Contribution, MethodError};
 use crate::state::{Array, State};
 
-/// How many heights old a join or leave may be.
-pub const STATEMENT_AGE: u64 = 1024;
+/// How many heights old a leave may be.
+pub const LEAVE_AGE: u64 = 1024;
+/// How many heights old a join may be. Short: joins are public, and whoever left shall not be
+/// brought back by somebody who repeats an old one.
+pub const JOIN_AGE: u64 = 16;
 
 /// Why a block is not valid on its parent.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -211,7 +214,7 @@ fn check_work(charter: &Charter, slot: Slot, work: &Work, member: &Member) -> Re
         return Err("no work is claimed");
     }
     let slots = u64::from(charter.manifest.max_lag) + 2;
-    if u64::from(work.steps) > slots * u64::from(charter.largest_steps()) {
+    if u64::from(work.steps) > slots * u64::from(charter.manifest.largest_steps()) {
         return Err("more steps are claimed than its leases allow");
     }
     let per_step = u64::from(training.batch) * charter.tokens_per_sample();
@@ -236,12 +239,16 @@ fn check_lease(work: &Work, member: &Member) -> Result<(), &'static str> {
     }
 }
 
-/// Weight = min(claimed tokens, leased tokens, 2 x the slot's median of those two).
+/// Weight = min(claimed tokens, leased tokens, 2 x the slot's median of those two). Stream 0 names
+/// the leased samples it used; the other streams train on the same ones, at different times.
 fn weigh(charter: &Charter, control: &ControlPage, slot: Slot, counted: &[Counted]) -> Vec<Part> {
-    let leases = slot.stream == 0 && matches!(charter.manifest.data, Data::Public { .. });
     let admitted = |counted: &Counted| {
-        let leased = u64::from(counted.work.samples) * charter.tokens_per_sample();
-        if leases { counted.work.tokens.min(leased) } else { counted.work.tokens }
+        let samples = match &charter.manifest.data {
+            Data::Private { .. } => return counted.work.tokens,
+            Data::Public { .. } if slot.stream == 0 => u64::from(counted.work.samples),
+            Data::Public { .. } => control.members[usize::from(counted.member)].leased(),
+        };
+        counted.work.tokens.min(samples.saturating_mul(charter.tokens_per_sample()))
     };
     let cap = twice_the_median(counted.iter().map(admitted).collect());
     let part = |counted: &Counted| {
@@ -283,9 +290,9 @@ fn book(
     control.turn_slot(slot.ordinal, drawn, &keys, charter.lease_rules());
 }
 
-fn is_recent(control: &ControlPage, height: u64) -> bool {
+fn is_recent(control: &ControlPage, height: u64, age: u64) -> bool {
     // `control.height` is already the height of the block that is being checked.
-    height < control.height && control.height - height <= STATEMENT_AGE
+    height < control.height && control.height - height <= age
 }
 
 /// Whether `join` may enter the block that leads to `control`.
@@ -304,7 +311,7 @@ pub(crate) fn check_join(
     if control.members.len() >= MAX_MEMBERS {
         return Err("the session is full");
     }
-    if !is_recent(control, join.content.height) {
+    if !is_recent(control, join.content.height, JOIN_AGE) {
         return Err("the request is too old");
     }
     if let Some(issuer) = charter.token_issuer() {
@@ -338,7 +345,7 @@ pub(crate) fn check_leave(
     leave: &Signed<Leave>,
 ) -> Result<(), &'static str> {
     let member = control.member(&leave.by).ok_or("the key is no member")?;
-    if !is_recent(control, leave.content.height) || leave.content.height < member.joined {
+    if !is_recent(control, leave.content.height, LEAVE_AGE) || leave.content.height < member.joined {
         return Err("the farewell is too old");
     }
     if !leave.holds(Domain::Leave, scope) {
@@ -355,6 +362,9 @@ fn dismiss(scope: Scope, control: &mut ControlPage, leave: &Signed<Leave>) -> Re
 
 fn convict(scope: Scope, control: &mut ControlPage, evidence: &Evidence) -> Result<(), &'static str> {
     let key = guilty(scope, evidence).ok_or("the evidence proves nothing")?;
+    if control.index_of(&key).is_none() && !control.seats.contains(&key) {
+        return Err("the key has no part in this session");
+    }
     let at = control.convicted.binary_search(&key).err().ok_or("the key was convicted before")?;
     control.convicted.insert(at, key);
     control.dismiss(&key);

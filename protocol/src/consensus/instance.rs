@@ -93,7 +93,7 @@ impl Instance {
 
     /// Who proposes in `attempt`.
     pub fn proposer(&self, attempt: Attempt) -> PeerKey {
-        self.seats.keys[self.seats.proposer_seat(self.parent, attempt)]
+        self.seats.keys[self.seats.proposer_seat(self.height, attempt)]
     }
 
     /// Starts the first attempt, once.

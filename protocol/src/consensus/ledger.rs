@@ -60,6 +60,7 @@ pub(super) struct Ledger {
     seats: Vec<Seat>,
     /// Seats that surely include an honest one.
     honest: usize,
+    convicted: Vec<PeerKey>,
 }
 
 impl Ledger {
@@ -73,12 +74,13 @@ impl Ledger {
             checks: CHECKS,
             checks_at: now,
         };
-        Ledger { seats: seats.keys.iter().map(seat).collect(), honest: seats.honest() }
+        let convicted = seats.convicted.clone();
+        Ledger { seats: seats.keys.iter().map(seat).collect(), honest: seats.honest(), convicted }
     }
 
-    /// The seat of a key.
+    /// The seat of a key that is heard.
     pub fn seat_of(&self, key: &PeerKey) -> Option<usize> {
-        self.seats.iter().position(|seat| seat.key == *key)
+        self.seats.iter().position(|seat| seat.key == *key && !self.convicted.contains(key))
     }
 
     /// The highest attempt whose statements are taken.

@@ -2,9 +2,9 @@
 
 use arc_malachitebft_core_types::{ThresholdParam, ThresholdParams};
 
-use crate::block::Attempt;
+use crate::block::{Attempt, Height};
 use crate::committee::{MAX_SEATS, QuorumRule};
-use crate::identity::{Hash, PeerKey};
+use crate::identity::PeerKey;
 
 /// The voters of a height.
 #[derive(Clone, PartialEq, Eq, Debug)]
@@ -13,6 +13,9 @@ pub struct Seats {
     pub keys: Vec<PeerKey>,
     /// How many of them decide.
     pub quorum: QuorumRule,
+    /// Those convicted of contradicting themselves: not heard any more, and never a proposer. They
+    /// still count towards the quorum.
+    pub convicted: Vec<PeerKey>,
 }
 
 impl Seats {
@@ -28,13 +31,21 @@ impl Seats {
         self.quorum.needed(self.keys.len())
     }
 
-    /// The seat that proposes in `attempt` after `parent`: the rotation starts anywhere, since
-    /// hashes do, and visits every seat. Meaningful for usable seats.
-    pub fn proposer_seat(&self, parent: Hash, attempt: Attempt) -> usize {
-        let mut start = [0; 8];
-        start.copy_from_slice(&parent.0[..8]);
-        let turn = u64::from_le_bytes(start).wrapping_add(u64::from(attempt));
-        (turn % self.keys.len().max(1) as u64) as usize
+    /// The seat that proposes in `attempt` of `height`: one after the other, from the first on. (A rotation that
+    /// starts at the parent's hash could be steered by whoever composes the parent.) Meaningful
+    /// for usable seats.
+    pub fn proposer_seat(&self, height: Height, attempt: Attempt) -> usize {
+        let heard: Vec<usize> = (0..self.keys.len()).filter(|seat| self.hears(&self.keys[*seat])).collect();
+        let turn = height.saturating_sub(1).wrapping_add(u64::from(attempt));
+        match heard.len() {
+            0 => (turn % self.keys.len().max(1) as u64) as usize,
+            heard_seats => heard[(turn % heard_seats as u64) as usize],
+        }
+    }
+
+    /// Whether what `key` says counts.
+    pub fn hears(&self, key: &PeerKey) -> bool {
+        self.keys.contains(key) && !self.convicted.contains(key)
     }
 
     /// The smallest group that surely includes a seat that does not lie.

@@ -21,7 +21,11 @@ impl Manifest {
         self.committee.check()?;
         check_training(&self.training)?;
         check_pacing(self.pacing)?;
+        self.tokenizer.iter().try_for_each(check_file)?;
         check_data(&self.data)?;
+        let leased = 2 * u64::from(self.largest_steps()) * u64::from(self.training.batch);
+        let found = format!("{leased} samples in two slots");
+        need(leased <= u64::from(u32::MAX), "training.batch times steps", found, "at most 4294967295")?;
         let stop_at = self.stop_at.unwrap_or(1);
         need((1..=MAX_COUNT).contains(&stop_at), "stop_at", stop_at, "1 to 2^60 tokens")?;
         let deadline = Span::millis(1) <= self.deadline.minimum

@@ -271,6 +271,14 @@ impl Manifest {
         Hash::of(&self.canonical_bytes())
     }
 
+    /// The most inner steps between two contributions to a stream.
+    pub fn largest_steps(&self) -> u32 {
+        match self.pacing {
+            Pacing::Uniform => self.method.period(),
+            Pacing::Proportional { maximum, .. } => maximum,
+        }
+    }
+
     /// The cut of the model into fragments.
     pub fn layout(&self) -> Layout {
         Layout::new(&self.model.tensors(), usize::from(self.method.fragments()))

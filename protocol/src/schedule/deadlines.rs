@@ -14,6 +14,9 @@ use crate::time::Span;
 const ENOUGH: usize = 8;
 /// Observations kept.
 const KEPT: usize = 64;
+/// The deadline is at most this many of the voter's own slot times: whoever announces at the last
+/// moment, slot after slot, cannot draw the others' medians up for ever.
+const OWN_SLOT_TIMES: u64 = 6;
 /// Median absolute deviations added to the median.
 const K: u64 = 6;
 
@@ -47,9 +50,22 @@ impl DeadlineEstimator {
             let center = median(self.observed.iter().copied().collect());
             let distance = |span: &Span| Span(span.0.abs_diff(center.0));
             let spread = median(self.observed.iter().map(distance).collect()).times(K);
-            center + spread.max(Span(center.0 / 2))
+            let estimate = center + spread.max(Span(center.0 / 2));
+            // What was observed may be out of date: this voter knows how fast it is today.
+            own_slot_time
+                .map_or(estimate, |own| estimate.clamp(own + Span(own.0 / 2), own.times(OWN_SLOT_TIMES)))
         };
         wanted.clamp(self.minimum, self.maximum)
+    }
+
+    /// How long those drawn have at least before a slot may close without an announcement of
+    /// theirs: the deadline, where it is an estimate; one that only is the bound is no reason to
+    /// hold up others.
+    pub fn earliest(&self, own_slot_time: Option<Span>) -> Span {
+        match self.observed.len() < ENOUGH && own_slot_time.is_none() {
+            true => self.minimum,
+            false => self.deadline(own_slot_time),
+        }
     }
 }
 
@@ -83,6 +99,32 @@ mod tests {
         let mut deadlines = estimator();
         (0..9).for_each(|_| deadlines.observe(Span::seconds(10)));
         assert_eq!(deadlines.deadline(None), Span::seconds(15));
+    }
+
+    /// All peers became three times slower: slots close late and empty, and what completes just
+    /// after the next one opened is observed as fast.
+    #[test]
+    fn a_voter_that_became_slower_gives_the_others_as_much_time_as_itself() {
+        let mut deadlines = estimator();
+        (0..9).for_each(|_| deadlines.observe(Span::seconds(10)));
+        assert_eq!(deadlines.deadline(Some(Span::seconds(30))), Span::seconds(45));
+    }
+
+    #[test]
+    fn announcing_at_the_last_moment_does_not_draw_the_deadline_up_for_ever() {
+        let mut deadlines = estimator();
+        for _ in 0..200 {
+            let last_moment = deadlines.deadline(Some(Span::seconds(10)));
+            deadlines.observe(last_moment);
+        }
+        assert_eq!(deadlines.deadline(Some(Span::seconds(10))), Span::seconds(60));
+    }
+
+    #[test]
+    fn a_bound_is_no_reason_to_hold_up_a_proposal() {
+        let deadlines = estimator();
+        assert_eq!(deadlines.earliest(None), Span::seconds(2));
+        assert_eq!(deadlines.earliest(Some(Span::seconds(10))), Span::seconds(30));
     }
 
     #[test]

@@ -17,9 +17,32 @@ pub(super) enum Purpose {
     /// To propose a block with these items.
     Propose { height: Height, attempt: Attempt, items: Vec<Item> },
     /// To vote on a proposal.
-    Check(Block),
+    Check(Proposed),
     /// To apply a certified block.
     Apply(CertifiedBlock),
+}
+
+/// A proposal that is being judged.
+#[derive(Debug)]
+pub(super) struct Proposed {
+    pub block: Block,
+    pub plan: Plan,
+    /// Since when nothing but this peer's own work stands between it and a vote.
+    pub since: Option<Time>,
+}
+
+/// A certified block that is being applied.
+#[derive(Debug)]
+pub(super) struct Applying {
+    pub certified: CertifiedBlock,
+    /// Made once: checking a block costs a signature per contribution.
+    plan: Option<Plan>,
+}
+
+impl Applying {
+    pub fn new(certified: CertifiedBlock) -> Applying {
+        Applying { certified, plan: None }
+    }
 }
 
 /// Candidate states of the next height.
@@ -30,9 +53,9 @@ pub(super) struct Candidates {
     /// States whose digest matched, by block hash.
     ready: BTreeMap<Hash, State>,
     /// Proposals waiting for their blobs or their turn.
-    pub checking: VecDeque<Block>,
+    pub checking: VecDeque<Proposed>,
     /// The certified block to apply next.
-    pub applying: Option<CertifiedBlock>,
+    pub applying: Option<Applying>,
     /// Blobs by the height whose block counted them.
     counted: BTreeMap<Height, Vec<Hash>>,
 }
@@ -71,30 +94,46 @@ impl Session {
             return;
         }
         if self.candidates.applying.is_none() {
-            self.candidates.applying = self.next_certified();
+            self.candidates.applying = self.next_certified().map(Applying::new);
         }
-        let Some(certified) = self.candidates.applying.clone() else { return };
-        if let Some(state) = self.candidates.ready.remove(&certified.block.hash()) {
+        let Some(applying) = &self.candidates.applying else { return };
+        if let Some(state) = self.candidates.ready.remove(&applying.certified.block.hash()) {
+            let certified = applying.certified.clone();
             return self.commit(now, certified, state);
         }
         if matches!(self.candidates.running, Some((_, Purpose::Apply(_)))) {
             return;
         }
-        let checked = transition::continues(self.parent(), &certified.block);
-        match checked.and_then(|()| self.plan(&certified.block.items)) {
+        if applying.plan.is_none() && !self.plan_applying() {
+            return;
+        }
+        let Some(Applying { certified, plan: Some(plan) }) = &self.candidates.applying else { return };
+        let missing = self.missing_blobs(&certified.block);
+        if missing.is_empty() {
+            let (certified, plan) = (certified.clone(), plan.clone());
+            self.evaluate(Purpose::Apply(certified), plan);
+        } else {
+            self.fetch_all(now, missing);
+        }
+    }
+
+    /// Checks the block to apply, once. Returns whether it is valid.
+    fn plan_applying(&mut self) -> bool {
+        let Some(Applying { certified, .. }) = &self.candidates.applying else { return false };
+        let block = &certified.block;
+        let checked = transition::continues(self.parent(), block).and_then(|()| self.plan(&block.items));
+        match checked {
+            Ok(plan) => {
+                let applying = self.candidates.applying.as_mut();
+                applying.into_iter().for_each(|applying| applying.plan = Some(plan.clone()));
+                true
+            }
             Err(invalid) => {
-                let height = certified.block.height;
+                let height = block.height;
                 self.halt(format!(
                     "the certified block of height {height} is not valid on this peer's state: {invalid}"
                 ));
-            }
-            Ok(plan) => {
-                let missing = self.missing_blobs(&certified.block);
-                if missing.is_empty() {
-                    self.evaluate(Purpose::Apply(certified), plan);
-                } else {
-                    self.fetch_all(now, missing);
-                }
+                false
             }
         }
     }
@@ -123,15 +162,16 @@ impl Session {
                 self.held.remove(&root);
                 self.slots.blob_lost(&root);
                 self.fetching.insert(root, Some(now + super::FETCH_AGAIN));
-                if let Purpose::Check(block) = purpose {
-                    self.candidates.checking.push_front(block);
+                if let Purpose::Check(proposed) = purpose {
+                    self.candidates.checking.push_front(proposed);
                 }
             }
             (Purpose::Propose { height, attempt, items }, Ok(state)) => {
                 self.proposal_ready(now, height, attempt, items, state);
             }
             (Purpose::Propose { .. }, Err(error)) => self.exclude(error),
-            (Purpose::Check(block), Ok(state)) => {
+            (Purpose::Check(Proposed { block, since, .. }), Ok(state)) => {
+                self.voting.took(now, since);
                 let hash = block.hash();
                 let valid = state.digest() == block.digest;
                 if valid {
@@ -142,7 +182,7 @@ impl Session {
                 }
                 self.voting.consensus.validity(now, hash, valid);
             }
-            (Purpose::Check(block), Err(error)) => {
+            (Purpose::Check(Proposed { block, .. }), Err(error)) => {
                 self.warn(format!("the proposal of height {} is not valid: {error}", block.height));
                 self.voting.consensus.validity(now, block.hash(), false);
             }
@@ -171,8 +211,13 @@ impl Session {
     /// A contribution turned out not to be usable: propose without it.
     fn exclude(&mut self, error: CandidateError) {
         self.warn(format!("left out: {error}"));
-        if let CandidateError::Contribution { member, slot, reason } = &error {
-            self.slots.reject(*slot, member, reason.to_string());
+        match &error {
+            CandidateError::Contribution { member, slot, reason } => {
+                self.slots.reject(*slot, member, reason.to_string());
+            }
+            // Each alone is finite, so nobody can tell whose fault it is.
+            CandidateError::NotFinite(slot) => self.slots.reject_all(*slot, &error.to_string()),
+            CandidateError::Missing { .. } => {}
         }
     }
 

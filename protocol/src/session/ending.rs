@@ -124,7 +124,9 @@ impl Session {
                 }
             }
             Some(Ending::Stop) => {
-                if self.contributing.saved && !self.contributing.is_working() {
+                // While the chain is replayed there is nothing to save that is not on disk.
+                let saved = self.contributing.saved || self.restoring.is_some();
+                if saved && !self.contributing.is_working() {
                     self.finish_with(Outcome::Stopped);
                 }
             }

@@ -41,8 +41,8 @@ impl Session {
     pub(super) fn blob_failed(&mut self, now: Time, root: Hash) {
         self.fetching.insert(root, Some(now + super::FETCH_AGAIN));
         self.catch_up.page_failed(&root);
-        let of_next = self.candidates.applying.as_ref().is_some_and(|certified| {
-            let counted = certified.block.closings().flat_map(|closing| &closing.counted);
+        let of_next = self.candidates.applying.as_ref().is_some_and(|applying| {
+            let counted = applying.certified.block.closings().flat_map(|closing| &closing.counted);
             counted.into_iter().any(|counted| transition::blob_root(&counted.payload) == Some(root))
         });
         if of_next {
@@ -50,9 +50,27 @@ impl Session {
         }
     }
 
+    /// A proposal or vote of `by` on `height`, not verified yet. Votes travel between voters only,
+    /// and one of a height to come is taken from its author only: it cannot be verified before
+    /// that height begins, and a forged one would take its place.
+    pub(super) fn statement_received(
+        &mut self,
+        now: Time,
+        from: PeerKey,
+        by: PeerKey,
+        height: Height,
+    ) -> bool {
+        if !self.state.control.seats.contains(&from) {
+            return false;
+        }
+        self.answer_statement(now, from, height);
+        self.catch_up.note_head(from, height.saturating_sub(1));
+        height <= self.height() + 1 || from == by
+    }
+
     /// Whoever still votes on a height that is decided missed its block. (Ordinary votes come
     /// late too: a quorum does not wait for all.)
-    pub(super) fn answer_statement(&mut self, now: Time, from: PeerKey, height: Height) {
+    fn answer_statement(&mut self, now: Time, from: PeerKey, height: Height) {
         let late = height < self.height() || now >= self.head_at + LATE;
         if height <= self.height() && late {
             let height = self.height();
@@ -115,12 +133,19 @@ impl Session {
     }
 
     pub(super) fn blocks_received(&mut self, from: PeerKey, reply: BlockReply) {
-        self.catch_up.answered();
-        self.catch_up.note_head(from, reply.head);
+        if !self.catch_up.answers_blocks(from) {
+            return;
+        }
+        let mut useful = false;
         for certified in reply.blocks {
             if certified.block.height > self.height() && self.is_certified(&certified) {
                 self.catch_up.queue(self.height(), certified);
+                useful = true;
             }
+        }
+        match useful {
+            true => self.catch_up.note_head(from, reply.head),
+            false => self.catch_up.disbelieve(&from),
         }
     }
 
@@ -169,7 +194,7 @@ impl Session {
     }
 
     fn ask_to_join(&mut self, now: Time) {
-        if !self.wants_to_join() || now < self.next_join || self.catch_up.target() > self.height() {
+        if !self.wants_to_join() || now < self.next_join || self.catch_up.is_behind() {
             return;
         }
         let voters = self.other_voters();
@@ -206,7 +231,10 @@ impl Session {
         }
     }
 
-    pub(super) fn snapshot_received(&mut self, _now: Time, from: PeerKey, offer: Option<SnapshotOffer>) {
+    pub(super) fn snapshot_received(&mut self, from: PeerKey, offer: Option<SnapshotOffer>) {
+        if !self.catch_up.answers_snapshot(from) {
+            return;
+        }
         let Some(offer) = offer else { return self.catch_up.no_snapshot() };
         match check_offer(&self.charter, self.height(), &offer) {
             Ok(()) => {
@@ -255,7 +283,7 @@ impl Session {
     pub(super) fn assembled(&mut self, now: Time, result: Result<Box<State>, String>) {
         let Some(offer) = self.catch_up.take_snapshot() else { return };
         match result {
-            Ok(state) if state.control.height > self.height() => {
+            Ok(state) if state.control.height == offer.block.block.height && self.is_ahead(&state) => {
                 let block = offer.block;
                 let snapshot = Snapshot { block: Some(block.clone()), state: (*state).clone() };
                 self.outputs.push_back(Output::Persist { record: Record::Snapshot(snapshot), sync: true });
@@ -264,6 +292,10 @@ impl Session {
             Ok(_) => {}
             Err(error) => self.warn(format!("the snapshot could not be put together: {error}")),
         }
+    }
+
+    fn is_ahead(&self, state: &State) -> bool {
+        state.control.height > self.height()
     }
 
     /// Adopts a certified state without its history; uncounted local work is dropped.

@@ -246,9 +246,11 @@ impl Session {
         self.connected.len()
     }
 
-    /// Whether gossip may travel on: a block that a quorum certified.
+    /// Whether gossip may travel on: a certified block that is news, or was a moment ago. (Old ones
+    /// could be repeated for ever, and who passes them on would look like the flooder.)
     pub fn vouches_for(&self, message: &Message) -> bool {
-        matches!(message, Message::Block(certified) if self.is_certified(certified))
+        matches!(message, Message::Block(certified)
+            if certified.block.height >= self.height() && self.is_certified(certified))
     }
 
     /// The certified state.
@@ -283,16 +285,12 @@ impl Session {
                 self.announcement_received(now, announcement, mirrors, relay)
             }
             Message::Propose { proposal, block } => {
-                self.answer_statement(now, from, block.height);
-                self.catch_up.note_head(from, block.height.saturating_sub(1));
-                if self.can_vote() {
+                if self.statement_received(now, from, proposal.by, block.height) && self.can_vote() {
                     self.voting.consensus.proposal_received(now, proposal, block);
                 }
             }
             Message::Vote(vote) => {
-                self.answer_statement(now, from, vote.content.height);
-                self.catch_up.note_head(from, vote.content.height.saturating_sub(1));
-                if self.can_vote() {
+                if self.statement_received(now, from, vote.by, vote.content.height) && self.can_vote() {
                     self.voting.consensus.vote_received(now, vote);
                 }
             }
@@ -301,7 +299,7 @@ impl Session {
             Message::Leave(leave) => self.leave_received(leave),
             Message::Head { height } => self.head_received(from, height),
             Message::Blocks(reply) => self.blocks_received(from, reply),
-            Message::Snapshot(offer) => self.snapshot_received(now, from, offer),
+            Message::Snapshot(offer) => self.snapshot_received(from, offer),
             // Answered by the driver from its store.
             Message::GetBlocks { .. } | Message::GetSnapshot | Message::GetManifest => {}
             // Read by the driver.

@@ -4,20 +4,27 @@ use crate::block::{Attempt, Block, CertifiedBlock, Evidence, Height, Item};
 use crate::charter::Charter;
 use crate::consensus::{Consensus, ConsensusOutput, Seats, Timeouts};
 use crate::event::{Output, Record};
-use crate::identity::Signer;
+use crate::identity::{PeerKey, Signer};
 use crate::state::State;
-use crate::time::Time;
+use crate::time::{Span, Time};
 use crate::transition;
-use crate::wire::{Message, limits};
+use crate::wire::{self, Message, limits};
 
 use super::Session;
-use super::chain::Purpose;
+use super::chain::{Applying, Proposed, Purpose};
+
+/// Joins, leaves and convictions alone make a height only this long after the one before.
+const STATEMENTS_WAIT: Span = Span::seconds(1);
+/// The most that measured work adds to the wait for a proposal.
+const MAX_EXTRA: Span = Span::seconds(60);
 
 /// This peer's part in the committee.
 pub(super) struct Voting {
     pub consensus: Consensus,
-    /// The attempt for which this peer owes a proposal.
-    proposing: Option<(Height, Attempt)>,
+    /// The attempt for which this peer owes a proposal, and since when.
+    proposing: Option<(Height, Attempt, Time)>,
+    /// How long fetching and aggregating lately took, for a proposal or a check of one.
+    work: Span,
     /// Statements of this key are in use elsewhere: no more votes.
     barred: bool,
 }
@@ -25,7 +32,19 @@ pub(super) struct Voting {
 impl Voting {
     pub fn new(charter: &Charter, signer: &Signer) -> Voting {
         let consensus = Consensus::new(Some(signer.clone()), charter.session, Timeouts::default());
-        Voting { consensus, proposing: None, barred: false }
+        Voting { consensus, proposing: None, work: Span::ZERO, barred: false }
+    }
+
+    /// Notes what a proposal or its check took: a maximum that fades.
+    pub fn took(&mut self, now: Time, since: Option<Time>) {
+        let Some(since) = since else { return };
+        let faded = Span(self.work.0 - self.work.0 / 8);
+        self.work = now.since(since).max(faded);
+    }
+
+    /// What the wait for a proposal needs on top: the proposer's work, then this voter's.
+    fn propose_extra(&self) -> Span {
+        self.work.times(2).min(MAX_EXTRA)
     }
 }
 
@@ -47,13 +66,15 @@ impl Session {
         let control = &self.state.control;
         let (height, generation) = (control.height + 1, control.generation);
         let seats = self.seats();
+        self.voting.consensus.set_propose_extra(self.voting.propose_extra());
         self.voting.consensus.start_height(now, height, generation, self.head, seats);
         self.drain_consensus(now);
     }
 
     fn seats(&self) -> Seats {
         let quorum = self.charter.manifest.committee.quorum_rule();
-        Seats { keys: self.state.control.seats.clone(), quorum }
+        let control = &self.state.control;
+        Seats { keys: control.seats.clone(), quorum, convicted: control.convicted.clone() }
     }
 
     /// When this voter looks again at what it waits for, beside the timers of consensus.
@@ -65,6 +86,9 @@ impl Session {
         }
         if !entered {
             times.push(self.head_at + self.charter.manifest.heartbeat);
+            if self.has_statements() {
+                times.push(self.head_at + STATEMENTS_WAIT);
+            }
         }
         times
     }
@@ -88,10 +112,13 @@ impl Session {
     }
 
     fn wants_height(&self, now: Time) -> bool {
-        let statements = !(self.joins.is_empty() && self.leaves.is_empty() && self.evidence.is_empty());
-        statements
+        (self.has_statements() && now >= self.head_at + STATEMENTS_WAIT)
             || self.slots.wants_height(now, self.ground())
             || now >= self.head_at + self.charter.manifest.heartbeat
+    }
+
+    fn has_statements(&self) -> bool {
+        !(self.joins.is_empty() && self.leaves.is_empty() && self.evidence.is_empty())
     }
 
     pub(super) fn drain_consensus(&mut self, now: Time) {
@@ -105,13 +132,13 @@ impl Session {
                     self.send(to, message);
                 }
                 ConsensusOutput::NeedBlock { height, attempt } => {
-                    self.voting.proposing = Some((height, attempt));
+                    self.voting.proposing = Some((height, attempt, now));
                 }
-                ConsensusOutput::CheckBlock { block } => self.candidates.checking.push_back(block),
+                ConsensusOutput::CheckBlock { block } => self.proposal_to_check(now, block),
                 ConsensusOutput::Decided(certified) => {
                     // If another route already applies this height, that is the same block.
                     if certified.block.height == self.height() + 1 {
-                        self.candidates.applying = Some(certified);
+                        self.candidates.applying = Some(Applying::new(certified));
                         return self.apply_next(now);
                     }
                 }
@@ -130,7 +157,7 @@ impl Session {
 
     /// Proposes, if it is this peer's turn and what can be closed is here.
     fn propose(&mut self, now: Time) {
-        let Some((height, attempt)) = self.voting.proposing else { return };
+        let Some((height, attempt, _)) = self.voting.proposing else { return };
         if height != self.height() + 1 || self.candidates.is_running() {
             return;
         }
@@ -139,26 +166,26 @@ impl Session {
             // Complete, but a blob is still on its way.
             return;
         }
-        let mut items: Vec<Item> = closings.into_iter().map(Item::Close).collect();
-        items.extend(self.statements());
-        match self.plan(&items) {
-            Ok(plan) => self.evaluate(Purpose::Propose { height, attempt, items }, plan),
-            Err(invalid) => {
+        let mut items = within_limits(closings.into_iter().map(Item::Close), self.statements());
+        loop {
+            match self.plan(&items) {
+                Ok(plan) => return self.evaluate(Purpose::Propose { height, attempt, items }, plan),
                 // Statements were checked one by one; together they may collide (a full session).
-                self.warn(format!("own proposal dropped its statements: {invalid}"));
-                items.retain(|item| matches!(item, Item::Close(_)));
-                if let Ok(plan) = self.plan(&items) {
-                    self.evaluate(Purpose::Propose { height, attempt, items }, plan);
+                Err(transition::Invalid::Statement { item, reason }) => {
+                    self.warn(format!("own proposal leaves out a statement: {reason}"));
+                    items.remove(item);
                 }
+                Err(invalid) => return self.warn(format!("no proposal: {invalid}")),
             }
         }
     }
 
-    fn statements(&self) -> Vec<Item> {
+    fn statements(&self) -> impl Iterator<Item = Item> + use<> {
         let joins = self.joins.values().take(limits::JOINS).cloned().map(Item::Join);
         let leaves = self.leaves.values().take(limits::JOINS).cloned().map(Item::Leave);
         let convictions = self.evidence.iter().take(1).cloned().map(Item::Convict);
-        joins.chain(leaves).chain(convictions).collect()
+        let statements: Vec<Item> = joins.chain(leaves).chain(convictions).collect();
+        statements.into_iter()
     }
 
     /// The state after the proposed items is known: the proposal can leave.
@@ -173,52 +200,57 @@ impl Session {
         let generation = self.state.control.generation;
         let block = Block { height, generation, parent: self.head, items, digest: state.digest() };
         self.keep_candidate(block.hash(), state);
-        if self.voting.proposing == Some((height, attempt)) {
-            self.voting.proposing = None;
+        if let Some((.., since)) = self.voting.proposing.take_if(|owed| (owed.0, owed.1) == (height, attempt))
+        {
+            self.voting.took(now, Some(since));
             self.voting.consensus.value_ready(now, height, attempt, block);
+        }
+    }
+
+    /// A proposal came: what can be said at once is said, the rest waits for blobs or deadlines.
+    fn proposal_to_check(&mut self, now: Time, block: Block) {
+        let parent = transition::Parent { state: &self.state, hash: self.head };
+        match transition::continues(parent, &block).and_then(|()| self.plan(&block.items)) {
+            Ok(plan) => {
+                self.note_contradictions(&block);
+                self.candidates.checking.push_back(Proposed { block, plan, since: None });
+            }
+            Err(invalid) => {
+                self.warn(format!("voting nil at height {}: {invalid}", block.height));
+                self.voting.consensus.validity(now, block.hash(), false);
+            }
         }
     }
 
     /// Judges waiting proposals as far as their blobs are here.
     fn check_proposals(&mut self, now: Time) {
-        // An own proposal that is being computed for nothing yields to a check.
-        if self.candidates.is_running() && !self.candidates.is_proposing() {
-            return;
-        }
-        let waiting = std::mem::take(&mut self.candidates.checking);
-        for block in waiting {
-            if self.candidates.is_running() || !self.check_proposal(now, &block) {
-                self.candidates.checking.push_back(block);
+        for proposed in std::mem::take(&mut self.candidates.checking) {
+            if let Some(proposed) = self.check_proposal(now, proposed) {
+                self.candidates.checking.push_back(proposed);
             }
         }
     }
 
-    /// Returns whether the proposal needs no more attention here.
-    fn check_proposal(&mut self, now: Time, block: &Block) -> bool {
-        let hash = block.hash();
-        let parent = transition::Parent { state: &self.state, hash: self.head };
-        let plan = transition::continues(parent, block).and_then(|()| self.plan(&block.items));
-        let plan = match plan {
-            Ok(plan) => plan,
-            Err(invalid) => {
-                self.warn(format!("voting nil at height {}: {invalid}", block.height));
-                self.voting.consensus.validity(now, hash, false);
-                return true;
-            }
-        };
-        self.note_contradictions(block);
-        let closings: Vec<_> = block.closings().collect();
+    /// Starts the evaluation of a proposal, or returns it because it has to wait.
+    fn check_proposal(&mut self, now: Time, mut proposed: Proposed) -> Option<Proposed> {
+        let closings: Vec<_> = proposed.block.closings().collect();
         if self.slots.omitted(now, &closings).is_some() {
             // Not before this voter's own deadline; the attempt's timeout votes nil meanwhile.
-            return false;
+            return Some(proposed);
         }
-        let missing = self.missing_blobs(block);
+        proposed.since.get_or_insert(now);
+        let missing = self.missing_blobs(&proposed.block);
         if !missing.is_empty() {
             self.fetch_all(now, missing);
-            return false;
+            return Some(proposed);
         }
-        self.evaluate(Purpose::Check(block.clone()), plan);
-        true
+        // An own proposal that is being computed for nothing yields to a check.
+        if self.candidates.is_running() && !self.candidates.is_proposing() {
+            return Some(proposed);
+        }
+        let plan = proposed.plan.clone();
+        self.evaluate(Purpose::Check(proposed), plan);
+        None
     }
 
     /// A block shows what its author showed to others.
@@ -232,8 +264,12 @@ impl Session {
         if self.evidence.len() >= super::MAX_PENDING || self.evidence.contains(&evidence) {
             return;
         }
-        let guilty = transition::guilty(self.scope(), &evidence);
-        if let Some(key) = guilty.filter(|key| self.state.control.convicted.binary_search(key).is_err()) {
+        let control = &self.state.control;
+        let open = |key: &PeerKey| {
+            let has_part = control.index_of(key).is_some() || control.seats.contains(key);
+            has_part && control.convicted.binary_search(key).is_err()
+        };
+        if let Some(key) = transition::guilty(self.scope(), &evidence).filter(open) {
             self.warn(format!("{} contradicted itself: it signed two contents for one thing", key.short()));
             self.evidence.push(evidence);
         }
@@ -244,7 +280,7 @@ impl Session {
     pub(super) fn spread(&mut self, certified: CertifiedBlock) {
         let seats = self.seats();
         let Some(mine) = seats.keys.iter().position(|key| *key == self.me) else { return };
-        let first = seats.proposer_seat(certified.block.parent, certified.certificate.attempt);
+        let first = seats.proposer_seat(certified.block.height, certified.certificate.attempt);
         if mine == first || mine == (first + 1) % seats.keys.len() {
             self.outputs.push_back(Output::Publish(Message::Block(certified)));
         }
@@ -255,4 +291,20 @@ impl Session {
         self.voting.barred = true;
         self.warn(reason);
     }
+}
+
+/// As many of the items as a block holds, closings first: what is left over goes into the next.
+fn within_limits(closings: impl Iterator<Item = Item>, statements: impl Iterator<Item = Item>) -> Vec<Item> {
+    /// What a block holds beside its items, generously.
+    const REST: usize = 256;
+    let mut left = limits::BLOCK - REST;
+    let mut items = Vec::new();
+    for item in closings.chain(statements) {
+        let length = wire::encode(&item).len();
+        if length <= left && items.len() < limits::ITEMS {
+            left -= length;
+            items.push(item);
+        }
+    }
+    items
 }

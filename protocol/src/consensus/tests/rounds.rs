@@ -33,14 +33,15 @@ pub fn locked(solo: &mut Solo) -> Block {
 }
 
 #[test]
-fn the_proposer_rotates_from_the_parent_through_all_seats() {
-    let four = seats(&signers(4), QuorumRule::TwoThirds);
-    let mut start = [0; 32];
-    start[..8].copy_from_slice(&u64::MAX.to_le_bytes());
-    // u64::MAX + 1 wraps to 0.
-    let turns: Vec<usize> = (0..5).map(|attempt| four.proposer_seat(Hash(start), attempt)).collect();
-    assert_eq!(turns, [3, 0, 1, 2, 3]);
-    assert_eq!(four.proposer_seat(parent(), 6), 2);
+fn the_proposer_rotates_through_all_seats_and_passes_over_convicted_ones() {
+    let mut four = seats(&signers(4), QuorumRule::TwoThirds);
+    let turns = |seats: &Seats| -> Vec<usize> { (0..5).map(|n| seats.proposer_seat(8, n)).collect() };
+    assert_eq!(turns(&four), [3, 0, 1, 2, 3]);
+    assert_eq!(four.proposer_seat(9, 0), 0, "the next height begins one seat on");
+    four.convicted = vec![four.keys[1]];
+    assert_eq!(turns(&four), [2, 3, 0, 2, 3]);
+    four.convicted = four.keys.clone();
+    assert_eq!(turns(&four), [3, 0, 1, 2, 3]);
 }
 
 #[test]

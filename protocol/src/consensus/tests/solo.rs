@@ -24,7 +24,7 @@ pub fn signers(n: u8) -> Vec<Signer> {
 }
 
 pub fn seats(signers: &[Signer], quorum: QuorumRule) -> Seats {
-    Seats { keys: signers.iter().map(Signer::key).collect(), quorum }
+    Seats { keys: signers.iter().map(Signer::key).collect(), quorum, convicted: Vec::new() }
 }
 
 pub struct Solo {
@@ -103,7 +103,7 @@ impl Solo {
 
     /// A proposal by the right proposer.
     pub fn propose(&mut self, attempt: Attempt, valid_attempt: Option<Attempt>, block: &Block) {
-        let seat = attempt as usize % self.signers.len();
+        let seat = (self.height as usize - 1 + attempt as usize) % self.signers.len();
         let proposal = self.signed_proposal(seat, attempt, valid_attempt, block);
         self.consensus.proposal_received(self.now, proposal, block.clone());
     }
