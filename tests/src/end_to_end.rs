@@ -9,6 +9,7 @@
 //! | `founding` | `new`, the local socket, stop, `run`, `leave` |
 //! | `models` | `export`, `import`, `new --from` |
 //! | `bad_input` | every wrong file, word and port has an error of its own |
+//! | `workspace` | no process: who may depend on whom, licences, versions |
 
 mod bad_input;
 mod demo;
@@ -17,3 +18,4 @@ mod founding;
 mod joining;
 mod models;
 mod program;
+mod workspace;

@@ -19,8 +19,8 @@ const ALLOWED: [&str; 11] = [
     "Unlicense",
 ];
 
-/// Listed in the lock file through features of libp2p and ratatui that are off; never compiled.
-const NOT_COMPILED: [&str; 4] = ["attohttpc", "terminfo", "finl_unicode", "wezterm-bidi"];
+/// Listed in the lock file through a feature of libp2p that is off; never compiled.
+const NOT_COMPILED: [&str; 1] = ["attohttpc"];
 
 /// Versions below which there are known holes.
 const AT_LEAST: [(&str, (u64, u64, u64)); 4] = [
