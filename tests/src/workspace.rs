@@ -31,14 +31,8 @@ const AT_LEAST: [(&str, (u64, u64, u64)); 4] = [
 ];
 
 /// Two versions of one of these would be two worlds that do not fit together.
-const SINGLE: [&str; 6] = [
-    "ed25519-dalek",
-    "quinn-proto",
-    "rustls",
-    "libp2p-core",
-    "libp2p-swarm",
-    "libp2p-identity",
-];
+const SINGLE: [&str; 6] =
+    ["ed25519-dalek", "quinn-proto", "rustls", "libp2p-core", "libp2p-swarm", "libp2p-identity"];
 
 fn metadata() -> Metadata {
     let manifest = concat!(env!("CARGO_MANIFEST_DIR"), "/../Cargo.toml");
