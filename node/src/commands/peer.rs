@@ -49,7 +49,7 @@ pub(super) async fn run(options: &PeerArguments, dir: PathBuf, output: Output) -
     });
     let session_options = SessionOptions {
         peers: peers.collect(),
-        token: invitation.token,
+        ticket: invitation.ticket,
         keep_history: options.keep_history,
         checkpoint_every: options.checkpoint_every,
         ..session_options(&config)

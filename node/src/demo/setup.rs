@@ -3,10 +3,9 @@
 use std::ffi::OsString;
 use std::path::{Path, PathBuf};
 
-use driftless_protocol::block::Token;
 use driftless_protocol::committee::{Committee, MAX_SEATS, QuorumRule};
-use driftless_protocol::identity::{Domain, Scope, Signer};
-use driftless_protocol::invitation::Invitation;
+use driftless_protocol::identity::Signer;
+use driftless_protocol::invitation::{Invitation, Ticket};
 use driftless_protocol::manifest::{Admission, DeadlineBounds, Preset};
 
 use super::children::ChildSpec;
@@ -79,9 +78,8 @@ pub fn prepare(plan: &Plan, dir: &Path) -> Result<Stage, CommandError> {
     let session = founding.manifest.id();
     let manifest = dir.join("manifest");
     write(&manifest, &founding.manifest.to_bytes())?;
-    let scope = Scope { session, generation: 0 };
-    let token = Some(founder.seal(Domain::Token, scope, Token { serial: 0 }));
-    let invitation = Invitation { session, height: 0, block: session, seats, addresses: Vec::new(), token };
+    let ticket = Some(Ticket::issue(founder, session, 0));
+    let invitation = Invitation { session, height: 0, block: session, seats, addresses: Vec::new(), ticket };
     let invitation_path = dir.join("invitation");
     write(&invitation_path, invitation.to_text()?.as_bytes())?;
     let path = PathBuf::from("this program");

@@ -90,7 +90,7 @@ async fn start(dir: PathBuf) -> Peer {
 fn options(peers: Vec<(Option<PeerKey>, Multiaddr)>) -> SessionOptions {
     SessionOptions {
         contribute: true,
-        token: None,
+        ticket: None,
         keep_history: true,
         checkpoint_every: 4,
         peers,

@@ -202,7 +202,9 @@ impl Session {
             return;
         }
         self.next_join = now + JOIN_AGAIN;
-        let join = Join { height: self.height(), token: self.options.token.clone() };
+        let ticket = self.options.ticket.as_ref();
+        let admittance = ticket.map(|ticket| ticket.admit(self.charter.session, self.me));
+        let join = Join { height: self.height(), admittance };
         let signed = self.signer.seal(Domain::Join, self.scope(), join);
         self.join_received(signed.clone());
         self.send(voters, Message::Join(signed));

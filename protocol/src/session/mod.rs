@@ -20,11 +20,12 @@ mod voting;
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::sync::Arc;
 
-use crate::block::{Evidence, Height, Join, Leave, Token};
+use crate::block::{Evidence, Height, Join, Leave};
 use crate::catch_up::CatchUp;
 use crate::charter::Charter;
 use crate::event::{Event, Input, Output, Waiting};
 use crate::identity::{Hash, PeerKey, Scope, Signed, Signer};
+use crate::invitation::Ticket;
 use crate::slot::{Ground, Slots};
 use crate::state::State;
 use crate::time::{Span, Time};
@@ -49,8 +50,8 @@ const FETCH_AGAIN: Span = Span::seconds(1);
 pub struct Options {
     /// Contribute (ask for membership); a follower only applies blocks.
     pub contribute: bool,
-    /// The invitation's token, where admission asks for one.
-    pub token: Option<Signed<Token>>,
+    /// The invitation's ticket, where admission asks for one.
+    pub ticket: Option<Ticket>,
     /// Never forget a blob, so that `verify --replay` goes back to genesis.
     pub keep_history: bool,
     /// Stream-0 slots between two checkpoints.
@@ -59,7 +60,7 @@ pub struct Options {
 
 impl Default for Options {
     fn default() -> Options {
-        Options { contribute: true, token: None, keep_history: false, checkpoint_every: 4 }
+        Options { contribute: true, ticket: None, keep_history: false, checkpoint_every: 4 }
     }
 }
 
