@@ -9,6 +9,8 @@ use driftless_protocol::time::{Span, Time};
 use driftless_protocol::wire::Message;
 
 use crate::happening::Happening;
+use crate::setup::Lie;
+
 use crate::world::{Violation, World, read};
 
 /// Virtual time of computing a candidate state or putting a snapshot together.
@@ -105,6 +107,12 @@ impl World {
     }
 
     fn send(&mut self, from: usize, to: &[PeerKey], message: Message) -> Result<(), Violation> {
+        let message = match message {
+            Message::Head { .. } if self.peers[from].setup.lie == Some(Lie::Boasts) => {
+                Message::Head { height: u64::MAX }
+            }
+            message => message,
+        };
         let lie = self.second_story(from, &message);
         if lie.is_none() {
             let sent = self.checkers.sent(self.peers[from].key, &message);
@@ -127,7 +135,7 @@ impl World {
     fn second_story(&self, from: usize, message: &Message) -> Option<Message> {
         let Message::Announce { announcement, mirrors, relay } = message else { return None };
         let peer = &self.peers[from];
-        if !peer.setup.equivocates || announcement.by != peer.key {
+        if peer.setup.lie != Some(Lie::Equivocates) || announcement.by != peer.key {
             return None;
         }
         let mut content = announcement.content.clone();

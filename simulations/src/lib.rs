@@ -18,5 +18,5 @@ pub mod setup;
 pub mod table;
 pub mod world;
 
-pub use setup::{PeerSetup, Setup};
+pub use setup::{Lie, PeerSetup, Setup};
 pub use world::{Violation, World};

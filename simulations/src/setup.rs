@@ -46,8 +46,17 @@ pub struct PeerSetup {
     pub step: Span,
     /// What trains.
     pub engine: EngineKind,
-    /// Whether it announces two contributions for each slot, one to each half of the voters.
-    pub equivocates: bool,
+    /// Where it departs from the protocol.
+    pub lie: Option<Lie>,
+}
+
+/// What a peer's network stack makes of what its session says.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Lie {
+    /// Two contributions for each slot, one to each half of the voters.
+    Equivocates,
+    /// A chain that nobody can follow: every head is far ahead.
+    Boasts,
 }
 
 impl Default for PeerSetup {
@@ -59,7 +68,7 @@ impl Default for PeerSetup {
             start: Time(0),
             step: Span::millis(100),
             engine: EngineKind::BOWL,
-            equivocates: false,
+            lie: None,
         }
     }
 }
