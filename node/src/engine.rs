@@ -4,8 +4,8 @@ use std::ops::Range;
 use std::path::{Path, PathBuf};
 
 use driftless_compute::{
-    AdamW, Corpus, DataError, Engine, EngineError, EngineOptions, GptShape, Schedule, Tensor, Tokenizer,
-    TrainError, Trainer,
+    AdamW, Corpus, DataError, Engine, EngineError, EngineOptions, GptShape, Schedule, ShapeError, Tensor,
+    Tokenizer, TrainError, Trainer,
 };
 use driftless_protocol::charter::Charter;
 use driftless_protocol::model::Model;
@@ -20,6 +20,20 @@ pub enum EngineSetupError {
     /// The model's shape or the options.
     #[error("the engine cannot train this model: {0}")]
     Engine(#[from] EngineError),
+    /// The model's shape.
+    #[error("the engine cannot train this model: {0}")]
+    Shape(#[from] ShapeError),
+    /// Training this model takes more memory than the machine has.
+    #[error(
+        "training this model takes about {} GB of memory, this machine has {}: a smaller model, or a larger machine",
+        needed.div_ceil(1_000_000_000), total.div_ceil(1_000_000_000)
+    )]
+    Memory {
+        /// Bytes that training takes.
+        needed: u64,
+        /// Bytes that the machine has.
+        total: u64,
+    },
     /// Texts and model do not fit each other.
     #[error(transparent)]
     Mismatch(#[from] TrainError),
@@ -53,6 +67,30 @@ pub fn shape_of(model: &Model) -> GptShape {
         context: shape.context as usize,
         vocabulary: shape.vocabulary as usize,
     }
+}
+
+/// Refuses a model that this machine cannot train, before anything is allocated for it.
+///
+/// # Errors
+/// The engine's own limits, or the machine's memory where it is known.
+pub fn check_size(model: &Model) -> Result<(), EngineSetupError> {
+    /// theta, four shards' gradients, two moments, outer parameters and momentum, and the
+    /// candidate's copy of these two; activations come on top.
+    const BYTES_PER_PARAMETER: u64 = 44;
+    shape_of(model).check()?;
+    let needed = model.parameters().saturating_mul(BYTES_PER_PARAMETER);
+    match total_memory() {
+        Some(total) if needed > total => Err(EngineSetupError::Memory { needed, total }),
+        _ => Ok(()),
+    }
+}
+
+/// Bytes of memory, where the system tells them as Linux does.
+fn total_memory() -> Option<u64> {
+    let text = std::fs::read_to_string("/proc/meminfo").ok()?;
+    let line = text.lines().find_map(|line| line.strip_prefix("MemTotal:"))?;
+    let kibibytes: u64 = line.trim().strip_suffix("kB")?.trim().parse().ok()?;
+    Some(kibibytes * 1024)
 }
 
 /// The texts of a session; tokens are cached in `cache`.
@@ -151,5 +189,24 @@ impl worker::Engine for TrainerEngine {
 
     fn load(&mut self, bytes: &[u8]) -> Result<(), EngineFailure> {
         self.trainer.load(bytes).map_err(|error| EngineFailure::Other(error.to_string()))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// What a hostile invitation may name: allowed by the manifest, 4 TB as numbers alone.
+    #[test]
+    fn a_model_that_no_machine_holds_is_refused_before_it_is_allocated() {
+        let shape = driftless_protocol::model::GptShape {
+            layers: 300,
+            heads: 1,
+            width: 1 << 14,
+            context: 64,
+            vocabulary: 256,
+        };
+        let refused = check_size(&Model::Gpt(shape));
+        assert!(matches!(refused, Err(EngineSetupError::Shape(_))), "{refused:?}");
     }
 }

@@ -315,10 +315,9 @@ pub(crate) fn check_join(
         return Err("the request is too old");
     }
     if let Some(issuer) = charter.token_issuer() {
-        let founding = Scope { generation: 0, ..scope };
-        let token = join.content.token.as_ref().ok_or("an invitation is needed")?;
-        if token.by != issuer || !token.holds(Domain::Token, founding) {
-            return Err("the invitation is not the issuer's");
+        let admittance = join.content.admittance.as_ref().ok_or("an invitation is needed")?;
+        if !admittance.admits(scope.session, issuer, join.by) {
+            return Err("the invitation is not the issuer's, or was given to another key");
         }
     }
     if !join.holds(Domain::Join, scope) {
@@ -434,6 +433,9 @@ pub enum CandidateError {
         /// What is wrong.
         reason: MethodError,
     },
+    /// This thread rounds or flushes small numbers otherwise than all others do.
+    #[error("this thread's floating point settings are not the standard ones: a library changed them")]
+    FloatEnvironment,
     /// The aggregate moves the outer state out of the finite numbers.
     #[error("the outer step of {0:?} is not finite")]
     NotFinite(Slot),
@@ -459,6 +461,9 @@ impl CandidateJob {
         mut self,
         read: &mut dyn FnMut(&Hash) -> Result<Vec<u8>, String>,
     ) -> Result<State, CandidateError> {
+        if !crate::method::float_environment_is_standard() {
+            return Err(CandidateError::FloatEnvironment);
+        }
         for aggregation in std::mem::take(&mut self.plan.aggregations) {
             self.outer_step(&aggregation, read)?;
         }

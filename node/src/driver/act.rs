@@ -12,6 +12,8 @@ use super::{Driver, DriverError};
 use crate::blobs::{DataPlane, Source};
 use crate::store::StoreError;
 
+/// With one copy out, the others hold up the announcement only this long.
+const ENOUGH: Duration = Duration::from_secs(2);
 /// A push to one peer may take this long before another is tried.
 const PUSH: Duration = Duration::from_secs(60);
 
@@ -127,7 +129,6 @@ impl Driver {
     fn evaluate(&self, job: CandidateJob) {
         let (reader, answers) = (self.parts.reader.clone(), self.answers.clone());
         tokio::task::spawn_blocking(move || {
-            debug_assert!(driftless_protocol::method::float_environment_is_standard());
             let id = job.id;
             let mut read = |root: &Hash| reader.blob(root).map_err(|error| error.to_string());
             let result = job.run(&mut read);
@@ -136,11 +137,14 @@ impl Driver {
     }
 }
 
-/// Pushes to candidates, `copies` at a time, until that many hold the blob or none is left.
+/// Pushes to candidates, `copies` at a time, until that many hold the blob or none is left. One is
+/// enough if the others are slow: their pushes go on behind the announcement.
 async fn push_copies(plane: DataPlane, root: Hash, candidates: Vec<Source>, copies: usize) -> Vec<PeerKey> {
     let mut left = candidates.into_iter();
     let mut running = JoinSet::new();
     let mut held = Vec::new();
+    let patience = tokio::time::sleep(ENOUGH);
+    tokio::pin!(patience);
     loop {
         while running.len() + held.len() < copies
             && let Some(source) = left.next()
@@ -151,9 +155,15 @@ async fn push_copies(plane: DataPlane, root: Hash, candidates: Vec<Source>, copi
                 matches!(pushed, Ok(Ok(_))).then_some(source.peer)
             });
         }
-        match running.join_next().await {
-            Some(done) => held.extend(done.ok().flatten()),
-            None => return held,
+        tokio::select! {
+            done = running.join_next() => match done {
+                Some(done) => held.extend(done.ok().flatten()),
+                None => return held,
+            },
+            () = &mut patience, if !held.is_empty() => {
+                running.detach_all();
+                return held;
+            }
         }
     }
 }

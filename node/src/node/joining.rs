@@ -18,6 +18,7 @@ use super::{FoundingFiles, Node, NodeError};
 use crate::bandwidth::Caps;
 use crate::blobs::{BlobStore, DataPlane, Hooks, Source};
 use crate::driver;
+use crate::engine::check_size;
 
 /// How long an invitation's addresses may take to answer.
 const ANSWER: Duration = Duration::from_secs(30);
@@ -65,6 +66,7 @@ impl Node {
         if seats != founding {
             return Err(NodeError::Committee);
         }
+        check_size(&charter.manifest.model)?;
         progress(JoinProgress::Manifest { name: charter.manifest.name.clone() });
         let files = self.fetch_files(&charter, peer, data, caps, progress).await?;
         let this = self.clone();

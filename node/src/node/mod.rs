@@ -12,11 +12,10 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use driftless_protocol::block::Token;
 use driftless_protocol::charter::Charter;
 use driftless_protocol::event::{Command, Ending};
-use driftless_protocol::identity::{Domain, Scope, Signed, Signer};
-use driftless_protocol::invitation::Invitation;
+use driftless_protocol::identity::Signer;
+use driftless_protocol::invitation::{Invitation, Ticket};
 use driftless_protocol::session::{Options, Session};
 use driftless_protocol::state::State;
 use driftless_protocol::{Hash, PeerKey};
@@ -31,7 +30,7 @@ use crate::compute_worker::ComputeWorker;
 use crate::control::{Control, ControlConfig, Limits, key_of};
 use crate::driver::{self, Channels, Driver, DriverError, Parts, Pushers};
 pub use crate::driver::{SessionEvent, SessionStatus};
-use crate::engine::{TrainerEngine, corpus_for};
+use crate::engine::{TrainerEngine, check_size, corpus_for};
 use crate::store::{Folder, FolderLock, Options as StoreOptions, SessionStore};
 use crate::store_thread::{StoreThread, Sweep};
 
@@ -65,8 +64,8 @@ pub struct NodeOptions {
 pub struct SessionOptions {
     /// Contribute, or only follow.
     pub contribute: bool,
-    /// The invitation's token.
-    pub token: Option<Signed<Token>>,
+    /// The invitation's ticket.
+    pub ticket: Option<Ticket>,
     /// Keep every blob.
     pub keep_history: bool,
     /// Stream-0 slots between two checkpoints.
@@ -271,13 +270,12 @@ impl Node {
         addresses
     }
 
-    /// An invitation to a session of this folder, with a token if this peer issues them.
+    /// An invitation to a session of this folder, with a ticket if this peer issues them.
     pub fn invitation(&self, session: Hash, status: &SessionStatus) -> Result<Invitation, NodeError> {
         let manifest = self.inner.folder.session(session).manifest()?;
         let charter = Charter::new(manifest.manifest().clone())?;
-        let scope = Scope { session, generation: 0 };
-        let token = (charter.token_issuer() == Some(self.key()))
-            .then(|| self.inner.signer.seal(Domain::Token, scope, Token { serial: status.status.height }));
+        let ticket = (charter.token_issuer() == Some(self.key()))
+            .then(|| Ticket::issue(&self.inner.signer, session, status.status.height));
         let peer = crate::control::peer_of(&self.key());
         let known = self.inner.options.advertise.iter().cloned().chain(self.listen_addresses());
         let named = |address: Multiaddr| match peer {
@@ -291,7 +289,7 @@ impl Node {
             block: status.status.head,
             seats: charter.founding_seats(),
             addresses: addresses.take(Invitation::MAX_ADDRESSES).collect(),
-            token,
+            ticket,
         };
         Ok(invitation.shortened())
     }
@@ -351,7 +349,7 @@ impl SessionSeed {
     fn make(self, signer: &Signer, options: &SessionOptions) -> Session {
         let options = Options {
             contribute: options.contribute,
-            token: options.token.clone(),
+            ticket: options.ticket.clone(),
             keep_history: options.keep_history,
             checkpoint_every: options.checkpoint_every,
         };
@@ -378,6 +376,7 @@ impl Prepared {
             Ok(gone) => tracing::info!(gone, "blobs that nobody needs were deleted"),
             Err(error) => tracing::warn!(%error, "blobs that nobody needs could not be deleted"),
         }
+        check_size(&charter.manifest.model)?;
         let reader = store.reader();
         let read = |root: &Hash| reader.page(root).map_err(|error| error.to_string());
         let genesis = genesis_state(&charter, read)?;
@@ -385,8 +384,10 @@ impl Prepared {
         let tokenizer = charter.manifest.tokenizer.as_ref().map(|file| reader.blobs().path(&file.root));
         let corpus = corpus_for(&charter, &files, tokenizer.as_deref(), &cache)?;
         let mut engine = TrainerEngine::new(&charter, corpus, options.threads)?;
-        let founder = charter.founding_seats().contains(&inner.signer.key());
-        if !founder && recovered.checkpoint.is_none() {
+        let at_genesis = recovered.blocks.is_empty()
+            && recovered.snapshot.as_ref().is_none_or(|snapshot| snapshot.height() == 0);
+        let begins = at_genesis && charter.founding_seats().contains(&inner.signer.key());
+        if !begins && recovered.checkpoint.is_none() {
             engine.ramp(RAMP);
         }
         let seed = SessionSeed { charter: charter.clone(), genesis, recovered };

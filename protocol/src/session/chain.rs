@@ -166,6 +166,7 @@ impl Session {
                     self.candidates.checking.push_front(proposed);
                 }
             }
+            (_, Err(error @ CandidateError::FloatEnvironment)) => self.halt(error.to_string()),
             (Purpose::Propose { height, attempt, items }, Ok(state)) => {
                 self.proposal_ready(now, height, attempt, items, state);
             }
@@ -217,7 +218,7 @@ impl Session {
             }
             // Each alone is finite, so nobody can tell whose fault it is.
             CandidateError::NotFinite(slot) => self.slots.reject_all(*slot, &error.to_string()),
-            CandidateError::Missing { .. } => {}
+            CandidateError::Missing { .. } | CandidateError::FloatEnvironment => {}
         }
     }
 

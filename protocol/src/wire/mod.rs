@@ -97,10 +97,12 @@ fn decode_front<T: Decode<()>>(bytes: &[u8]) -> Result<(T, usize), bincode::erro
     const MIB: usize = 1 << 20;
     let config = config::standard();
     match bytes.len() {
-        ..=KIB => bincode::decode_from_slice(bytes, config.with_limit::<{ 16 * KIB }>()),
-        ..=0x1_0000 => bincode::decode_from_slice(bytes, config.with_limit::<MIB>()),
-        ..=0x100_0000 => bincode::decode_from_slice(bytes, config.with_limit::<{ 256 * MIB }>()),
-        ..=0x1_0000_0000 => bincode::decode_from_slice(bytes, config.with_limit::<0x10_0000_0000>()),
+        0..=KIB => bincode::decode_from_slice(bytes, config.with_limit::<{ 16 * KIB }>()),
+        1_025..=0x1_0000 => bincode::decode_from_slice(bytes, config.with_limit::<MIB>()),
+        0x1_0001..=0x100_0000 => bincode::decode_from_slice(bytes, config.with_limit::<{ 256 * MIB }>()),
+        0x100_0001..=0x1_0000_0000 => {
+            bincode::decode_from_slice(bytes, config.with_limit::<0x10_0000_0000>())
+        }
         _ => bincode::decode_from_slice(bytes, config.with_limit::<0x1000_0000_0000>()),
     }
 }
