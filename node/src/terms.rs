@@ -12,7 +12,7 @@ use driftless_protocol::layout::LayoutError;
 use driftless_protocol::manifest::{
     Admission, Data, DataFile, DeadlineBounds, Manifest, ManifestError, Pacing, Preset, SignedManifest,
 };
-use driftless_protocol::method::{Method, Overrun};
+use driftless_protocol::method::{Clip, Method, Overrun};
 use driftless_protocol::model::{GptShape, Model, ModelError};
 use driftless_protocol::time::Span;
 use rand::TryRng;
@@ -178,7 +178,8 @@ pub fn found(terms: &Terms, founder: &Signer) -> Result<Founding, TermsError> {
         max_lag: 4,
         max_contributors: 64,
         snapshot_every: 16,
-        clip: None,
+        // Named members are trusted; one update among strangers' must not ruin the model.
+        clip: (!matches!(terms.committee, Committee::Named { .. })).then_some(Clip { factor: 2.0 }),
         slowest_link: 125_000,
     };
     let files =
