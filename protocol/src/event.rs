@@ -108,6 +108,8 @@ pub enum Output {
     Assemble(AssembleJob),
     /// Let the engine do this; answered by `WorkDone`. At most one at a time.
     Work(Work),
+    /// These blobs are not worth waiting for any more: fetches of them end, without an answer.
+    Cancel(Vec<Hash>),
     /// These blobs are not needed any more.
     Forget(Vec<Hash>),
     /// Something a person or a log may want to know.

@@ -22,7 +22,9 @@ use tokio::io::{AsyncBufReadExt, BufReader};
 pub use self::measure::median;
 use self::server::Hello;
 pub use self::server::serve;
-use super::{BindError, BlobStore, DataPlane, FetchError, Hooks, Source, SourceError, StoreError, blocking};
+use super::{
+    BindError, BlobStore, DataPlane, FetchError, Hooks, Source, SourceError, StoreError, Welcome, blocking,
+};
 use crate::bandwidth::{Caps, Rate};
 
 /// What to measure.
@@ -126,7 +128,7 @@ pub async fn run(
 
 fn getter(folder: &std::path::Path, caps: Caps) -> Result<(DataPlane, Arc<BlobStore>), BenchError> {
     let store = Arc::new(BlobStore::open(folder)?);
-    let hooks = Hooks { admission: Arc::new(|_| true), accept: Arc::new(|_, _, _| false) };
+    let hooks = Hooks { welcome: Arc::new(|_| Welcome::Member), accept: Arc::new(|_, _, _| false) };
     let (plane, _) = DataPlane::bind(([127, 0, 0, 1], 0).into(), [2; 32], store.clone(), caps, hooks)?;
     Ok((plane, store))
 }

@@ -28,6 +28,10 @@ const DEPTH: usize = 2;
 const JUDGED: Duration = Duration::from_secs(10);
 /// Bytes per second below which a source is slow in any case.
 const SLOW: u64 = 16 << 10;
+/// Bytes per second below which a source that is judged [`PATIENCE`] times in a row has failed,
+/// whoever else there is: one byte now and then must not occupy a fetch for days.
+const CRAWL: u64 = 512;
+const PATIENCE: u32 = 3;
 
 /// How a fetch went, beside that the blob is complete and durable now.
 #[derive(Debug, Default)]
@@ -232,6 +236,7 @@ impl Job {
         let _unfinished = PutBack { job: self, piece: piece.clone() };
         let fetching = self.fetch_gaps(source, piece);
         tokio::pin!(fetching);
+        let mut crawled = 0;
         loop {
             let before = self.received[source].load(Ordering::Relaxed);
             match tokio::time::timeout(JUDGED, &mut fetching).await {
@@ -239,7 +244,12 @@ impl Job {
                 Ok(Err(ReceiveError::Source(error))) => return Ended::Failed(error),
                 Ok(Err(ReceiveError::Store(error))) => return Ended::Store(error),
                 Err(_) if self.is_slow(source, before) && self.schedule().has_spare() => return Ended::Slow,
-                Err(_) => {}
+                Err(_) => {
+                    crawled = if self.rate(source, before) < self.floor(CRAWL) { crawled + 1 } else { 0 };
+                    if crawled == PATIENCE {
+                        return Ended::Failed(SourceError::Stalled(JUDGED * PATIENCE));
+                    }
+                }
             }
         }
     }
@@ -261,11 +271,19 @@ impl Job {
     /// Whether a source that had delivered `before` bytes [`JUDGED`] ago is slow: beside the best one,
     /// or in any case. Our own cap must not look like a slow source.
     fn is_slow(&self, source: usize, before: u64) -> bool {
-        let rate = (self.received[source].load(Ordering::Relaxed) - before) / JUDGED.as_secs();
         let seconds = self.begun.elapsed().as_secs().max(1);
         let best = self.received.iter().map(|bytes| bytes.load(Ordering::Relaxed) / seconds).max();
-        let floor = self.inner.caps.down.limit().map_or(SLOW, |cap| SLOW.min(cap / (2 * MAX_WORKING as u64)));
-        rate < floor.max(best.unwrap_or(0) / 16)
+        self.rate(source, before) < self.floor(SLOW).max(best.unwrap_or(0) / 16)
+    }
+
+    /// Bytes per second of a source that had delivered `before` bytes [`JUDGED`] ago.
+    fn rate(&self, source: usize, before: u64) -> u64 {
+        (self.received[source].load(Ordering::Relaxed) - before) / JUDGED.as_secs()
+    }
+
+    /// A least rate, lower where our own cap leaves each source less.
+    fn floor(&self, rate: u64) -> u64 {
+        self.inner.caps.down.limit().map_or(rate, |cap| rate.min(cap / (2 * MAX_WORKING as u64)))
     }
 }
 

@@ -38,7 +38,7 @@ mod wire;
 pub use fetch::{FetchError, Fetched};
 pub use files::OpenBlob;
 pub use peers::{Source, SourceError};
-pub use plane::{BindError, BlobEvent, DataPlane, Hooks};
+pub use plane::{BindError, BlobEvent, DataPlane, Hooks, Welcome};
 pub use push::{PushError, Pushed};
 pub use socket::Traffic;
 pub use store::{BlobStore, OUTBOARD_FROM, StoreError};

@@ -156,11 +156,15 @@ impl Peers {
         self.lock().get(peer)?.live()
     }
 
+    /// Connections to all peers together.
+    pub(crate) fn connections(&self) -> usize {
+        self.lock().values().map(|peer| peer.lock().len()).sum()
+    }
+
     /// Remembers a connection; too many to one peer cost the oldest. False if there are too many
     /// in total.
     pub(crate) fn add(&self, peer: &PeerKey, connection: Connection) -> bool {
-        let total: usize = self.lock().values().map(|peer| peer.lock().len()).sum();
-        if total >= MAX_CONNECTIONS {
+        if self.connections() >= MAX_CONNECTIONS {
             return false;
         }
         let peer = self.get(peer);

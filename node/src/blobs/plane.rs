@@ -50,11 +50,23 @@ pub enum BindError {
 /// What the plane asks its owner. Called on async threads: must not block.
 #[derive(Clone)]
 pub struct Hooks {
-    /// Whether a peer that dialed us may stay connected.
-    pub admission: Arc<dyn Fn(PeerKey) -> bool + Send + Sync>,
+    /// How welcome a peer is that dialed us or asks for something.
+    pub welcome: Arc<dyn Fn(PeerKey) -> Welcome + Send + Sync>,
     /// Whether to take a pushed blob: who, its root, its length in bytes. It is never asked about
     /// blobs that are here already.
     pub accept: Arc<dyn Fn(PeerKey, Hash, u64) -> bool + Send + Sync>,
+}
+
+/// How welcome a peer is.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Welcome {
+    /// Not at all: its connection is closed.
+    No,
+    /// Like anybody: strangers together get a quarter of what is served at a time, and no new
+    /// connections once half of them are in use. Joiners are strangers.
+    Stranger,
+    /// It belongs here.
+    Member,
 }
 
 /// What happened without being asked for.
@@ -92,6 +104,8 @@ pub(super) struct Inner {
     pub(super) peers: Peers,
     pub(super) claims: Arc<Claims>,
     pub(super) serving: Semaphore,
+    /// What of it strangers may have.
+    pub(super) strangers: Semaphore,
     pub(super) receiving: Semaphore,
     pub(super) fetching: Semaphore,
     pub(super) events: mpsc::Sender<BlobEvent>,
@@ -141,6 +155,7 @@ impl DataPlane {
             peers: Peers::default(),
             claims: Arc::new(Claims::new(GRACE)),
             serving: Semaphore::new(SERVING),
+            strangers: Semaphore::new(SERVING / 4),
             receiving: Semaphore::new(RECEIVING),
             fetching: Semaphore::new(FETCHING),
             events,
@@ -214,6 +229,14 @@ impl Inner {
         .await
     }
 
+    fn has_room_for(&self, peer: PeerKey) -> bool {
+        match (self.hooks.welcome)(peer) {
+            Welcome::No => false,
+            Welcome::Stranger => self.peers.connections() < peers::MAX_CONNECTIONS / 2,
+            Welcome::Member => true,
+        }
+    }
+
     /// Remembers a connection and serves what its peer asks on it, whoever dialed.
     fn adopt(self: &Arc<Self>, peer: PeerKey, connection: Connection) {
         if self.peers.add(&peer, connection.clone()) {
@@ -242,7 +265,7 @@ async fn accept_all(inner: Arc<Inner>) {
             let Ok(connecting) = incoming.accept() else { return };
             let Ok(Ok(connection)) = tokio::time::timeout(HANDSHAKE, connecting).await else { return };
             match transport::remote_key(&connection) {
-                Some(peer) if (inner.hooks.admission)(peer) => inner.adopt(peer, connection),
+                Some(peer) if inner.has_room_for(peer) => inner.adopt(peer, connection),
                 peer => {
                     tracing::debug!(?peer, address = %connection.remote_address(), "not admitted");
                     connection.close(VarInt::from_u32(CLOSE_REFUSED), b"not admitted");

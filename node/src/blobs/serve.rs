@@ -9,7 +9,7 @@ use quinn::{Connection, RecvStream, SendStream, VarInt};
 use super::blocking;
 use super::partial::Partial;
 use super::peers::SourceError;
-use super::plane::{BlobEvent, Inner};
+use super::plane::{BlobEvent, Inner, Welcome};
 use super::store::StoreError;
 use super::transfer::{ReceiveError, read_exact, receive_slice, send_slice, write_error};
 use super::tree::group_count;
@@ -46,7 +46,7 @@ async fn answer(
             let mut body = [0; GET_BODY];
             read_exact(recv, &mut body).await?;
             match Get::decode(&body) {
-                Some(get) => answer_get(inner, get, send).await,
+                Some(get) => answer_get(inner, peer, get, send).await,
                 None => reply(send, Reply::Malformed).await,
             }
         }
@@ -66,7 +66,20 @@ async fn reply(send: &mut SendStream, reply: Reply) -> Result<(), SourceError> {
     send.write_all(&[reply as u8]).await.map_err(write_error)
 }
 
-async fn answer_get(inner: &Arc<Inner>, get: Get, send: &mut SendStream) -> Result<(), SourceError> {
+async fn answer_get(
+    inner: &Arc<Inner>,
+    peer: PeerKey,
+    get: Get,
+    send: &mut SendStream,
+) -> Result<(), SourceError> {
+    let _share = match (inner.hooks.welcome)(peer) {
+        Welcome::Member => None,
+        Welcome::No => return reply(send, Reply::Busy).await,
+        Welcome::Stranger => match inner.strangers.try_acquire() {
+            Ok(share) => Some(share),
+            Err(_) => return reply(send, Reply::Busy).await,
+        },
+    };
     let Ok(_permit) = inner.serving.try_acquire() else { return reply(send, Reply::Busy).await };
     let store = inner.store_with(&get.root);
     let blob = match blocking(move || store.open_blob(&get.root)).await {

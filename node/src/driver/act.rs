@@ -40,6 +40,9 @@ impl Driver {
                     return Err(DriverError::Compute);
                 }
             }
+            Output::Cancel(roots) => {
+                roots.iter().filter_map(|root| self.fetches.remove(root)).for_each(|fetch| fetch.abort());
+            }
             Output::Forget(roots) => self.parts.store.forget(roots).await,
             Output::Event(event) => self.report(event).await,
             Output::Finished(ending) => self.ended = Some(ending),
@@ -98,11 +101,11 @@ impl Driver {
         });
     }
 
-    fn fetch(&self, root: Hash, length: u64, sources: &[PeerKey]) {
+    fn fetch(&mut self, root: Hash, length: u64, sources: &[PeerKey]) {
         let sources: Vec<Source> = sources.iter().map(|peer| self.addresses.source(*peer)).collect();
         let (plane, answers) = (self.parts.plane.clone(), self.answers.clone());
         let held = self.parts.reader.has_blob(&root) || self.parts.reader.pages().contains(&root);
-        tokio::spawn(async move {
+        let fetch = tokio::spawn(async move {
             let input = match held {
                 true => Input::BlobStored(root),
                 false => match plane.fetch(root, length, sources).await {
@@ -115,6 +118,8 @@ impl Driver {
             };
             let _ = answers.send(input).await;
         });
+        self.fetches.retain(|_, fetch| !fetch.is_finished());
+        self.fetches.insert(root, fetch.abort_handle());
     }
 
     fn push(&self, root: Hash, to: &[PeerKey], copies: usize) {

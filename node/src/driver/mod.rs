@@ -10,6 +10,7 @@ mod pushers;
 mod report;
 mod serve;
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Instant;
 
@@ -20,6 +21,7 @@ use driftless_protocol::time::Time;
 use driftless_protocol::wire::Message;
 use driftless_protocol::{Hash, PeerKey};
 use tokio::sync::{mpsc, watch};
+use tokio::task::AbortHandle;
 
 use crate::blobs::{BlobEvent, DataPlane};
 use crate::compute_worker::ComputeWorker;
@@ -95,6 +97,8 @@ pub(crate) struct Driver {
     reporter: Reporter,
     /// Why the store cannot write, if so.
     trouble: watch::Receiver<Option<String>>,
+    /// Fetches in progress.
+    fetches: BTreeMap<Hash, AbortHandle>,
     origin: Instant,
     ended: Option<Ending>,
 }
@@ -112,7 +116,17 @@ impl Driver {
         let reporter = Reporter::new(events, status, origin);
         let addresses = Addresses::default();
         let trouble = parts.store.trouble();
-        Driver { session, parts, answers, addresses, reporter, trouble, origin, ended: None }
+        Driver {
+            session,
+            parts,
+            answers,
+            addresses,
+            reporter,
+            trouble,
+            fetches: BTreeMap::new(),
+            origin,
+            ended: None,
+        }
     }
 
     /// Runs until the session ends.

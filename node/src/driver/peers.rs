@@ -29,8 +29,14 @@ impl Addresses {
         }
     }
 
+    /// Where a peer listened stays known, since it may come back, but only while there is room:
+    /// passers-by must not keep others' addresses out.
     pub fn disconnected(&mut self, peer: PeerKey) {
         self.greeted_by.remove(&peer);
+        if self.told.len() > MAX_PEERS / 2 {
+            self.told.remove(&peer);
+            self.seen.remove(&peer);
+        }
     }
 
     /// Where to dial `peer` for blobs.

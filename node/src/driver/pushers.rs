@@ -61,6 +61,11 @@ impl Pushers {
         room
     }
 
+    /// Whether this peer is a member or has a seat.
+    pub fn knows(&self, peer: &PeerKey) -> bool {
+        self.lock().known.contains(peer)
+    }
+
     /// The head may have moved.
     pub fn follow(&self, state: &State) {
         let height = state.control.height;

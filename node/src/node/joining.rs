@@ -16,7 +16,7 @@ use libp2p::Multiaddr;
 
 use super::{FoundingFiles, Node, NodeError};
 use crate::bandwidth::Caps;
-use crate::blobs::{BlobStore, DataPlane, Hooks, Source};
+use crate::blobs::{BlobStore, DataPlane, Hooks, Source, Welcome};
 use crate::driver;
 use crate::engine::check_size;
 
@@ -166,7 +166,7 @@ impl Node {
         progress: &mut (dyn FnMut(JoinProgress) + Send),
     ) -> Result<(), NodeError> {
         let sources = self.sources(session, peer).await?;
-        let hooks = Hooks { admission: Arc::new(|_| false), accept: Arc::new(|_, _, _| false) };
+        let hooks = Hooks { welcome: Arc::new(|_| Welcome::No), accept: Arc::new(|_, _, _| false) };
         let any = SocketAddr::new(self.inner.options.data_listen.ip(), 0);
         let (plane, _events) = DataPlane::bind(any, self.inner.seed, store, caps, hooks)?;
         for (name, root, length) in wanted {

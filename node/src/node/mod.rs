@@ -25,7 +25,7 @@ use tokio::sync::{mpsc, watch};
 use tokio::task::JoinHandle;
 
 use crate::bandwidth::Caps;
-use crate::blobs::{DataPlane, Hooks};
+use crate::blobs::{DataPlane, Hooks, Welcome};
 use crate::compute_worker::ComputeWorker;
 use crate::control::{Control, ControlConfig, Limits, key_of};
 use crate::driver::{self, Channels, Driver, DriverError, Parts, Pushers};
@@ -195,7 +195,7 @@ impl Node {
         let reader = store.reader();
         let pushers = Arc::new(Pushers::new(&charter, session.state()));
         // Whoever joins has to fetch before anybody knows it; pushing is for those who are in.
-        let hooks = Hooks { admission: Arc::new(|_| true), accept: acceptance(pushers.clone()) };
+        let hooks = Hooks { welcome: welcome(pushers.clone()), accept: acceptance(pushers.clone()) };
         let mut listen = inner.options.data_listen;
         if inner.router.is_attached() {
             // The first session has the port.
@@ -298,6 +298,10 @@ impl Node {
     pub async fn shutdown(self) {
         self.inner.control.clone().shutdown().await;
     }
+}
+
+fn welcome(pushers: Arc<Pushers>) -> Arc<dyn Fn(PeerKey) -> Welcome + Send + Sync> {
+    Arc::new(move |peer| if pushers.knows(&peer) { Welcome::Member } else { Welcome::Stranger })
 }
 
 fn acceptance(pushers: Arc<Pushers>) -> Arc<dyn Fn(PeerKey, Hash, u64) -> bool + Send + Sync> {

@@ -334,7 +334,12 @@ impl Session {
         (self.joins, self.leaves, self.evidence) = (joins, leaves, evidence);
         let referenced = self.slots.roots();
         self.held.retain(|root| referenced.contains(root));
-        self.fetching.retain(|root, _| referenced.contains(root) || self.catch_up.wants_page(root));
+        let wanted = |root: &Hash| referenced.contains(root) || self.catch_up.wants_page(root);
+        let given_up: Vec<Hash> = self.fetching.keys().copied().filter(|root| !wanted(root)).collect();
+        self.fetching.retain(|root, _| wanted(root));
+        if !given_up.is_empty() {
+            self.outputs.push_back(Output::Cancel(given_up));
+        }
     }
 
     fn report(&mut self, block: &Block, was_member: bool) {

@@ -10,7 +10,7 @@ use serde::{Deserialize, Serialize};
 
 use super::{BenchError, raw};
 use crate::bandwidth::{Caps, Rate};
-use crate::blobs::{BlobStore, DataPlane, Hooks, blocking};
+use crate::blobs::{BlobStore, DataPlane, Hooks, Welcome, blocking};
 
 /// Bytes of the blob that warms connections.
 pub(super) const WARM: u64 = 8 << 20;
@@ -38,7 +38,7 @@ pub async fn serve(folder: &Path, size: u64, cap: Rate) -> Result<(), BenchError
         Ok::<_, BenchError>(root)
     });
     let (root, warm) = (root?, warm?);
-    let hooks = Hooks { admission: Arc::new(|_| true), accept: Arc::new(|_, _, _| false) };
+    let hooks = Hooks { welcome: Arc::new(|_| Welcome::Member), accept: Arc::new(|_, _, _| false) };
     let bind =
         |caps| DataPlane::bind(([127, 0, 0, 1], 0).into(), [1; 32], store.clone(), caps, hooks.clone());
     let (plane, _) = bind(Caps::default())?;

@@ -6,7 +6,7 @@ use driftless_protocol::Hash;
 
 use super::{Peer, liar, noise, open_hooks};
 use crate::blobs::wire::{GET_BODY, Get, MAX_BLOB, PUSH, PUSH_BODY, Reply};
-use crate::blobs::{FetchError, GROUP, SourceError, transport};
+use crate::blobs::{FetchError, GROUP, SourceError, Welcome, transport};
 
 fn only_failure(result: Result<crate::blobs::Fetched, FetchError>) -> SourceError {
     match result {
@@ -121,12 +121,29 @@ async fn a_peer_that_is_not_admitted_is_refused() {
     let mut hooks = open_hooks();
     let friend = Peer::new(3);
     let only = friend.plane.key();
-    hooks.admission = Arc::new(move |peer| peer == only);
+    hooks.welcome = Arc::new(move |peer| if peer == only { Welcome::Member } else { Welcome::No });
     let (server, stranger) = (Peer::with(1, hooks), Peer::new(2));
     let root = server.store.insert(b"hello").unwrap();
     friend.plane.fetch(root, 5, vec![server.source()]).await.unwrap();
     let failure = only_failure(stranger.plane.fetch(root, 5, vec![server.source()]).await);
     assert_eq!(failure, SourceError::Refused);
+}
+
+#[tokio::test]
+async fn strangers_busy_with_their_share_do_not_keep_members_waiting() {
+    let mut hooks = open_hooks();
+    let member = Peer::new(3);
+    let known = member.plane.key();
+    hooks.welcome = Arc::new(move |peer| if peer == known { Welcome::Member } else { Welcome::Stranger });
+    let (server, stranger) = (Peer::with(1, hooks), Peer::new(2));
+    let root = server.store.insert(b"hello").unwrap();
+    let inner = &server.plane.inner;
+    let others = inner.strangers.try_acquire_many(inner.strangers.available_permits() as u32).unwrap();
+    let failure = only_failure(stranger.plane.fetch(root, 5, vec![server.source()]).await);
+    assert_eq!(failure, SourceError::Busy);
+    member.plane.fetch(root, 5, vec![server.source()]).await.unwrap();
+    drop(others);
+    stranger.plane.fetch(root, 5, vec![server.source()]).await.unwrap();
 }
 
 #[tokio::test]

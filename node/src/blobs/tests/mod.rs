@@ -15,7 +15,7 @@ use driftless_protocol::{Hash, PeerKey};
 use tempfile::TempDir;
 use tokio::sync::mpsc;
 
-use super::{BlobEvent, BlobStore, DataPlane, Hooks, Source};
+use super::{BlobEvent, BlobStore, DataPlane, Hooks, Source, Welcome};
 use crate::bandwidth::Caps;
 
 const LOOPBACK: ([u8; 4], u16) = ([127, 0, 0, 1], 0);
@@ -48,7 +48,10 @@ impl Peer {
 }
 
 fn open_hooks() -> Hooks {
-    Hooks { admission: Arc::new(|_: PeerKey| true), accept: Arc::new(|_: PeerKey, _: Hash, _: u64| true) }
+    Hooks {
+        welcome: Arc::new(|_: PeerKey| Welcome::Member),
+        accept: Arc::new(|_: PeerKey, _: Hash, _: u64| true),
+    }
 }
 
 /// Bytes without a pattern that a tree could hide.
