@@ -256,8 +256,7 @@ pub fn check_offer(charter: &Charter, head: Height, offer: &SnapshotOffer) -> Re
     if height <= head {
         return Err(OfferError::NotNewer(height));
     }
-    let seats = charter.founding_seats();
-    if !offer.block.is_certified(charter.session, &seats, charter.quorum(seats.len())) {
+    if !charter.certifies(&offer.block) {
         return Err(OfferError::NotCertified);
     }
     let expected = page_sizes(charter.manifest.method.arrays(), &charter.lengths).len();

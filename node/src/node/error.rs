@@ -58,6 +58,12 @@ pub enum NodeError {
         /// The digest here.
         found: Hash,
     },
+    /// A folder's snapshot is of a block that the session's voters did not sign.
+    #[error("the folder's snapshot of height {height} is not certified: it is forged, or another session's")]
+    Uncertified {
+        /// The snapshot's height.
+        height: u64,
+    },
     /// An imported model's pages do not fit the manifest.
     #[error("the imported model does not fit the manifest: {0}")]
     Imported(String),

@@ -371,6 +371,11 @@ impl Prepared {
         let store_options = StoreOptions { keep_history: options.keep_history, ..StoreOptions::default() };
         let cache = folder.path().join("tokens");
         let (store, recovered) = SessionStore::open(folder, &charter, store_options)?;
+        if let Some(block) = recovered.snapshot.as_ref().and_then(|snapshot| snapshot.block.as_ref())
+            && !charter.certifies(block)
+        {
+            return Err(NodeError::Uncertified { height: block.block.height });
+        }
         for warning in store.warnings() {
             tracing::warn!("{warning}");
         }

@@ -37,6 +37,10 @@ pub fn newest_snapshot(folder: &SessionFolder, charter: &Charter) -> Result<Opti
     for (height, path) in numbered(&pages, SUFFIX)?.into_iter().rev() {
         let listing = read_listing(&path, shape.session, height);
         match listing.and_then(|listing| assemble(&path, &listing, &shape, read)) {
+            Ok(Snapshot { block: Some(block), .. }) if !charter.certifies(&block) => {
+                let reason = "no quorum signed its block: this is not the session's state".to_owned();
+                return Err(StoreError::corrupt(&path, reason));
+            }
             Ok(snapshot) => return Ok(Some(snapshot)),
             Err(error) => failed = failed.or(Some(error)),
         }
