@@ -118,7 +118,11 @@ fn read_parts(path: &Path) -> Result<([u8; HEADER], Vec<u8>), StoreError> {
         }
         result => result.map_err(failed)?,
     }
-    let mut body = Vec::with_capacity(length.saturating_sub(HEADER as u64) as usize);
+    let mut body = Vec::new();
+    let fits = usize::try_from(length).is_ok_and(|length| body.try_reserve_exact(length).is_ok());
+    if !fits {
+        return Err(StoreError::corrupt(path, format!("{length} bytes do not fit into memory")));
+    }
     file.read_to_end(&mut body).map_err(failed)?;
     Ok((header, body))
 }

@@ -191,7 +191,7 @@ mod tests {
     use proptest::prelude::*;
 
     use super::*;
-    use crate::block::{Closing, Counted, Slot, Step, Work};
+    use crate::block::{Admittance, Certificate, Closing, Counted, Evidence, Slot, Step, Work};
     use crate::identity::Signature;
 
     fn block(items: Vec<Item>) -> Block {
@@ -217,6 +217,67 @@ mod tests {
         assert_eq!(Message::Vote(signed).to_bytes(), golden);
         let hello = Message::Hello { data: vec!["a:1".into()], known: true };
         assert_eq!(hello.to_bytes(), [&[6, 1, 3][..], b"a:1", &[1]].concat());
+    }
+
+    /// The rest of the messages, and everything that is signed inside them, by the same rules.
+    #[test]
+    fn golden_bytes_of_statements_and_blocks() {
+        let signed = |content: &[u8]| [&[8; 32][..], content, &[7; 64]].concat();
+        let (by, signature) = (PeerKey([8; 32]), Signature([7; 64]));
+        let work = Work { steps: 15, tokens: 11_520, first: 70_000, samples: 180, speed: 300 };
+        let work_bytes = [15, 251, 0, 45, 252, 112, 17, 1, 0, 180, 251, 44, 1];
+        let payload = Payload::Blob { root: Hash([3; 32]), length: 251 };
+        let payload_bytes = [&[0][..], &[3; 32], &[251, 251, 0]].concat();
+        let slot = Slot { stream: 2, ordinal: 9 };
+
+        let content = Announcement { slot, base: Hash([5; 32]), payload: payload.clone(), work };
+        let announcement = Signed { by, content, signature };
+        let announce = Message::Announce { announcement, mirrors: vec![PeerKey([6; 32])], relay: true };
+        let content = [&[2, 9][..], &[5; 32], &payload_bytes, &work_bytes].concat();
+        let golden = [&[0][..], &signed(&content), &[1], &[6; 32], &[1]].concat();
+        assert_eq!(announce.to_bytes(), golden);
+
+        let admittance =
+            Admittance { ticket: PeerKey([1; 32]), word: Signature([2; 64]), signature: Signature([3; 64]) };
+        let join = Signed { by, content: Join { height: 4, admittance: Some(admittance) }, signature };
+        let join_bytes = signed(&[&[4, 1][..], &[1; 32], &[2; 64], &[3; 64]].concat());
+        assert_eq!(Message::Join(join.clone()).to_bytes(), [&[4][..], &join_bytes].concat());
+        let leave = Signed { by, content: Leave { height: 6 }, signature };
+        assert_eq!(Message::Leave(leave.clone()).to_bytes(), [&[5][..], &signed(&[6])].concat());
+
+        let vote = |block| Vote { height: 1, attempt: 0, step: Step::Prevote, block };
+        let votes = [vote(None), vote(Some(Hash([9; 32])))];
+        let evidence = Evidence::Votes(Box::new(votes.map(|content| Signed { by, content, signature })));
+        let for_block = signed(&[&[1, 0, 0, 1][..], &[9; 32]].concat());
+        let evidence_bytes = [&[1][..], &signed(&[1, 0, 0, 0]), &for_block].concat();
+
+        let counted = Counted { member: 300, payload, work, signature };
+        let closing = Closing { slot, counted: vec![counted] };
+        let closing_bytes = [&[2, 9, 1, 251, 44, 1][..], &payload_bytes, &work_bytes, &[7; 64]].concat();
+        let block =
+            block(vec![Item::Close(closing), Item::Join(join), Item::Leave(leave), Item::Convict(evidence)]);
+        let items =
+            [&[4, 0][..], &closing_bytes, &[1], &join_bytes, &[2], &signed(&[6]), &[3], &evidence_bytes];
+        let block_bytes = [&[1, 0][..], &[1; 32], &items.concat(), &[2; 32]].concat();
+
+        let content = Proposal { height: 1, attempt: 3, valid_attempt: Some(2), block: Hash([9; 32]) };
+        let proposal = Signed { by, content, signature };
+        let proposal_bytes = signed(&[&[1, 3, 1, 2][..], &[9; 32]].concat());
+        let propose = Message::Propose { proposal, block: block.clone() };
+        assert_eq!(propose.to_bytes(), [&[1][..], &proposal_bytes, &block_bytes].concat());
+
+        let certificate = Certificate { attempt: 3, precommits: vec![(0, signature), (15, signature)] };
+        let certified = CertifiedBlock { block, certificate };
+        let certificate_bytes = [&[3, 2, 0][..], &[7; 64], &[15], &[7; 64]].concat();
+        let certified_bytes = [block_bytes, certificate_bytes].concat();
+        assert_eq!(Message::Block(certified.clone()).to_bytes(), [&[3][..], &certified_bytes].concat());
+        let reply = BlockReply { blocks: vec![certified.clone()], head: 77 };
+        assert_eq!(Message::Blocks(reply).to_bytes(), [&[9, 1][..], &certified_bytes, &[77]].concat());
+        let offer = SnapshotOffer { block: certified, control: vec![1, 2, 3], pages: vec![Hash([4; 32])] };
+        let golden = [&[11, 1][..], &certified_bytes, &[3, 1, 2, 3, 1], &[4; 32]].concat();
+        assert_eq!(Message::Snapshot(Some(offer)).to_bytes(), golden);
+        assert_eq!(Message::Snapshot(None).to_bytes(), [11, 0]);
+        assert_eq!(Message::Manifest(vec![5, 6]).to_bytes(), [13, 2, 5, 6]);
     }
 
     #[test]
