@@ -39,8 +39,9 @@ pub struct Member {
     pub joined: Height,
     /// Stream-0 slots in which it was counted.
     pub counted: u32,
-    /// Stream-0 slots it was drawn for since it was last counted.
-    pub missed: u16,
+    /// By stream: slots it was drawn for since it was last counted there. (A member that answered
+    /// on one stream only would make every slot of the others wait for its deadline.)
+    pub missed: Vec<u16>,
     /// Steps in 1000 seconds, as of its last counted slot; 0 before that.
     pub speed: u32,
     /// Samples it may train on, in order of use.
@@ -186,7 +187,8 @@ impl ControlPage {
     /// Adds a member with its first lease. The caller checked that it is new and fits.
     pub(crate) fn admit(&mut self, key: PeerKey, leases: LeaseRules) {
         let at = self.members.partition_point(|member| member.key < key);
-        let member = Member { key, joined: self.height, counted: 0, missed: 0, speed: 0, leases: Vec::new() };
+        let missed = vec![0; self.closed.len()];
+        let member = Member { key, joined: self.height, counted: 0, missed, speed: 0, leases: Vec::new() };
         self.members.insert(at, member);
         let ordinal = self.closed[0];
         grant(&mut self.pool, &mut self.members[at], leases.target, ordinal);
@@ -205,26 +207,27 @@ impl ControlPage {
         let member = &mut self.members[index];
         consume(&mut member.leases, samples);
         member.counted = member.counted.saturating_add(1);
-        member.missed = 0;
         member.speed = speed;
         self.counted_tokens = self.counted_tokens.saturating_add(tokens);
     }
 
-    /// Ends stream-0 slot `ordinal`: missed counters, departures by rule, expired leases, new
-    /// leases and the next draw. `drawn` are the slot's contributors, `counted` those counted.
-    pub(crate) fn turn_slot(
-        &mut self,
-        ordinal: u32,
-        drawn: &[PeerKey],
-        counted: &[PeerKey],
-        leases: LeaseRules,
-    ) {
+    /// Books who of those `drawn` for a slot of `stream` was `counted`.
+    pub(crate) fn note_counted(&mut self, stream: usize, drawn: &[PeerKey], counted: &[PeerKey]) {
         for member in &mut self.members {
-            if drawn.binary_search(&member.key).is_ok() && !counted.contains(&member.key) {
-                member.missed = member.missed.saturating_add(1);
+            let Some(missed) = member.missed.get_mut(stream) else { continue };
+            if counted.contains(&member.key) {
+                *missed = 0;
+            } else if drawn.binary_search(&member.key).is_ok() {
+                *missed = missed.saturating_add(1);
             }
         }
-        let gone = self.members.iter().filter(|member| member.missed >= MISSED_LIMIT);
+    }
+
+    /// Ends stream-0 slot `ordinal`: departures by rule, expired leases, new leases and the next
+    /// draw.
+    pub(crate) fn turn_slot(&mut self, ordinal: u32, leases: LeaseRules) {
+        let silent = |member: &&Member| member.missed.iter().any(|missed| *missed >= MISSED_LIMIT);
+        let gone = self.members.iter().filter(silent);
         let gone: Vec<PeerKey> = gone.map(|member| member.key).collect();
         gone.iter().for_each(|key| self.dismiss(key));
         for member in &mut self.members {
@@ -339,7 +342,8 @@ mod tests {
         }
         control.closed[0] += 1;
         let keys: Vec<PeerKey> = counted.iter().map(|(key, _)| *key).collect();
-        control.turn_slot(ordinal, &drawn, &keys, RULES);
+        control.note_counted(0, &drawn, &keys);
+        control.turn_slot(ordinal, RULES);
     }
 
     /// Every position is with exactly one member, in the pool, or consumed.
@@ -371,6 +375,20 @@ mod tests {
         assert!(control.member(&key(1)).is_none());
         assert!(control.member(&key(0)).is_some());
         assert_eq!(control.counted_tokens, 8);
+    }
+
+    #[test]
+    fn silence_on_one_stream_is_silence() {
+        let mut control = ControlPage::genesis(2, vec![key(0), key(1)], RULES);
+        let both = [key(0), key(1)];
+        for round in 0..u32::from(MISSED_LIMIT) {
+            assert!(control.member(&key(1)).is_some(), "after {round} slots");
+            control.note_counted(1, &both, &both[..1]);
+            control.note_counted(0, &both, &both);
+            control.closed[0] += 1;
+            control.turn_slot(round, RULES);
+        }
+        assert!(control.member(&key(1)).is_none() && control.member(&key(0)).is_some());
     }
 
     #[test]

@@ -91,7 +91,7 @@ pub struct Part {
     pub payload: Payload,
     /// Weight in tokens.
     pub tokens: u64,
-    /// Drawn slots missed since it was last counted.
+    /// Drawn slots of this stream missed since it was last counted.
     pub missed: u16,
 }
 
@@ -254,7 +254,8 @@ fn weigh(charter: &Charter, control: &ControlPage, slot: Slot, counted: &[Counte
     let part = |counted: &Counted| {
         let member = &control.members[usize::from(counted.member)];
         let tokens = admitted(counted).min(cap);
-        Part { member: member.key, payload: counted.payload.clone(), tokens, missed: member.missed }
+        let missed = member.missed.get(usize::from(slot.stream)).copied().unwrap_or(0);
+        Part { member: member.key, payload: counted.payload.clone(), tokens, missed }
     };
     counted.iter().map(part).collect()
 }
@@ -279,6 +280,8 @@ fn book(
 ) {
     let control = &mut plan.control;
     control.closed[usize::from(slot.stream)] += 1;
+    let keys: Vec<PeerKey> = parts.iter().map(|part| part.member).collect();
+    control.note_counted(usize::from(slot.stream), drawn, &keys);
     if slot.stream != 0 {
         return;
     }
@@ -286,8 +289,7 @@ fn book(
         let index = control.index_of(&part.member).expect("checked against the parent's members");
         control.book(index, counted.work.samples, part.tokens, counted.work.speed);
     }
-    let keys: Vec<PeerKey> = parts.iter().map(|part| part.member).collect();
-    control.turn_slot(slot.ordinal, drawn, &keys, charter.lease_rules());
+    control.turn_slot(slot.ordinal, charter.lease_rules());
 }
 
 fn is_recent(control: &ControlPage, height: u64, age: u64) -> bool {
