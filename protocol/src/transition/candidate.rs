@@ -1,0 +1,128 @@
+//! The heavy half of a transition: blobs are decoded and the outer state moves.
+
+use std::sync::Arc;
+
+use crate::block::{Payload, Slot};
+use crate::charter::Charter;
+use crate::identity::{Hash, PeerKey};
+use crate::method::{Contribution, MethodError};
+use crate::state::{Array, State};
+
+use super::{Aggregation, Part, Plan, blob_root};
+
+/// The heavy half of a transition, to be run by whoever drives the session.
+#[derive(Debug, Clone)]
+pub struct CandidateJob {
+    /// Names the job to the session.
+    pub id: u64,
+    charter: Arc<Charter>,
+    state: State,
+    plan: Plan,
+}
+
+/// Why a candidate state could not be computed.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum CandidateError {
+    /// A blob could not be read.
+    #[error("blob {root} of {member}: {reason}")]
+    Missing {
+        /// Whose blob.
+        member: PeerKey,
+        /// Its name.
+        root: Hash,
+        /// What the store said.
+        reason: String,
+    },
+    /// A blob does not decode to a finite update.
+    #[error("the contribution of {member} to {slot:?}: {reason}")]
+    Contribution {
+        /// Whose contribution.
+        member: PeerKey,
+        /// To which slot.
+        slot: Slot,
+        /// What is wrong.
+        reason: MethodError,
+    },
+    /// This thread rounds or flushes small numbers otherwise than all others do.
+    #[error("this thread's floating point settings are not the standard ones: a library changed them")]
+    FloatEnvironment,
+    /// The aggregate moves the outer state out of the finite numbers.
+    #[error("the outer step of {0:?} is not finite")]
+    NotFinite(Slot),
+}
+
+impl CandidateJob {
+    /// Prepares the job.
+    pub fn new(id: u64, charter: Arc<Charter>, state: State, plan: Plan) -> CandidateJob {
+        CandidateJob { id, charter, state, plan }
+    }
+
+    /// The blobs it reads.
+    pub fn blobs(&self) -> Vec<Hash> {
+        let parts = self.plan.aggregations.iter().flat_map(|aggregation| &aggregation.parts);
+        parts.filter_map(|part| blob_root(&part.payload)).collect()
+    }
+
+    /// Computes the state after the block. `read` returns a blob's bytes by root.
+    ///
+    /// Contributions are added in member-key order; the arithmetic is plain f32 (no fused
+    /// multiply-add, no transcendental), so every machine gets the same bits.
+    pub fn run(
+        mut self,
+        read: &mut dyn FnMut(&Hash) -> Result<Vec<u8>, String>,
+    ) -> Result<State, CandidateError> {
+        if !crate::method::float_environment_is_standard() {
+            return Err(CandidateError::FloatEnvironment);
+        }
+        for aggregation in std::mem::take(&mut self.plan.aggregations) {
+            self.outer_step(&aggregation, read)?;
+        }
+        self.state.control = self.plan.control;
+        Ok(self.state)
+    }
+
+    fn outer_step(
+        &mut self,
+        aggregation: &Aggregation,
+        read: &mut dyn FnMut(&Hash) -> Result<Vec<u8>, String>,
+    ) -> Result<(), CandidateError> {
+        let slot = aggregation.slot;
+        let fragment = usize::from(slot.stream);
+        let payloads = aggregation.parts.iter().map(|part| payload_bytes(part, read));
+        let payloads = payloads.collect::<Result<Vec<_>, _>>()?;
+        let contribution = |(part, bytes): (&Part, Vec<u8>)| Contribution {
+            bytes,
+            tokens: part.tokens,
+            missed: u32::from(part.missed),
+        };
+        let contributions: Vec<_> = aggregation.parts.iter().zip(payloads).map(contribution).collect();
+        let mut arrays: Vec<Vec<f32>> =
+            self.state.arrays.iter().map(|array| array[fragment].to_vec()).collect();
+        let manifest = &self.charter.manifest;
+        let stepped =
+            manifest.method.outer_step(&mut arrays, &contributions, manifest.clip, manifest.max_lag);
+        stepped.map_err(|(index, reason)| {
+            let member = aggregation.parts[index].member;
+            CandidateError::Contribution { member, slot, reason }
+        })?;
+        if arrays.iter().flatten().any(|value| !value.is_finite()) {
+            return Err(CandidateError::NotFinite(slot));
+        }
+        for (array, values) in self.state.arrays.iter_mut().zip(&arrays) {
+            array[fragment] = Array::new(values);
+        }
+        Ok(())
+    }
+}
+
+fn payload_bytes(
+    part: &Part,
+    read: &mut dyn FnMut(&Hash) -> Result<Vec<u8>, String>,
+) -> Result<Vec<u8>, CandidateError> {
+    match &part.payload {
+        Payload::Inline(bytes) => Ok(bytes.clone()),
+        Payload::Blob { root, .. } => {
+            read(root).map_err(|reason| CandidateError::Missing { member: part.member, root: *root, reason })
+        }
+    }
+}

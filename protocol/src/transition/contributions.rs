@@ -1,0 +1,163 @@
+//! Which contributions a closing may count, with which weight, and how they are booked.
+
+use crate::block::{Closing, Counted, Payload, Slot, Work};
+use crate::charter::Charter;
+use crate::identity::{Domain, Hash, PeerKey, Scope};
+use crate::manifest::Data;
+use crate::membership::{ControlPage, Member};
+use crate::state::State;
+
+use super::{Aggregation, Invalid, Part, Plan};
+
+pub(super) fn close(
+    charter: &Charter,
+    state: &State,
+    scope: Scope,
+    plan: &mut Plan,
+    closing: &Closing,
+) -> Result<(), Invalid> {
+    let slot = closing.slot;
+    let stream = usize::from(slot.stream);
+    let next = state.control.closed.get(stream) == Some(&slot.ordinal);
+    if !next || !state.control.has_draw(slot.ordinal) {
+        return Err(Invalid::SlotNotOpen(slot));
+    }
+    let drawn = plan.control.drawn(slot.ordinal, Hash::default(), usize::MAX);
+    let base = state.outer(stream).digest();
+    let mut previous = None;
+    for counted in &closing.counted {
+        let member = state.control.members.get(usize::from(counted.member)).map(|member| member.key);
+        let ascending = previous.is_none_or(|last| last < counted.member);
+        previous = Some(counted.member);
+        check_counted(charter, state, scope, slot, base, &drawn, counted)
+            .and(ascending.then_some(()).ok_or("members are not ascending"))
+            .map_err(|reason| Invalid::Contribution { slot, member, reason })?;
+    }
+    let parts = weigh(charter, &state.control, slot, &closing.counted);
+    book(charter, plan, slot, &drawn, &parts, &closing.counted);
+    if !parts.is_empty() {
+        plan.aggregations.push(Aggregation { slot, parts });
+    }
+    Ok(())
+}
+
+/// Everything about one contribution that does not need its blob.
+pub(crate) fn check_counted(
+    charter: &Charter,
+    state: &State,
+    scope: Scope,
+    slot: Slot,
+    base: Hash,
+    drawn: &[PeerKey],
+    counted: &Counted,
+) -> Result<(), &'static str> {
+    let member = state.control.members.get(usize::from(counted.member)).ok_or("no such member")?;
+    if drawn.binary_search(&member.key).is_err() {
+        return Err("the member was not drawn for this slot");
+    }
+    check_work(charter, slot, &counted.work, member)?;
+    let Payload::Blob { length, .. } = &counted.payload else {
+        return Err("this method sends blobs");
+    };
+    let values = charter.lengths[usize::from(slot.stream)];
+    if *length != charter.manifest.method.codec().encoded_len(values) {
+        return Err("the blob's length is not the codec's");
+    }
+    let announcement = counted.announcement(slot, base);
+    if !member.key.verify(Domain::Announcement, scope, &announcement, &counted.signature) {
+        return Err("the signature does not hold for this slot and base");
+    }
+    Ok(())
+}
+
+fn check_work(charter: &Charter, slot: Slot, work: &Work, member: &Member) -> Result<(), &'static str> {
+    let training = &charter.manifest.training;
+    if work.steps == 0 || work.tokens == 0 {
+        return Err("no work is claimed");
+    }
+    let slots = u64::from(charter.manifest.max_lag) + 2;
+    if u64::from(work.steps) > slots * u64::from(charter.manifest.largest_steps()) {
+        return Err("more steps are claimed than its leases allow");
+    }
+    let per_step = u64::from(training.batch) * charter.tokens_per_sample();
+    if work.tokens > u64::from(work.steps) * per_step {
+        return Err("more tokens are claimed than the steps hold");
+    }
+    match &charter.manifest.data {
+        Data::Private { max_tokens_per_slot } if work.tokens > *max_tokens_per_slot => {
+            Err("more tokens are claimed than the manifest allows")
+        }
+        Data::Public { .. } if slot.stream == 0 => check_lease(work, member),
+        _ => Ok(()),
+    }
+}
+
+fn check_lease(work: &Work, member: &Member) -> Result<(), &'static str> {
+    match member.leases.first() {
+        _ if work.samples == 0 => Err("no samples were used"),
+        Some(front) if front.start != work.first => Err("its lease moved on"),
+        Some(_) if u64::from(work.samples) <= member.leased() => Ok(()),
+        _ => Err("more samples were used than are leased"),
+    }
+}
+
+/// Weight = min(claimed tokens, leased tokens, 2 x the slot's median of those two). Stream 0 names
+/// the leased samples it used; the other streams train on the same ones, at different times.
+fn weigh(charter: &Charter, control: &ControlPage, slot: Slot, counted: &[Counted]) -> Vec<Part> {
+    let admitted = |counted: &Counted| {
+        let samples = match &charter.manifest.data {
+            Data::Private { .. } => return counted.work.tokens,
+            Data::Public { .. } if slot.stream == 0 => u64::from(counted.work.samples),
+            Data::Public { .. } => control.members[usize::from(counted.member)].leased(),
+        };
+        counted.work.tokens.min(samples.saturating_mul(charter.tokens_per_sample()))
+    };
+    let cap = twice_the_median(counted.iter().map(admitted).collect());
+    let part = |counted: &Counted| {
+        let member = &control.members[usize::from(counted.member)];
+        let tokens = admitted(counted).min(cap);
+        let missed = member.missed.get(usize::from(slot.stream)).copied().unwrap_or(0);
+        Part { member: member.key, payload: counted.payload.clone(), tokens, missed }
+    };
+    counted.iter().map(part).collect()
+}
+
+/// Exact also for an even number of values: the sum of the two middle ones.
+fn twice_the_median(mut values: Vec<u64>) -> u64 {
+    values.sort_unstable();
+    let middle = values.len() / 2;
+    match values.get(middle) {
+        None => 0,
+        Some(high) => high.saturating_add(values[(values.len() - 1) / 2]),
+    }
+}
+
+fn book(
+    charter: &Charter,
+    plan: &mut Plan,
+    slot: Slot,
+    drawn: &[PeerKey],
+    parts: &[Part],
+    counted: &[Counted],
+) {
+    let control = &mut plan.control;
+    control.closed[usize::from(slot.stream)] += 1;
+    let keys: Vec<PeerKey> = parts.iter().map(|part| part.member).collect();
+    control.note_counted(usize::from(slot.stream), drawn, &keys);
+    if slot.stream != 0 {
+        return;
+    }
+    for (part, counted) in parts.iter().zip(counted) {
+        let index = control.index_of(&part.member).expect("checked against the parent's members");
+        control.book(index, counted.work.samples, part.tokens, counted.work.speed);
+    }
+    control.turn_slot(slot.ordinal, charter.lease_rules());
+}
+
+/// The blob of a payload, if it is one.
+pub fn blob_root(payload: &Payload) -> Option<Hash> {
+    match payload {
+        Payload::Blob { root, .. } => Some(*root),
+        Payload::Inline(_) => None,
+    }
+}

@@ -1,0 +1,130 @@
+//! Joins, leaves and convictions: which hold, and what they change.
+
+use crate::block::{Evidence, Join, Leave};
+use crate::charter::Charter;
+use crate::identity::{Domain, PeerKey, Scope, Signed};
+use crate::membership::{ControlPage, MAX_MEMBERS};
+
+/// How many heights old a leave may be.
+pub const LEAVE_AGE: u64 = 1024;
+/// How many heights old a join may be. Short: joins are public, and whoever left shall not be
+/// brought back by somebody who repeats an old one.
+pub const JOIN_AGE: u64 = 16;
+
+fn is_recent(control: &ControlPage, height: u64, age: u64) -> bool {
+    // `control.height` is already the height of the block that is being checked.
+    height < control.height && control.height - height <= age
+}
+
+/// Whether `join` may enter the block that leads to `control`.
+pub(crate) fn check_join(
+    charter: &Charter,
+    scope: Scope,
+    control: &ControlPage,
+    join: &Signed<Join>,
+) -> Result<(), &'static str> {
+    if control.index_of(&join.by).is_some() {
+        return Err("the key is a member already");
+    }
+    if control.convicted.binary_search(&join.by).is_ok() {
+        return Err("the key was convicted");
+    }
+    if control.members.len() >= MAX_MEMBERS {
+        return Err("the session is full");
+    }
+    if !is_recent(control, join.content.height, JOIN_AGE) {
+        return Err("the request is too old");
+    }
+    if let Some(issuer) = charter.token_issuer() {
+        let admittance = join.content.admittance.as_ref().ok_or("an invitation is needed")?;
+        if !admittance.admits(scope.session, issuer, join.by) {
+            return Err("the invitation is not the issuer's, or was given to another key");
+        }
+    }
+    if !join.holds(Domain::Join, scope) {
+        return Err("the signature does not hold");
+    }
+    Ok(())
+}
+
+pub(super) fn admit(
+    charter: &Charter,
+    scope: Scope,
+    control: &mut ControlPage,
+    join: &Signed<Join>,
+) -> Result<(), &'static str> {
+    check_join(charter, scope, control, join)?;
+    control.admit(join.by, charter.lease_rules());
+    Ok(())
+}
+
+/// Whether `leave` may enter the block that leads to `control`.
+pub(crate) fn check_leave(
+    scope: Scope,
+    control: &ControlPage,
+    leave: &Signed<Leave>,
+) -> Result<(), &'static str> {
+    let member = control.member(&leave.by).ok_or("the key is no member")?;
+    if !is_recent(control, leave.content.height, LEAVE_AGE) || leave.content.height < member.joined {
+        return Err("the farewell is too old");
+    }
+    if !leave.holds(Domain::Leave, scope) {
+        return Err("the signature does not hold");
+    }
+    Ok(())
+}
+
+pub(super) fn dismiss(
+    scope: Scope,
+    control: &mut ControlPage,
+    leave: &Signed<Leave>,
+) -> Result<(), &'static str> {
+    check_leave(scope, control, leave)?;
+    control.dismiss(&leave.by);
+    Ok(())
+}
+
+pub(super) fn convict(
+    scope: Scope,
+    control: &mut ControlPage,
+    evidence: &Evidence,
+) -> Result<(), &'static str> {
+    let key = guilty(scope, evidence).ok_or("the evidence proves nothing")?;
+    if control.index_of(&key).is_none() && !control.seats.contains(&key) {
+        return Err("the key has no part in this session");
+    }
+    let at = control.convicted.binary_search(&key).err().ok_or("the key was convicted before")?;
+    control.convicted.insert(at, key);
+    control.dismiss(&key);
+    Ok(())
+}
+
+/// Whom the evidence convicts, if it holds.
+pub(crate) fn guilty(scope: Scope, evidence: &Evidence) -> Option<PeerKey> {
+    match evidence {
+        Evidence::Announcements(pair) => {
+            contradiction(scope, Domain::Announcement, pair, |a, b| a.slot == b.slot)
+        }
+        Evidence::Votes(pair) => contradiction(scope, Domain::Vote, pair, |a, b| {
+            (a.height, a.attempt, a.step) == (b.height, b.attempt, b.step)
+        }),
+        Evidence::Proposals(pair) => contradiction(scope, Domain::Proposal, pair, |a, b| {
+            (a.height, a.attempt) == (b.height, b.attempt)
+        }),
+    }
+}
+
+fn contradiction<T: bincode::Encode + PartialEq>(
+    scope: Scope,
+    domain: Domain,
+    pair: &[Signed<T>; 2],
+    same: impl Fn(&T, &T) -> bool,
+) -> Option<PeerKey> {
+    let [a, b] = pair;
+    let proves = a.by == b.by
+        && a.content != b.content
+        && same(&a.content, &b.content)
+        && a.holds(domain, scope)
+        && b.holds(domain, scope);
+    proves.then_some(a.by)
+}
