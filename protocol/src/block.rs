@@ -2,7 +2,7 @@
 //!
 //! A block lists what was counted and carries the digest of the state after it; a certificate is
 //! a quorum of precommits over that block. Deterministic validity against a state is in
-//! `transition.rs`.
+//! `transition/`.
 
 use bincode::{Decode, Encode};
 

@@ -3,17 +3,22 @@
 //! Decides from the local step, the streams' due steps and the certified state; never looks at a
 //! clock except to measure its own speed. Local state is never replicated and never trusted.
 
+mod books;
+mod saved;
+
+pub use saved::SavedTraining;
+
 use std::collections::VecDeque;
 use std::sync::Arc;
 
 use bincode::{Decode, Encode};
 
-use crate::block::{Closing, Slot, Work as ClaimedWork};
+use crate::block::{Slot, Work as ClaimedWork};
 use crate::charter::Charter;
 use crate::event::Waiting;
 use crate::identity::PeerKey;
 use crate::manifest::Data;
-use crate::membership::{ControlPage, Lease, consume};
+use crate::membership::Lease;
 use crate::method::{Method, StreamingDiLoCo};
 use crate::state::{Array, State};
 use crate::time::Span;
@@ -76,19 +81,6 @@ pub struct Training {
     stopped: bool,
     /// Microseconds per step, smoothed; 0 before the first measurement.
     step_time: u64,
-}
-
-/// What a checkpoint keeps of the schedule.
-#[derive(Debug, Clone, Encode, Decode)]
-pub struct SavedTraining {
-    step: u64,
-    due: Vec<u64>,
-    steps: Vec<u32>,
-    tokens: Vec<u64>,
-    used: u32,
-    front: Option<u64>,
-    /// The outer parameters that theta is relative to, by fragment.
-    base: Vec<Vec<f32>>,
 }
 
 /// What the engine should do next.
@@ -338,214 +330,4 @@ impl Training {
     fn tokens_per_step(&self) -> u64 {
         u64::from(self.charter.manifest.training.batch) * self.charter.tokens_per_sample()
     }
-
-    /// Books steps that the engine did in `span`.
-    pub fn trained(&mut self, steps: u32, span: Span) {
-        self.measure(steps, span);
-        if self.reset {
-            // A block voided these steps while they ran: theta is about to be replaced.
-            return;
-        }
-        self.step += u64::from(steps);
-        let tokens = u64::from(steps) * self.tokens_per_step();
-        for stream in &mut self.streams {
-            stream.steps = stream.steps.saturating_add(steps);
-            stream.tokens += tokens;
-        }
-        if matches!(self.charter.manifest.data, Data::Public { .. }) {
-            self.used += steps * self.charter.manifest.training.batch;
-        }
-    }
-
-    fn measure(&mut self, steps: u32, span: Span) {
-        let sample = (span.0 / u64::from(steps.max(1))).max(1);
-        self.step_time = match self.step_time {
-            0 => sample,
-            smoothed => (smoothed * 7 + sample) / 8,
-        };
-    }
-
-    /// The work that an encoded contribution to `slot` stands for.
-    pub fn claim(&self, slot: Slot) -> ClaimedWork {
-        let stream = &self.streams[usize::from(slot.stream)];
-        let leased = slot.stream == 0 && !self.leases.is_empty();
-        ClaimedWork {
-            steps: stream.steps,
-            tokens: stream.tokens,
-            first: if leased { self.leases[0].start } else { 0 },
-            samples: if leased { self.used } else { 0 },
-            speed: self.speed(),
-        }
-    }
-
-    /// The contribution to `slot` is signed; the next one is a slot's steps away.
-    pub fn announced(&mut self, slot: Slot, work: ClaimedWork) {
-        let steps = u64::from(self.charter.steps_for(self.speed()));
-        let stream = &mut self.streams[usize::from(slot.stream)];
-        stream.in_flight = Some(InFlight { ordinal: slot.ordinal, at: self.step, work, restored: false });
-        stream.due = stream.due.max(self.step.saturating_sub(steps)) + steps;
-    }
-
-    /// Takes over a contribution that was signed before a restart and not decided yet.
-    pub fn restore_announced(&mut self, slot: Slot, work: ClaimedWork) {
-        let stream = &mut self.streams[usize::from(slot.stream)];
-        let restored = InFlight { ordinal: slot.ordinal, at: self.step, work, restored: true };
-        stream.in_flight = Some(restored);
-    }
-
-    /// The slot closed before the contribution was signed, or it may not be signed: try the next.
-    pub fn not_announced(&mut self, slot: Slot) {
-        let stream = &mut self.streams[usize::from(slot.stream)];
-        stream.due = stream.due.max(self.step);
-    }
-
-    /// Adopts the state after a block. `counted` tells whether a closing counts this peer.
-    pub fn apply<'a>(&mut self, state: &State, closings: impl Iterator<Item = (&'a Closing, bool)>) {
-        for (closing, counted) in closings {
-            self.apply_closing(state, closing, counted);
-        }
-        let was_member = self.member;
-        let before = std::mem::take(&mut self.leases);
-        self.adopt(&state.control);
-        let kept = same_positions(&before, &self.leases, self.used);
-        if !was_member && self.member {
-            self.start_over(state);
-        } else if self.member && !kept {
-            // The lease behind the uncounted work is gone: somebody else gets those samples.
-            self.start_over(state);
-        }
-    }
-
-    fn apply_closing(&mut self, state: &State, closing: &Closing, counted: bool) {
-        let index = usize::from(closing.slot.stream);
-        let Method::StreamingDiLoCo(method) = &self.charter.manifest.method;
-        let tau = u64::from(method.tau);
-        let now = state.outer(index).clone();
-        let stream = &mut self.streams[index];
-        let flight = stream.in_flight.take_if(|flight| flight.ordinal == closing.slot.ordinal);
-        let base = std::mem::replace(&mut stream.base, now.clone());
-        if flight.is_some_and(|flight| !counted && !flight.restored) {
-            // Too late for this slot: the work is there, so the next one gets it at once.
-            stream.due = self.step;
-        }
-        match flight.filter(|_| counted) {
-            Some(flight) => {
-                stream.steps = stream.steps.saturating_sub(flight.work.steps);
-                stream.tokens = stream.tokens.saturating_sub(flight.work.tokens);
-                if index == 0 {
-                    consume(&mut self.leases, flight.work.samples);
-                    self.used = self.used.saturating_sub(flight.work.samples);
-                }
-                stream.changes.push_back(Change::Merge { outer: now, not_before: flight.at + tau });
-                if flight.restored {
-                    self.start_over(state);
-                }
-            }
-            None if counted => self.start_over(state),
-            None if base == now => {}
-            None => match stream.changes.back_mut() {
-                Some(Change::Rebase { now: latest, .. }) => *latest = now,
-                _ => stream.changes.push_back(Change::Rebase { base, now }),
-            },
-        }
-    }
-
-    fn adopt(&mut self, control: &ControlPage) {
-        let member = control.member(&self.me);
-        self.member = member.is_some();
-        self.leases = member.map(|member| member.leases.clone()).unwrap_or_default();
-        self.counted_tokens = control.counted_tokens;
-    }
-
-    /// Adopts `state` without history: at the start, after a snapshot, after joining.
-    pub fn align(&mut self, state: &State) {
-        self.adopt(&state.control);
-        self.start_over(state);
-    }
-
-    /// theta <- outer, everywhere; all uncounted work is dropped.
-    ///
-    /// What was announced stays announced: its slot takes no second contribution, and if it is
-    /// counted after all, theta starts over once more.
-    pub fn start_over(&mut self, state: &State) {
-        self.reset = true;
-        self.used = 0;
-        let steps = self.charter.steps_for(self.speed());
-        let mut schedule = self.charter.manifest.method.schedule();
-        if steps != schedule.period {
-            schedule.first = steps;
-            schedule.stagger = steps / self.streams.len() as u32;
-        }
-        for (index, stream) in self.streams.iter_mut().enumerate() {
-            let open = |flight: &InFlight| flight.ordinal >= state.control.closed[index];
-            let in_flight = stream.in_flight.filter(open);
-            *stream = Stream {
-                due: self.step + schedule.due(index as u16, 0),
-                steps: 0,
-                tokens: 0,
-                in_flight: in_flight.map(|flight| InFlight { restored: true, ..flight }),
-                changes: VecDeque::new(),
-                base: state.outer(index).clone(),
-            };
-        }
-    }
-
-    /// What a checkpoint keeps; theta must be settled.
-    pub fn save(&self) -> SavedTraining {
-        SavedTraining {
-            step: self.step,
-            due: self.streams.iter().map(|stream| stream.due).collect(),
-            steps: self.streams.iter().map(|stream| stream.steps).collect(),
-            tokens: self.streams.iter().map(|stream| stream.tokens).collect(),
-            used: self.used,
-            front: self.leases.first().map(|lease| lease.start),
-            base: self.streams.iter().map(|stream| stream.base.to_vec()).collect(),
-        }
-    }
-
-    /// Takes up a checkpoint in `state`, with theta and the optimizer restored by the engine.
-    ///
-    /// If a contribution of this peer was counted since (or nobody knows), or the lease behind the
-    /// uncounted work moved on, theta <- outer and only the optimizer goes on. Otherwise theta is
-    /// rebased: the next contribution carries the uncounted work, once.
-    pub fn restore(&mut self, saved: SavedTraining, state: &State, counted_since: bool) {
-        let leased: u64 = self.leases.iter().map(|lease| u64::from(lease.samples)).sum();
-        let goes_on = !counted_since
-            && [saved.due.len(), saved.steps.len(), saved.tokens.len(), saved.base.len()]
-                .iter()
-                .all(|len| *len == self.streams.len())
-            && saved.base.iter().enumerate().all(|(f, base)| base.len() == state.outer(f).len())
-            && saved.front == self.leases.first().map(|lease| lease.start)
-            && u64::from(saved.used) <= leased;
-        self.step = saved.step;
-        self.start_over(state);
-        if !goes_on {
-            return;
-        }
-        self.reset = false;
-        self.used = saved.used;
-        for (index, stream) in self.streams.iter_mut().enumerate() {
-            stream.due = saved.due[index];
-            stream.steps = saved.steps[index];
-            stream.tokens = saved.tokens[index];
-            let base = Array::new(&saved.base[index]);
-            if base != stream.base {
-                stream.changes.push_back(Change::Rebase { base, now: stream.base.clone() });
-            }
-        }
-    }
-
-    /// Whether theta is relative to the present outer parameters, so that it can be saved.
-    pub fn is_settled(&self) -> bool {
-        !self.reset && self.streams.iter().all(|stream| stream.changes.is_empty())
-    }
-}
-
-/// Whether the first `count` positions of two lists of leases are the same.
-fn same_positions(before: &[Lease], after: &[Lease], count: u32) -> bool {
-    fn positions(leases: &[Lease], count: u32) -> impl Iterator<Item = u64> + '_ {
-        let all = leases.iter().flat_map(|lease| lease.start..lease.start + u64::from(lease.samples));
-        all.take(count as usize)
-    }
-    positions(before, count).eq(positions(after, count))
 }
