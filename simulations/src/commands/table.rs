@@ -147,8 +147,32 @@ fn print(arguments: &Arguments, rows: &[&Row], outcomes: &Outcomes) {
         }
         print_row(arguments.json, row, mean, &losses, distance);
     }
+    for row in rows {
+        print_pair(arguments, row, outcomes);
+    }
     let name = &arguments.table;
     println!("{}", json!({"table": name, "cells": cells, "within_one": one, "within_two": two}));
+}
+
+/// What four bits cost beside 32, over the seeds that both rows have.
+fn print_pair(arguments: &Arguments, row: &Row, outcomes: &Outcomes) {
+    let Some(exact) = row.name.strip_suffix("-e3m0").map(|stem| format!("{stem}-f32")) else { return };
+    let Some(exact) = Row::named(&exact) else { return };
+    let difference = |seed: &u64| {
+        let loss = |row: &Row| outcomes.get(&(row.name, *seed)).map(|outcome| outcome.loss);
+        Some(loss(row)? - loss(exact)?)
+    };
+    let differences: Vec<f64> = arguments.seeds.iter().filter_map(difference).collect();
+    if differences.is_empty() {
+        return;
+    }
+    let mean = differences.iter().sum::<f64>() / differences.len() as f64;
+    match arguments.json {
+        true => {
+            println!("{}", json!({"event": "codec", "row": row.name, "beside": exact.name, "mean": mean}))
+        }
+        false => println!("{:<22} {mean:>+7.3}  beside {}", row.name, exact.name),
+    }
 }
 
 fn print_row(as_json: bool, row: &Row, mean: f64, losses: &[f64], distance: Option<f64>) {
