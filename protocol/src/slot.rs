@@ -248,11 +248,6 @@ impl Slots {
         entries.filter_map(|entry| blob_root(&entry.counted.payload)).collect()
     }
 
-    /// What this peer announced for a slot.
-    pub fn own(&self, slot: Slot, me: &PeerKey) -> Option<&Signed<Announcement>> {
-        Some(&self.open.get(&slot)?.entries.get(me)?.announcement)
-    }
-
     /// Whether a slot is among the open ones.
     pub fn is_open(&self, slot: Slot) -> bool {
         self.open.contains_key(&slot)

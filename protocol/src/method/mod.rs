@@ -96,13 +96,6 @@ impl Method {
         }
     }
 
-    /// Local steps that may follow the moment a result is due, while it is missing.
-    pub fn overrun_steps(&self) -> u32 {
-        match self {
-            Method::StreamingDiLoCo(method) => method.overrun_steps(),
-        }
-    }
-
     /// Moves a fragment's replicated arrays by a slot's contributions, given in the order of
     /// their members' keys. Without contributions nothing moves.
     ///

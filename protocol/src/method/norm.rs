@@ -4,7 +4,7 @@
 //! lanes are added pairwise, and block sums are added pairwise as in a binary counter. The tree
 //! depends on the number of values alone.
 
-use crate::codec::{BLOCK, Codec, CodecError};
+use crate::codec::{Codec, CodecError};
 
 const LANES: usize = 16;
 
@@ -16,9 +16,10 @@ pub fn decoded_norm(codec: Codec, bytes: &[u8], values: usize) -> Result<f32, Co
 }
 
 /// The norm of `values`.
-pub fn norm(values: &[f32]) -> f32 {
+#[cfg(test)]
+fn norm(values: &[f32]) -> f32 {
     let mut sum = TreeSum::default();
-    values.chunks(BLOCK).for_each(|block| sum.push(block_square_sum(block)));
+    values.chunks(crate::codec::BLOCK).for_each(|block| sum.push(block_square_sum(block)));
     sum.finish().sqrt()
 }
 
