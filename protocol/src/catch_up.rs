@@ -70,11 +70,6 @@ impl CatchUp {
         *known = height.max(*known);
     }
 
-    /// A peer that was asked could not show what it told of: its claim is void until it tells again.
-    pub fn disbelieve(&mut self, peer: &PeerKey) {
-        self.heads.remove(peer);
-    }
-
     /// A peer went away.
     pub fn forget(&mut self, peer: &PeerKey) {
         self.heads.remove(peer);
@@ -123,10 +118,11 @@ impl CatchUp {
         }
     }
 
-    /// Whether `from` was asked for blocks, and answers now.
-    pub fn answers_blocks(&mut self, from: PeerKey) -> bool {
+    /// `from` sent blocks that are of use. (Useless ones are no answer: somebody else is asked in a
+    /// while.)
+    pub fn answered_blocks(&mut self, from: PeerKey) {
         let asked = |(ask, _): &mut (Ask, Time)| matches!(ask, Ask::Blocks { of, .. } if *of == from);
-        self.asked.take_if(asked).is_some()
+        self.asked.take_if(asked);
     }
 
     /// Whether `from` was asked for a snapshot, and answers now. One snapshot at a time.
@@ -148,9 +144,6 @@ impl CatchUp {
         }
         if self.asked.is_some_and(|(_, at)| now.since(at) < PATIENCE) {
             return None;
-        }
-        if let Some((silent, _)) = self.asked.take() {
-            self.disbelieve(&silent.of());
         }
         let ahead: Vec<(PeerKey, Height)> = self
             .heads

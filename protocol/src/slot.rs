@@ -55,6 +55,9 @@ pub struct Slots {
     deadlines: Vec<DeadlineEstimator>,
     /// How long this peer works on a slot itself, if it knows.
     own_slot_time: Option<Span>,
+    /// What the members' certified speeds say, for want of that: after a restart, or on a voter that
+    /// does not train, nothing else is known of how long a slot may take.
+    certified_slot_time: Option<Span>,
 }
 
 /// The certified ground on which slots are judged.
@@ -93,6 +96,7 @@ impl Slots {
             early: BTreeMap::new(),
             deadlines: vec![DeadlineEstimator::new(bounds.minimum, bounds.maximum); streams],
             own_slot_time: None,
+            certified_slot_time: None,
         }
     }
 
@@ -104,6 +108,7 @@ impl Slots {
     /// Adopts a new head: closed slots go, new ones open. Returns early announcements that now
     /// have their slot and must be received again.
     pub fn refresh(&mut self, now: Time, ground: Ground<'_>) -> Vec<Signed<Announcement>> {
+        self.certified_slot_time = certified_slot_time(ground);
         let closed = &ground.state.control.closed;
         self.open.retain(|slot, _| slot.ordinal >= closed[usize::from(slot.stream)]);
         let window = ground.charter.manifest.method.window();
@@ -323,17 +328,32 @@ impl Slots {
     }
 
     fn deadline(&self, slot: Slot, open: &OpenSlot) -> Time {
-        open.opened + self.deadlines[usize::from(slot.stream)].deadline(self.own_slot_time)
+        open.opened + self.deadlines[usize::from(slot.stream)].deadline(self.slot_time())
+    }
+
+    fn slot_time(&self) -> Option<Span> {
+        self.own_slot_time.or(self.certified_slot_time)
     }
 
     /// When a slot may close without those who did not announce.
     fn earliest(&self, slot: Slot, open: &OpenSlot) -> Time {
-        open.opened + self.deadlines[usize::from(slot.stream)].earliest(self.own_slot_time)
+        open.opened + self.deadlines[usize::from(slot.stream)].earliest(self.slot_time())
     }
 
     fn is_late(&self, now: Time, slot: Slot, open: &OpenSlot) -> bool {
         now >= self.deadline(slot, open)
     }
+}
+
+/// The median member's time for a slot, by its last certified speed.
+fn certified_slot_time(ground: Ground<'_>) -> Option<Span> {
+    let speeds = ground.state.control.members.iter().map(|member| member.speed);
+    let mut speeds: Vec<u32> = speeds.filter(|speed| *speed > 0).collect();
+    speeds.sort_unstable();
+    let speed = *speeds.get(speeds.len().checked_sub(1)? / 2)?;
+    let steps = u64::from(ground.charter.steps_for(speed));
+    // Speeds are steps in 1000 seconds.
+    Some(Span(Span::seconds(1000).0.saturating_mul(steps) / u64::from(speed)))
 }
 
 fn judge_second(scope: Scope, entry: &Entry, signed: &Signed<Announcement>) -> Verdict {

@@ -87,6 +87,10 @@ pub(crate) struct Channels {
     pub commands: mpsc::Receiver<Command>,
 }
 
+/// A greeting may go down a connection whose other end died a moment ago, with a new one beside it:
+/// it is repeated after this long, until the other side greets back.
+const GREET_AGAIN: std::time::Duration = std::time::Duration::from_secs(3);
+
 /// One session with everything that acts for it.
 pub(crate) struct Driver {
     session: Session,
@@ -99,6 +103,8 @@ pub(crate) struct Driver {
     trouble: watch::Receiver<Option<String>>,
     /// Fetches in progress.
     fetches: BTreeMap<Hash, AbortHandle>,
+    /// When those who did not greet back are greeted again.
+    greet_again: tokio::time::Instant,
     origin: Instant,
     ended: Option<Ending>,
 }
@@ -124,6 +130,7 @@ impl Driver {
             reporter,
             trouble,
             fetches: BTreeMap::new(),
+            greet_again: tokio::time::Instant::now() + GREET_AGAIN,
             origin,
             ended: None,
         }
@@ -162,6 +169,7 @@ impl Driver {
             Some(BlobEvent::Received { root, .. }) = channels.blobs.recv() => self.feed(Input::BlobStored(root)),
             Some(command) = channels.commands.recv() => self.feed(Input::Command(command)),
             Ok(()) = self.trouble.changed() => self.store_trouble(),
+            () = sleep_until(Some(self.greet_again)) => self.greet_the_silent(),
             () = sleep_until(deadline) => {
                 let now = self.now();
                 self.session.handle_timeout(now);

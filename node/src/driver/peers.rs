@@ -75,6 +75,16 @@ impl Driver {
         }
     }
 
+    /// Greets again who is connected and did not greet back.
+    pub(super) fn greet_the_silent(&mut self) {
+        self.greet_again = tokio::time::Instant::now() + super::GREET_AGAIN;
+        for peer in self.parts.control.connected() {
+            if !self.addresses.greeted_by.contains(&peer) {
+                self.greet(peer);
+            }
+        }
+    }
+
     /// A peer is in the session: only now does the session know it.
     pub(super) fn hello(&mut self, peer: PeerKey, data: &[String], known: bool) {
         let told: Vec<SocketAddr> = data.iter().filter_map(|text| text.parse().ok()).collect();

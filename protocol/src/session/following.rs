@@ -133,9 +133,6 @@ impl Session {
     }
 
     pub(super) fn blocks_received(&mut self, from: PeerKey, reply: BlockReply) {
-        if !self.catch_up.answers_blocks(from) {
-            return;
-        }
         let mut useful = false;
         for certified in reply.blocks {
             if certified.block.height > self.height() && self.is_certified(&certified) {
@@ -143,9 +140,9 @@ impl Session {
                 useful = true;
             }
         }
-        match useful {
-            true => self.catch_up.note_head(from, reply.head),
-            false => self.catch_up.disbelieve(&from),
+        if useful {
+            self.catch_up.answered_blocks(from);
+            self.catch_up.note_head(from, reply.head);
         }
     }
 
