@@ -78,9 +78,10 @@ impl CatchUp {
         }
     }
 
-    /// Whether there is proof of a later head: a certified block or snapshot that is not applied yet.
-    pub fn is_behind(&self) -> bool {
-        self.snapshot.is_some() || !self.queued.is_empty()
+    /// Whether there is proof of a head well beyond `head`: a snapshot to come, or a certified block
+    /// that is not the very next.
+    pub fn is_behind(&self, head: Height) -> bool {
+        self.snapshot.is_some() || self.queued.last_key_value().is_some_and(|(last, _)| *last > head + 1)
     }
 
     /// The highest head told of.

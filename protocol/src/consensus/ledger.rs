@@ -45,6 +45,7 @@ pub(super) enum Judgement {
 #[derive(Debug)]
 struct Seat {
     key: PeerKey,
+    heard: bool,
     votes: BTreeMap<(Attempt, Step), Signed<Vote>>,
     parked: BTreeMap<Step, Signed<Vote>>,
     /// The highest attempt of a verified vote.
@@ -60,13 +61,13 @@ pub(super) struct Ledger {
     seats: Vec<Seat>,
     /// Seats that surely include an honest one.
     honest: usize,
-    convicted: Vec<PeerKey>,
 }
 
 impl Ledger {
     pub fn new(seats: &Seats, now: Time) -> Ledger {
         let seat = |key: &PeerKey| Seat {
             key: *key,
+            heard: seats.hears(key),
             votes: BTreeMap::new(),
             parked: BTreeMap::new(),
             highest: 0,
@@ -74,13 +75,12 @@ impl Ledger {
             checks: CHECKS,
             checks_at: now,
         };
-        let convicted = seats.convicted.clone();
-        Ledger { seats: seats.keys.iter().map(seat).collect(), honest: seats.honest(), convicted }
+        Ledger { seats: seats.keys.iter().map(seat).collect(), honest: seats.honest() }
     }
 
     /// The seat of a key that is heard.
     pub fn seat_of(&self, key: &PeerKey) -> Option<usize> {
-        self.seats.iter().position(|seat| seat.key == *key && !self.convicted.contains(key))
+        self.seats.iter().position(|seat| seat.heard && seat.key == *key)
     }
 
     /// The highest attempt whose statements are taken.

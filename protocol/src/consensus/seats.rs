@@ -31,9 +31,9 @@ impl Seats {
         self.quorum.needed(self.keys.len())
     }
 
-    /// The seat that proposes in `attempt` of `height`: one after the other, from the first on. (A rotation that
-    /// starts at the parent's hash could be steered by whoever composes the parent.) Meaningful
-    /// for usable seats.
+    /// The seat that proposes in `attempt` of `height`: one after the other, from the first on. (A
+    /// rotation that starts at the parent's hash could be steered by whoever composes the parent.)
+    /// Meaningful for usable seats.
     pub fn proposer_seat(&self, height: Height, attempt: Attempt) -> usize {
         let heard: Vec<usize> = (0..self.keys.len()).filter(|seat| self.hears(&self.keys[*seat])).collect();
         let turn = height.saturating_sub(1).wrapping_add(u64::from(attempt));

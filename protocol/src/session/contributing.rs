@@ -153,7 +153,9 @@ impl Session {
         let seats = self.state.control.seats.len();
         let reachable = self.other_voters().len() + usize::from(self.is_voter());
         match waiting {
-            Waiting::Certificate | Waiting::Turn if self.catch_up.is_behind() => Waiting::CatchUp,
+            Waiting::Certificate | Waiting::Turn if self.catch_up.is_behind(self.height()) => {
+                Waiting::CatchUp
+            }
             Waiting::Certificate if reachable < self.charter.quorum(seats) => Waiting::Quorum,
             other => other,
         }

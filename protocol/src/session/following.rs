@@ -191,7 +191,7 @@ impl Session {
     }
 
     fn ask_to_join(&mut self, now: Time) {
-        if !self.wants_to_join() || now < self.next_join || self.catch_up.is_behind() {
+        if !self.wants_to_join() || now < self.next_join || self.catch_up.is_behind(self.height()) {
             return;
         }
         let voters = self.other_voters();

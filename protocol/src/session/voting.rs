@@ -180,12 +180,11 @@ impl Session {
         }
     }
 
-    fn statements(&self) -> impl Iterator<Item = Item> + use<> {
+    fn statements(&self) -> Vec<Item> {
         let joins = self.joins.values().take(limits::JOINS).cloned().map(Item::Join);
         let leaves = self.leaves.values().take(limits::JOINS).cloned().map(Item::Leave);
         let convictions = self.evidence.iter().take(1).cloned().map(Item::Convict);
-        let statements: Vec<Item> = joins.chain(leaves).chain(convictions).collect();
-        statements.into_iter()
+        joins.chain(leaves).chain(convictions).collect()
     }
 
     /// The state after the proposed items is known: the proposal can leave.
@@ -294,7 +293,7 @@ impl Session {
 }
 
 /// As many of the items as a block holds, closings first: what is left over goes into the next.
-fn within_limits(closings: impl Iterator<Item = Item>, statements: impl Iterator<Item = Item>) -> Vec<Item> {
+fn within_limits(closings: impl Iterator<Item = Item>, statements: Vec<Item>) -> Vec<Item> {
     /// What a block holds beside its items, generously.
     const REST: usize = 256;
     let mut left = limits::BLOCK - REST;
