@@ -129,10 +129,10 @@ impl Invitation {
         self
     }
 
-    /// Reads an invitation; white space around it does no harm.
+    /// Reads an invitation; white space does no harm: mail programs break long lines.
     pub fn from_text(text: &str) -> Result<Invitation, InvitationError> {
-        let text = text.trim();
-        let Some(encoded) = text.strip_prefix(PREFIX) else { return Err(not_this_format(text)) };
+        let text: String = text.split_whitespace().collect();
+        let Some(encoded) = text.strip_prefix(PREFIX) else { return Err(not_this_format(&text)) };
         if text.len() > Self::MAX_TEXT {
             return Err(InvitationError::TooLong { found: text.len() });
         }
@@ -212,10 +212,12 @@ mod tests {
     }
 
     #[test]
-    fn it_round_trips_with_white_space_around_it() {
+    fn it_round_trips_with_white_space_around_it_and_in_it() {
         let text = sample().to_text().unwrap();
         assert!(text.len() <= Invitation::MAX_TEXT && text.starts_with("driftless1-"));
         assert_eq!(Invitation::from_text(&format!(" \n\t{text}\r\n ")), Ok(sample()));
+        let (first, second) = text.split_at(76);
+        assert_eq!(Invitation::from_text(&format!("{first}\r\n  {second}")), Ok(sample()));
         let hash = blake3::hash(text.as_bytes()).to_hex();
         assert_eq!(hash[..16], *"c0322392299c2d3c", "the format is pinned: a change of it is a new version");
     }

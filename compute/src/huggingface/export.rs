@@ -83,7 +83,13 @@ fn put(path: &Path, write: impl FnOnce(&Path) -> io::Result<()>) -> Result<(), H
     let mut name = path.as_os_str().to_owned();
     name.push(format!(".tmp-{}", std::process::id()));
     let temporary = PathBuf::from(name);
-    let done = write(&temporary)
+    // Whoever writes or copies may choose a mode of its own; the user's umask is what counts.
+    let created = File::create(&temporary).and_then(|file| file.metadata());
+    let done = created
+        .and_then(|created| {
+            write(&temporary)?;
+            fs::set_permissions(&temporary, created.permissions())
+        })
         .and_then(|()| File::options().write(true).open(&temporary)?.sync_all())
         .and_then(|()| fs::rename(&temporary, path));
     done.map_err(|error| {

@@ -14,6 +14,8 @@ pub use import::{Imported, import};
 const CONFIG: &str = "config.json";
 const WEIGHTS: &str = "model.safetensors";
 const TOKENIZER: &str = "tokenizer.json";
+/// The files of a folder that [`export()`] writes.
+pub const FILES: [&str; 3] = [CONFIG, WEIGHTS, TOKENIZER];
 
 /// What `transformers` puts before every tensor's name in a `GPT2LMHeadModel`.
 const PREFIX: &str = "transformer.";

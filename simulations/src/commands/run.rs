@@ -101,11 +101,21 @@ fn tell(arguments: &Arguments, world: &World) {
     for (index, peer) in world.peers().iter().enumerate() {
         let (height, digest) = peer.head().unwrap_or_default();
         println!(
-            "peer {index}: {:?}, height {height}, digest {}, crashed {} times",
-            peer.ending(),
+            "peer {index}: {}, height {height}, digest {}, crashed {} times",
+            ending_word(peer.ending()),
             digest.short(),
             peer.crashes()
         );
     }
-    println!("validation loss {losses:?}; identical replicas: {identical}; trace {}", trace.short());
+    let loss = losses.iter().flatten().next().map_or("not evaluated".into(), |loss| format!("{loss:.4}"));
+    println!("validation loss {loss}; identical replicas: {identical}; trace {}", trace.short());
+}
+
+fn ending_word(ending: Option<Ending>) -> &'static str {
+    match ending {
+        None => "still running",
+        Some(Ending::Complete) => "complete",
+        Some(Ending::Left) => "left",
+        Some(Ending::Stopped) => "stopped",
+    }
 }
