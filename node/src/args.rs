@@ -60,10 +60,10 @@ pub enum Command {
     Resume(SessionArgument),
     /// Complete the slot in flight, leave the session, end.
     #[command(after_help = "Example: driftless finish 1f3a")]
-    Finish(SessionArgument),
+    Finish(EndArguments),
     /// Leave the session now; its folder stays.
     #[command(after_help = "Example: driftless leave 1f3a")]
-    Leave(SessionArgument),
+    Leave(EndArguments),
     /// Print an invitation to a running session.
     #[command(after_help = "Example: driftless invite")]
     Invite(SessionArgument),
@@ -258,6 +258,17 @@ pub struct RunArguments {
 pub struct SessionArgument {
     /// The session: its name, or the beginning of its id; needed where there are several.
     pub session: Option<String>,
+}
+
+/// Options of `finish` and `leave`.
+#[derive(Debug, Clone, Args)]
+pub struct EndArguments {
+    /// Which session.
+    #[command(flatten)]
+    pub which: SessionArgument,
+    /// Do it even where the session cannot go on without this peer.
+    #[arg(long)]
+    pub yes: bool,
 }
 
 /// Which session's state.

@@ -1,8 +1,7 @@
 //! What was typed and what `DIR/config.toml` says, resolved once.
 //!
 //! An argument beats what a session's folder keeps, that beats the file, the file beats the default.
-//! Nothing is read from the environment
-//! but where the platform keeps data.
+//! Nothing is read from the environment but where the platform keeps data.
 
 use std::io;
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
@@ -13,7 +12,7 @@ use libp2p::multiaddr::Protocol;
 
 use crate::args::{Device, NetworkArguments};
 use crate::bandwidth::{Caps, Rate};
-use crate::node::NodeOptions;
+use crate::node::{Listen, NodeOptions, both};
 use crate::settings::Settings;
 
 /// How a node runs.
@@ -88,7 +87,7 @@ pub fn data_folder(dir: Option<&Path>) -> Result<PathBuf, ConfigError> {
 pub fn resolve(dir: PathBuf, written: Settings) -> Result<Config, ConfigError> {
     let settings = written.or(Settings::read(&dir.join("config.toml"))?);
     check_device(settings.device)?;
-    let (listen, data_listen) = listen_addresses(&settings.listen)?;
+    let listen = listen_addresses(&settings.listen)?;
     let mut advertise = Vec::new();
     for text in &settings.advertise {
         advertise.extend(addresses(text, "advertise")?.0);
@@ -99,7 +98,7 @@ pub fn resolve(dir: PathBuf, written: Settings) -> Result<Config, ConfigError> {
         keep_history: settings.keep_history.unwrap_or(false),
         contribute: settings.contribute.unwrap_or(true),
         caps: Caps { up: rate(settings.up), down: rate(settings.down) },
-        node: NodeOptions { dir, listen, advertise, data_listen },
+        node: NodeOptions { dir, listen, advertise },
     })
 }
 
@@ -125,24 +124,22 @@ pub fn check_device(device: Option<Device>) -> Result<(), ConfigError> {
     }
 }
 
-/// Where the control plane listens, and where the data plane.
-fn listen_addresses(texts: &[String]) -> Result<(Vec<Multiaddr>, SocketAddr), ConfigError> {
-    let any = SocketAddr::from((Ipv4Addr::UNSPECIFIED, 0));
+fn listen_addresses(texts: &[String]) -> Result<Listen, ConfigError> {
     if texts.is_empty() {
-        return Ok((both(any), any));
+        return Ok(Listen::Kept);
     }
-    let mut all = Vec::new();
+    let mut control = Vec::new();
     let mut data = None;
     for text in texts {
         let (addresses, socket) = addresses(text, "listen on")?;
-        all.extend(addresses);
+        control.extend(addresses);
         data = data.or(socket);
     }
-    let data = data.unwrap_or(any);
+    let data = data.unwrap_or(SocketAddr::from((Ipv4Addr::UNSPECIFIED, 0)));
     // The control plane has the port itself, for QUIC and for TCP.
     let next = if data.port() == 0 { Some(0) } else { data.port().checked_add(1) };
     let port = next.ok_or_else(|| ConfigError::Address { text: data.to_string(), purpose: "listen on" })?;
-    Ok((all, SocketAddr::new(data.ip(), port)))
+    Ok(Listen::At { control, data: SocketAddr::new(data.ip(), port) })
 }
 
 /// A text as multiaddresses, and as the socket behind them.
@@ -160,16 +157,6 @@ fn addresses(text: &str, purpose: &'static str) -> Result<(Vec<Multiaddr>, Optio
     Ok((both(socket), Some(socket)))
 }
 
-/// QUIC and TCP on one port.
-fn both(socket: SocketAddr) -> Vec<Multiaddr> {
-    let ip = || match socket.ip() {
-        IpAddr::V4(ip) => Multiaddr::from(ip),
-        IpAddr::V6(ip) => Multiaddr::from(ip),
-    };
-    let port = socket.port();
-    vec![ip().with(Protocol::Udp(port)).with(Protocol::QuicV1), ip().with(Protocol::Tcp(port))]
-}
-
 fn socket_of(address: &Multiaddr) -> Option<SocketAddr> {
     let mut parts = address.iter();
     let ip = match parts.next()? {
@@ -183,15 +170,11 @@ fn socket_of(address: &Multiaddr) -> Option<SocketAddr> {
     }
 }
 
-/// Whether an address is of use on this machine only.
-pub fn is_loopback(address: &Multiaddr) -> bool {
-    socket_of(address).is_some_and(|socket| socket.ip().is_loopback())
-}
-
 /// Settings of a peer of `demo`: this machine only, ports that the system picks.
 pub fn loopback(dir: PathBuf, threads: usize) -> Config {
     let any = SocketAddr::from((Ipv4Addr::LOCALHOST, 0));
-    let node = NodeOptions { dir, listen: both(any), advertise: Vec::new(), data_listen: any };
+    let node =
+        NodeOptions { dir, listen: Listen::At { control: both(any), data: any }, advertise: Vec::new() };
     Config { node, caps: Caps::default(), threads, keep_history: false, contribute: true }
 }
 
@@ -201,8 +184,9 @@ mod tests {
 
     fn listen(texts: &[&str]) -> Result<(Vec<String>, String), String> {
         let texts: Vec<String> = texts.iter().map(|text| (*text).to_string()).collect();
-        let (all, data) = listen_addresses(&texts).map_err(|error| error.to_string())?;
-        Ok((all.iter().map(Multiaddr::to_string).collect(), data.to_string()))
+        let listen = listen_addresses(&texts).map_err(|error| error.to_string())?;
+        let Listen::At { control, data } = listen else { panic!("{listen:?}") };
+        Ok((control.iter().map(Multiaddr::to_string).collect(), data.to_string()))
     }
 
     #[test]
@@ -210,7 +194,7 @@ mod tests {
         let both = |ip: &str, port: u16| {
             vec![format!("/ip4/{ip}/udp/{port}/quic-v1"), format!("/ip4/{ip}/tcp/{port}")]
         };
-        assert_eq!(listen(&[]), Ok((both("0.0.0.0", 0), "0.0.0.0:0".into())));
+        assert_eq!(listen_addresses(&[]).unwrap(), Listen::Kept);
         assert_eq!(listen(&["4001"]), Ok((both("0.0.0.0", 4001), "0.0.0.0:4002".into())));
         assert_eq!(listen(&["127.0.0.1:0"]), Ok((both("127.0.0.1", 0), "127.0.0.1:0".into())));
         let one = "/ip4/127.0.0.1/tcp/7";

@@ -1,7 +1,7 @@
 //! How commands reach a running node: a Unix socket in its data folder, JSON lines.
 //!
-//! A request is one line, `{"v":1,"command":"status"}`, optionally with `"session"`; the reply is
-//! objects, one a line, the last with `"done":true`. A failure is `{"error":...,"done":true}`.
+//! A request is one line, `{"v":1,"command":"status"}`, optionally with `"session"` and `"yes"`; the
+//! reply is objects, one a line, the last with `"done":true`. A failure is `{"error":...,"done":true}`.
 
 use std::io;
 use std::os::unix::fs::PermissionsExt;
@@ -46,23 +46,38 @@ pub enum Verb {
     Invite,
 }
 
-/// A request as it is written.
+/// What is asked, as it is written.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
-struct RequestLine {
+pub struct Question {
     v: u32,
-    command: Verb,
+    /// What is asked for.
+    pub command: Verb,
+    /// Of which session.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    session: Option<String>,
+    pub session: Option<String>,
+    /// The user knows what it means for others.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub yes: bool,
+}
+
+impl Question {
+    /// A question about a session, or about all.
+    pub fn new(command: Verb, session: Option<String>) -> Question {
+        Question { v: VERSION, command, session, yes: false }
+    }
+
+    /// With the user's word that it is meant, or without.
+    pub fn meant(self, yes: bool) -> Question {
+        Question { yes, ..self }
+    }
 }
 
 /// A request that waits for its answer.
 #[derive(Debug)]
 pub struct Request {
-    /// What is asked for.
-    pub verb: Verb,
-    /// Of which session.
-    pub session: Option<String>,
+    /// What is asked.
+    pub question: Question,
     answer: oneshot::Sender<Result<Vec<Value>, String>>,
 }
 
@@ -154,9 +169,9 @@ async fn serve(stream: UnixStream, requests: &mpsc::Sender<Request>) -> io::Resu
     tokio::time::timeout(PATIENCE, reader.read_line(&mut line)).await.map_err(io::Error::other)??;
     let result = match parse(&line) {
         Err(reason) => Err(reason),
-        Ok(RequestLine { command, session, .. }) => {
+        Ok(question) => {
             let (answer, answered) = oneshot::channel();
-            let request = Request { verb: command, session, answer };
+            let request = Request { question, answer };
             let stopping = || "the node is stopping".to_string();
             match requests.send(request).await {
                 Ok(()) => answered.await.unwrap_or_else(|_| Err(stopping())),
@@ -168,7 +183,7 @@ async fn serve(stream: UnixStream, requests: &mpsc::Sender<Request>) -> io::Resu
     writer.shutdown().await
 }
 
-fn parse(line: &str) -> Result<RequestLine, String> {
+fn parse(line: &str) -> Result<Question, String> {
     let version = serde_json::from_str::<Value>(line).ok().and_then(|value| value["v"].as_u64());
     if let Some(version) = version.filter(|version| *version != u64::from(VERSION)) {
         return Err(format!("a request of version {version}, this node understands {VERSION}"));
@@ -189,19 +204,14 @@ fn reply_text(result: Result<Vec<Value>, String>) -> String {
 }
 
 /// Asks the node of a folder and returns its reply's objects, without the mark of the end.
-pub async fn ask(
-    folder: &Folder,
-    verb: Verb,
-    session: Option<String>,
-) -> Result<Vec<Map<String, Value>>, AskError> {
+pub async fn ask(folder: &Folder, question: Question) -> Result<Vec<Map<String, Value>>, AskError> {
     let here = || folder.path().to_owned();
     let stream = UnixStream::connect(folder.socket()).await.map_err(|source| match source.kind() {
         io::ErrorKind::NotFound | io::ErrorKind::ConnectionRefused => AskError::NotRunning { folder: here() },
         _ => AskError::Broken { folder: here(), source },
     })?;
-    let talk = converse(stream, RequestLine { v: VERSION, command: verb, session });
-    let talk =
-        tokio::time::timeout(ANSWER, talk).await.unwrap_or_else(|_| Err(io::ErrorKind::TimedOut.into()));
+    let talk = tokio::time::timeout(ANSWER, converse(stream, question));
+    let talk = talk.await.unwrap_or_else(|_| Err(io::ErrorKind::TimedOut.into()));
     let mut objects = talk.map_err(|source| AskError::Broken { folder: here(), source })?;
     if let Some(error) = objects.iter_mut().find_map(|object| object.remove("error")) {
         return Err(AskError::Refused(error.as_str().unwrap_or("the node refused").to_owned()));
@@ -209,9 +219,9 @@ pub async fn ask(
     Ok(objects)
 }
 
-async fn converse(stream: UnixStream, request: RequestLine) -> io::Result<Vec<Map<String, Value>>> {
+async fn converse(stream: UnixStream, question: Question) -> io::Result<Vec<Map<String, Value>>> {
     let (reader, mut writer) = stream.into_split();
-    let line = serde_json::to_string(&request).map_err(io::Error::other)?;
+    let line = serde_json::to_string(&question).map_err(io::Error::other)?;
     writer.write_all(format!("{line}\n").as_bytes()).await?;
     let mut lines = BufReader::new(reader.take(MAX_LINE)).lines();
     let mut objects = Vec::new();
@@ -236,7 +246,7 @@ mod tests {
         let (server, mut requests) = Server::start(folder).unwrap();
         let task = tokio::spawn(async move {
             while let Some(request) = requests.recv().await {
-                let result = match (request.verb, &request.session) {
+                let result = match (request.question.command, &request.question.session) {
                     (Verb::Status, _) => {
                         Ok(vec![serde_json::json!({"height": 1}), serde_json::json!({"height": 2})])
                     }
@@ -249,22 +259,26 @@ mod tests {
         (server, task)
     }
 
+    fn about(verb: Verb, session: Option<&str>) -> Question {
+        Question::new(verb, session.map(str::to_owned))
+    }
+
     #[tokio::test]
     async fn questions_are_answered_and_refusals_told() {
         let directory = tempfile::tempdir().unwrap();
         let folder = Folder::create(directory.path()).unwrap();
-        assert!(matches!(ask(&folder, Verb::Status, None).await, Err(AskError::NotRunning { .. })));
+        assert!(matches!(ask(&folder, about(Verb::Status, None)).await, Err(AskError::NotRunning { .. })));
         let (server, _task) = node(&folder).await;
         let mode = std::fs::metadata(folder.socket()).unwrap().permissions().mode();
         assert_eq!(mode & 0o777, 0o600);
-        let status = ask(&folder, Verb::Status, None).await.unwrap();
+        let status = ask(&folder, about(Verb::Status, None)).await.unwrap();
         assert_eq!(
             status.iter().map(|object| object["height"].as_u64().unwrap()).collect::<Vec<_>>(),
             [1, 2]
         );
-        let refused = ask(&folder, Verb::Pause, Some("x".into())).await.unwrap_err();
+        let refused = ask(&folder, about(Verb::Pause, Some("x"))).await.unwrap_err();
         assert_eq!(refused.to_string(), "no session x");
-        assert!(ask(&folder, Verb::Resume, None).await.unwrap().is_empty());
+        assert!(ask(&folder, about(Verb::Resume, None)).await.unwrap().is_empty());
         drop(server);
         assert!(!folder.socket().exists());
     }
@@ -294,7 +308,7 @@ mod tests {
         let folder = Folder::create(directory.path().join("x".repeat(120))).unwrap();
         let (server, _task) = node(&folder).await;
         assert!(!folder.socket().starts_with(folder.path()));
-        assert_eq!(ask(&folder, Verb::Status, None).await.unwrap().len(), 2);
+        assert_eq!(ask(&folder, about(Verb::Status, None)).await.unwrap().len(), 2);
         drop(server);
     }
 }

@@ -203,6 +203,9 @@ impl Report {
         let text = match self {
             Report::Trained { .. } | Report::Announced { .. } => return None,
             Report::Started { key, addresses, .. } => match addresses.first() {
+                Some(address) if addresses.len() > 1 => {
+                    format!("peer {} listens on {address} and {} others", key.short(), addresses.len() - 1)
+                }
                 Some(address) => format!("peer {} listens on {address}", key.short()),
                 None => format!("peer {} listens", key.short()),
             },
@@ -211,7 +214,7 @@ impl Report {
             }
             Report::Joined { height } => format!("became a member at height {height}"),
             Report::Removed { height } => {
-                format!("is no member any more since height {height}; it asks again by itself")
+                format!("is no member any more since height {height}")
             }
             Report::Block { height, digest, counted, tokens, last, .. } => {
                 let end = if *last { ", the last" } else { "" };
@@ -219,12 +222,16 @@ impl Report {
                 format!("block {height}: {counted} counted, {tokens} tokens so far, state {digest}{end}")
             }
             Report::Evaluated { height, loss } => {
-                format!("validation loss at height {height}: {loss:.4} nats per token")
+                format!("validation loss at height {height}: {loss:.4} nats")
             }
             Report::Paused { reason } => format!("training waits: {reason}"),
             Report::Resumed => "training goes on".into(),
             Report::CatchingUp { height, target } => format!("catching up: block {height} of {target}"),
-            Report::Ended { ending } => format!("the session ended here: {ending}"),
+            Report::Ended { ending } => match ending.as_str() {
+                "complete" => "the session is complete".into(),
+                "left" => "left the session".into(),
+                _ => "stopped; `driftless run` goes on".into(),
+            },
             Report::Warning { text } => format!("warning: {text}"),
             Report::Error { text } => format!("error: {text}"),
         };

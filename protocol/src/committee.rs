@@ -86,6 +86,12 @@ impl Committee {
         }
     }
 
+    /// Whether nothing is decided while any one seat is away.
+    pub fn needs_every_seat(&self) -> bool {
+        let seats = self.founding_seats().len();
+        self.quorum_rule().needed(seats) == seats
+    }
+
     /// The quorum rule.
     pub fn quorum_rule(&self) -> QuorumRule {
         match self {

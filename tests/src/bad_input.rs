@@ -45,6 +45,8 @@ fn wrong_words_are_wrong_use() {
     new(dir, &["--hours", "22-7", "--data", "x"]).refused(2, &["--hours is not available yet"]);
     new(dir, &["--monthly", "50GB", "--data", "x"]).refused(2, &["--monthly is not available yet"]);
     new(dir, &["--device", "gpu", "--data", "x"]).refused(2, &["not available yet"]);
+    let (_text, data) = folder_with_text();
+    new(dir, &["--period", "0", "--data", text(&data)]).refused(2, &["period"]);
 }
 
 #[test]
@@ -69,6 +71,10 @@ fn invitations_that_are_damaged_foreign_or_of_the_future_are_refused() {
         Invitation { session, height: 0, block: session, seats, addresses: Vec::new(), ticket: None };
     let good = invitation.to_text().unwrap();
     join("nonsense").refused(1, &["nonsense", "neither an invitation nor a file"]);
+    let headless = good.replace("driftless1-", "");
+    let said = join(&headless);
+    assert!(!said.stderr.contains(&headless[..30]), "a secret does not go into logs");
+    said.refused(1, &["neither an invitation nor a file"]);
     join(&good[..good.len() - 3]).refused(1, &["copied whole"]);
     let flipped: String = good
         .chars()
@@ -124,6 +130,9 @@ fn a_damaged_manifest_in_a_folder_is_named_and_the_other_sessions_run() {
     });
     both.signal(libc::SIGTERM);
     assert_eq!(both.wait(), Some(1), "one of them failed");
+    let again = ["--data", text(&data), "--listen", "127.0.0.1:0"];
+    run(["new", "second", "--dir", text(&dir)].iter().chain(&again))
+        .refused(1, &["there is a session called second", "driftless run"]);
 }
 
 #[test]
@@ -149,7 +158,10 @@ fn manifest_files_and_settings_with_unknown_words_are_refused_with_their_place()
 fn folders_that_are_not_there_are_told_apart_from_empty_ones() {
     let folder = tempfile::tempdir().unwrap();
     let nowhere = folder.path().join("nowhere");
-    run(["status", "--dir", text(&nowhere)]).refused(1, &["no data folder", "--dir"]);
+    for command in ["status", "run", "eval", "sample", "leave"] {
+        run([command, "--dir", text(&nowhere)]).refused(1, &["no data folder", "--dir"]);
+    }
+    assert!(!nowhere.exists());
     run(["status", "--dir", text(folder.path())]).refused(1, &["no node is running", "driftless new"]);
     run(["sample", "--dir", text(folder.path())]).refused(1, &["no session in"]);
     run(["run", "--dir", text(folder.path()), "--listen", "127.0.0.1:0"])

@@ -7,6 +7,7 @@
 //! | `demo_faults` | a peer is killed; the demo is killed; Ctrl-C; a peer keeps failing |
 //! | `joining` | a fifth process joins a running session by the invitation alone |
 //! | `founding` | `new`, the local socket, stop, `run`, `leave` |
+//! | `steward` | a member dies, the founder stops and comes back on its port, so does the member |
 //! | `models` | `export`, `import`, `new --from` |
 //! | `bad_input` | every wrong file, word and port has an error of its own |
 //! | `workspace` | no process: who may depend on whom, licences, versions |
@@ -18,4 +19,5 @@ mod founding;
 mod joining;
 mod models;
 mod program;
+mod steward;
 mod workspace;

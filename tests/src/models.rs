@@ -1,5 +1,7 @@
 //! `export`, `import`, `new --from`.
 
+use std::os::unix::fs::PermissionsExt;
+
 use super::program::{Running, folder_with_text, run, text};
 
 #[test]
@@ -23,6 +25,11 @@ fn an_exported_model_is_imported_and_goes_on_from_the_same_loss() {
     let loss = demo.said.last().unwrap()["validation_loss"].as_f64().unwrap();
 
     run(["export", "--dir", text(&at("D").join("peer-0")), "--out", text(&at("hf"))]).done();
+    let mode = |name: &str| std::fs::metadata(at(name)).unwrap().permissions().mode() & 0o777;
+    assert_eq!(mode("hf/model.safetensors"), mode("text.txt"), "what the user's umask says");
+    run(["export", "--dir", text(&at("D").join("peer-0")), "--out", text(&at("hf"))]).done();
+    run(["export", "--dir", text(&at("D").join("peer-0")), "--out", text(folder.path())])
+        .refused(1, &["no earlier export", "--out"]);
     let imported = run(["import", text(&at("hf")), "--json", "--dir", text(&at("data"))]).object();
     assert_eq!(imported["parameters"], 834_304);
     let from = imported["from"].as_str().unwrap();

@@ -1,5 +1,6 @@
 //! `driftless export`: the newest outer parameters as a Hugging Face folder.
 
+use std::io::ErrorKind;
 use std::path::Path;
 
 use driftless_compute::huggingface;
@@ -13,6 +14,7 @@ use crate::output::Output;
 
 /// Writes the folder.
 pub(super) fn run(options: &ExportArguments, dir: &Path, output: Output) -> Result<(), CommandError> {
+    check_empty(&options.out)?;
     let offline = load(dir, options.state.session.as_deref(), output)?;
     let shape = shape_of(&offline.charter.manifest.model);
     let tokenizer = offline.tokenizer();
@@ -27,5 +29,25 @@ pub(super) fn run(options: &ExportArguments, dir: &Path, output: Output) -> Resu
             digest.short()
         )
     });
+    Ok(())
+}
+
+/// An earlier export is replaced; other files stay what they are.
+fn check_empty(out: &Path) -> Result<(), CommandError> {
+    let failed = |source| CommandError::File { path: out.to_owned(), source };
+    let entries = match std::fs::read_dir(out) {
+        Err(error) if error.kind() == ErrorKind::NotFound => return Ok(()),
+        result => result.map_err(failed)?,
+    };
+    for entry in entries {
+        let name = entry.map_err(failed)?.file_name();
+        if !huggingface::FILES.iter().any(|file| name == *file) {
+            return Err(CommandError::Failed(format!(
+                "{}: this folder holds {} and is no earlier export: name a new or an empty one with --out",
+                out.display(),
+                name.to_string_lossy()
+            )));
+        }
+    }
     Ok(())
 }

@@ -6,16 +6,17 @@ use std::collections::BTreeMap;
 use std::time::{Duration, Instant};
 
 use driftless_protocol::Hash;
-use driftless_protocol::event::{Command, Ending, Waiting};
+use driftless_protocol::event::{Command, Ending, Event, Waiting};
 use serde_json::{Value, json};
 use tokio::sync::{mpsc, watch};
 use tokio::time::MissedTickBehavior;
 
 use super::CommandError;
 use super::kept::mark_left;
-use crate::config::{Config, is_loopback};
+use super::sessions::needs_yes;
+use crate::config::Config;
 use crate::local_socket::{Request, Server, Verb};
-use crate::node::{Node, NodeError, SessionControl, SessionHandle, SessionOptions, SessionStatus};
+use crate::node::{Node, NodeError, Reach, SessionControl, SessionHandle, SessionOptions, SessionStatus};
 use crate::offline;
 use crate::output::{Output, Progress, bytes};
 use crate::report::{Line, Report, ending_word, short, waiting_for};
@@ -29,7 +30,11 @@ const STOP: Duration = Duration::from_secs(60);
 
 /// What comes back from a session's task.
 enum News {
-    Line(Box<Line>),
+    /// Something to write; for programs only, if it is of no interest to a person.
+    Line {
+        line: Box<Line>,
+        quiet: bool,
+    },
     Ended(Hash, Result<Ending, NodeError>),
 }
 
@@ -38,8 +43,19 @@ struct Running {
     control: SessionControl,
     status: watch::Receiver<SessionStatus>,
     stop_at: Option<u64>,
+    /// Nothing is decided while one of its voters is away.
+    needs_every_seat: bool,
     opened: Instant,
     outcome: Option<Result<Ending, NodeError>>,
+}
+
+impl Running {
+    /// The other members of a session that cannot go on without this peer.
+    fn needed_by(&self) -> Option<usize> {
+        let core = &self.status.borrow().status;
+        let others = core.members.saturating_sub(usize::from(core.member));
+        (self.needs_every_seat && core.voter && others > 0).then_some(others)
+    }
 }
 
 /// A node with its sessions, and how it talks.
@@ -108,11 +124,27 @@ impl Foreground {
     /// Warns where nobody else can reach this node.
     pub fn warn_if_alone(&self, config: &Config) {
         let all = config.node.advertise.iter().cloned().chain(self.node.listen_addresses());
-        if all.into_iter().all(|address| is_loopback(&address)) {
-            self.output.note(
+        match all.map(|address| Reach::of(&address)).min() {
+            Some(Reach::World) => {}
+            Some(Reach::Network) => self.output.note(
+                "note: the invitation works in this node's local network. For the rest of the world let the \
+                 router forward a port, and name it: --listen PORT --advertise PUBLIC-IP:PORT",
+            ),
+            Some(Reach::Machine) | None => self.output.note(
                 "warning: this node listens on this machine only, so the invitation works here only; \
                  --listen and --advertise set other addresses",
-            );
+            ),
+        }
+    }
+
+    /// Tells that a session is over and runs on only for those who miss its end.
+    pub fn say_if_complete(&self, status: &SessionStatus) {
+        let stop_at = self.sessions.get(&status.session).and_then(|running| running.stop_at);
+        if stop_at.is_some_and(|stop_at| status.status.tokens >= stop_at) {
+            self.output.note(&format!(
+                "{} is complete at height {}: it is served for a moment to peers that miss its end",
+                status.name, status.status.height
+            ));
         }
     }
 
@@ -125,6 +157,7 @@ impl Foreground {
             control: handle.control(),
             status: handle.status.clone(),
             stop_at: manifest.manifest().stop_at,
+            needs_every_seat: manifest.manifest().committee.needs_every_seat(),
             opened: Instant::now(),
             outcome: None,
         };
@@ -175,7 +208,8 @@ impl Foreground {
 
     fn take(&mut self, news: News) {
         match news {
-            News::Line(line) => self.say(*line),
+            News::Line { line, quiet: false } => self.say(*line),
+            News::Line { line, quiet: true } => self.output.object(&line),
             News::Ended(session, outcome) => {
                 let report = match &outcome {
                     Ok(ending) => Report::Ended { ending: ending_word(*ending).into() },
@@ -233,11 +267,12 @@ impl Foreground {
 
     /// Answers the local socket.
     async fn serve(&mut self, request: Request) {
-        let chosen = match self.choose(request.session.as_deref()) {
+        let question = &request.question;
+        let chosen = match self.choose(question.session.as_deref()) {
             Ok(chosen) => chosen,
             Err(reason) => return request.answer(Err(reason)),
         };
-        let command = match request.verb {
+        let command = match question.command {
             Verb::Status => {
                 let all = chosen.iter().map(|session| self.status_object(*session)).collect();
                 return request.answer(Ok(all));
@@ -258,12 +293,16 @@ impl Foreground {
         if ends && chosen.len() > 1 {
             return request.answer(Err("there are several sessions: name one".into()));
         }
+        let others = chosen.iter().filter_map(|session| self.sessions.get(session)?.needed_by()).max();
+        if let (true, false, Some(others)) = (ends, question.yes, others) {
+            return request.answer(Err(needs_yes(others)));
+        }
         for session in &chosen {
             if let Some(running) = self.sessions.get(session) {
                 running.control.command(command).await;
             }
         }
-        let object = |session: &Hash| json!({ "session": short(*session), "command": request.verb });
+        let object = |session: &Hash| json!({ "session": short(*session), "command": question.command });
         let objects = chosen.iter().map(object).collect();
         request.answer(Ok(objects));
     }
@@ -329,13 +368,37 @@ impl Foreground {
 /// Passes a session's events on, then its end.
 async fn forward(mut handle: SessionHandle, news: mpsc::Sender<News>) {
     let session = handle.session;
+    let mut waits = Waits::default();
     while let Some(event) = handle.events.recv().await {
-        if news.send(News::Line(Box::new(Line::of(session, event)))).await.is_err() {
+        let quiet = waits.is_routine(&event.event);
+        let line = Box::new(Line::of(session, event));
+        if news.send(News::Line { line, quiet }).await.is_err() {
             return;
         }
     }
     let outcome = handle.wait().await;
     let _ = news.send(News::Ended(session, outcome)).await;
+}
+
+/// Training waits for a certificate in every slot: a person is told only of what takes long, and
+/// of the end of what they were told of.
+#[derive(Debug, Default)]
+struct Waits {
+    told: bool,
+}
+
+impl Waits {
+    fn is_routine(&mut self, event: &Event) -> bool {
+        match event {
+            Event::Waiting(Waiting::No) => !std::mem::take(&mut self.told),
+            Event::Waiting(Waiting::Certificate | Waiting::Turn) => true,
+            Event::Waiting(_) => {
+                self.told = true;
+                false
+            }
+            _ => false,
+        }
+    }
 }
 
 /// What a session is doing, in a word or a few.

@@ -1,6 +1,6 @@
 //! `driftless join`: from an invitation to a training member.
 
-use std::io::Read;
+use std::io::{ErrorKind, Read};
 use std::path::{Path, PathBuf};
 
 use driftless_protocol::invitation::{Invitation, InvitationError};
@@ -14,6 +14,9 @@ use crate::config;
 use crate::node::{JoinProgress, SessionOptions};
 use crate::output::{Output, bytes};
 use crate::settings::Settings;
+
+/// So much of a text is shown that is not understood: an invitation is a secret.
+const SHOWN: usize = 24;
 
 /// Joins and runs until the session ends or is stopped.
 pub(super) async fn run(options: &JoinArguments, dir: PathBuf, output: Output) -> Result<(), CommandError> {
@@ -51,8 +54,14 @@ pub(super) fn with_invitation(options: SessionOptions, invitation: &Invitation) 
     SessionOptions { peers, ticket: invitation.ticket.clone(), ..options }
 }
 
-/// The text itself, a file that holds it, or standard input.
+/// The text itself, a file that holds it, or standard input; the command in front of it may be there.
 pub(super) fn read_invitation(argument: &str) -> Result<String, CommandError> {
+    let text = read_text(argument)?;
+    let bare = text.trim_start().strip_prefix("driftless join ").map(str::to_owned);
+    Ok(bare.unwrap_or(text))
+}
+
+fn read_text(argument: &str) -> Result<String, CommandError> {
     let limit = 4 * Invitation::MAX_TEXT as u64;
     let mut text = String::new();
     let read = |from: &mut dyn Read, text: &mut String| from.take(limit).read_to_string(text);
@@ -74,10 +83,21 @@ pub(super) fn read_invitation(argument: &str) -> Result<String, CommandError> {
             result.map_err(|source| CommandError::File { path: path.to_owned(), source })?;
             Ok(text)
         }
-        Err(error) if error.kind() == std::io::ErrorKind::NotFound => Err(CommandError::Failed(format!(
-            "{argument:?} is neither an invitation nor a file: {}",
-            InvitationError::NotAnInvitation
-        ))),
+        // What is too long for a path is a text that lost its beginning.
+        Err(error) if matches!(error.kind(), ErrorKind::NotFound | ErrorKind::InvalidFilename) => {
+            Err(neither(argument))
+        }
         Err(source) => Err(CommandError::File { path: path.to_owned(), source }),
     }
+}
+
+fn neither(argument: &str) -> CommandError {
+    let mut shown: String = argument.chars().take(SHOWN).collect();
+    if shown.len() < argument.len() {
+        shown.push('…');
+    }
+    CommandError::Failed(format!(
+        "{shown:?} is neither an invitation nor a file: {}",
+        InvitationError::NotAnInvitation
+    ))
 }

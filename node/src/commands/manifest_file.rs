@@ -46,7 +46,7 @@ pub(super) fn found(path: &Path, options: &NewArguments, signer: &Signer) -> Res
             .map(|manifest| Founding { manifest, files })
             .map_err(|error| wrong(&error));
     }
-    Ok(terms::complete(manifest, None, files, signer)?)
+    terms::complete(manifest, None, files, signer).map_err(|error| wrong(&error))
 }
 
 fn complete(table: &mut Table, options: &NewArguments, signer: &Signer) -> Result<(), CommandError> {

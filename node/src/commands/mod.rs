@@ -87,7 +87,8 @@ impl CommandError {
     fn code(&self) -> ExitCode {
         match self {
             CommandError::Usage(_)
-            | CommandError::Config(ConfigError::Address { .. } | ConfigError::NotYet(_)) => ExitCode::from(2),
+            | CommandError::Config(ConfigError::Address { .. } | ConfigError::NotYet(_))
+            | CommandError::Terms(TermsError::Model(_) | TermsError::Manifest(_)) => ExitCode::from(2),
             _ => ExitCode::FAILURE,
         }
     }
@@ -109,6 +110,7 @@ pub async fn run(arguments: Arguments) -> ExitCode {
 
 async fn dispatch(arguments: Arguments, output: Output) -> Result<(), CommandError> {
     use crate::local_socket::Verb;
+    use sessions::about;
     let dir = || config::data_folder(arguments.dir.as_deref());
     match &arguments.command {
         Command::Demo(options) => {
@@ -118,10 +120,10 @@ async fn dispatch(arguments: Arguments, output: Output) -> Result<(), CommandErr
         Command::Join(options) => join::run(options, dir()?, output).await,
         Command::Run(options) => run::run(options, dir()?, output).await,
         Command::Status(which) => sessions::status(&dir()?, which, output).await,
-        Command::Pause(which) => sessions::tell(&dir()?, which, Verb::Pause, output).await,
-        Command::Resume(which) => sessions::tell(&dir()?, which, Verb::Resume, output).await,
-        Command::Finish(which) => sessions::tell(&dir()?, which, Verb::Finish, output).await,
-        Command::Leave(which) => sessions::leave(&dir()?, which, output).await,
+        Command::Pause(which) => sessions::tell(&dir()?, about(Verb::Pause, which), output).await,
+        Command::Resume(which) => sessions::tell(&dir()?, about(Verb::Resume, which), output).await,
+        Command::Finish(end) => sessions::end(&dir()?, Verb::Finish, end, output).await,
+        Command::Leave(end) => sessions::leave(&dir()?, end, output).await,
         Command::Invite(which) => sessions::invite(&dir()?, which, output).await,
         Command::Eval(options) => eval::run(options, &dir()?, output),
         Command::Sample(options) => sample::run(options, &dir()?, output),

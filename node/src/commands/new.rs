@@ -16,7 +16,7 @@ use crate::config::{self, Config};
 use crate::node::SessionOptions;
 use crate::output::Output;
 use crate::report::{Line, Report, short};
-use crate::store::Folder;
+use crate::store::{Folder, SessionFolder};
 use crate::terms::{self, Founding, Overrides, Terms};
 
 /// Founds a session and runs it until it ends or is stopped.
@@ -33,6 +33,8 @@ pub(super) async fn run(options: &NewArguments, dir: PathBuf, output: Output) ->
     let mut foreground = Foreground::start(&config, output).await?;
     let signer = foreground.node().signer().clone();
     let founding = founding(options, &signer)?;
+    check_name(foreground.node().folder(), founding.manifest.manifest())?;
+    warn_of_bytes(founding.manifest.manifest(), output);
     let session = foreground.node().found(&founding.manifest, &founding.files)?;
     kept::keep(&foreground.node().folder().session(session), &typed, None)?;
     foreground.say_started();
@@ -44,6 +46,31 @@ pub(super) async fn run(options: &NewArguments, dir: PathBuf, output: Output) ->
     foreground.warn_if_alone(&config);
     warn_of_seats(founding.manifest.manifest(), output);
     foreground.run(std::future::pending()).await
+}
+
+/// A name says which session is meant, so a folder has each once.
+fn check_name(folder: &Folder, manifest: &Manifest) -> Result<(), CommandError> {
+    let taken = |session: &SessionFolder| {
+        session.manifest().is_ok_and(|other| other.manifest().name == manifest.name)
+    };
+    if folder.sessions()?.iter().any(taken) {
+        return Err(CommandError::Failed(format!(
+            "there is a session called {} in {}: `driftless run` resumes it; another one needs another name",
+            manifest.name,
+            folder.path().display()
+        )));
+    }
+    Ok(())
+}
+
+/// A vocabulary beyond the bytes is a tokenizer's; without one most of it is dead weight.
+fn warn_of_bytes(manifest: &Manifest, output: Output) {
+    let vocabulary = manifest.model.vocabulary();
+    if manifest.tokenizer.is_none() && vocabulary > 256 {
+        output.note(&format!(
+            "warning: without --tokenizer bytes are tokens: 256 of the model's {vocabulary} are ever used"
+        ));
+    }
 }
 
 /// How a session runs that needs no ticket and knows no peers yet.
@@ -137,14 +164,9 @@ fn committee(text: &str, own: PeerKey) -> Result<Committee, CommandError> {
 
 /// With fewer than 4 seats nobody may be missing.
 pub(super) fn warn_of_seats(manifest: &Manifest, output: Output) {
-    if let Committee::Named { keys, quorum } = &manifest.committee
-        && quorum.needed(keys.len()) == keys.len()
-        && keys.len() > 1
-    {
-        output.note(&format!(
-            "note: all {} voters are needed: while one is away, nothing is decided",
-            keys.len()
-        ));
+    let seats = manifest.committee.founding_seats().len();
+    if seats > 1 && manifest.committee.needs_every_seat() {
+        output.note(&format!("note: all {seats} voters are needed: while one is away, nothing is decided"));
     }
 }
 

@@ -17,7 +17,7 @@ use crate::store::{Folder, SessionFolder};
 /// Runs all sessions until they end or are stopped, each as it was founded or joined.
 pub(super) async fn run(options: &RunArguments, dir: PathBuf, output: Output) -> Result<(), CommandError> {
     let typed = config::typed(&options.network)?;
-    let folder = Folder::create(dir)?;
+    let folder = Folder::open(dir)?;
     let mut sessions = folder.sessions()?;
     sessions.retain(|session| !kept::has_left(session));
     if sessions.is_empty() {
@@ -66,7 +66,8 @@ async fn open(
         Some(invitation) => with_invitation(plain, &invitation),
         None => plain,
     };
-    foreground.open(id, options).await?;
+    let status = foreground.open(id, options).await?;
+    foreground.say_if_complete(&status);
     Ok(())
 }
 

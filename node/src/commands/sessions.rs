@@ -6,16 +6,16 @@ use serde_json::{Map, Value};
 
 use super::CommandError;
 use super::kept::{has_left, mark_left};
-use crate::args::SessionArgument;
-use crate::local_socket::{AskError, Verb, ask};
-use crate::offline;
+use crate::args::{EndArguments, SessionArgument};
+use crate::local_socket::{AskError, Question, Verb, ask};
+use crate::offline::{self, Offline};
 use crate::output::{Output, bytes};
-use crate::store::{Folder, FolderLock, StoreError};
+use crate::store::{Folder, FolderLock, SessionFolder};
 
 /// Shows the running sessions.
 pub(super) async fn status(dir: &Path, which: &SessionArgument, output: Output) -> Result<(), CommandError> {
-    let folder = open(dir)?;
-    let objects = match ask(&folder, Verb::Status, which.session.clone()).await {
+    let folder = Folder::open(dir)?;
+    let objects = match ask(&folder, about(Verb::Status, which)).await {
         Err(AskError::NotRunning { .. }) => return Err(not_running(&folder)),
         result => result?,
     };
@@ -25,15 +25,16 @@ pub(super) async fn status(dir: &Path, which: &SessionArgument, output: Output) 
     Ok(())
 }
 
+/// A question about what was typed.
+pub(super) fn about(verb: Verb, which: &SessionArgument) -> Question {
+    Question::new(verb, which.session.clone())
+}
+
 /// Asks for something and says that it was asked.
-pub(super) async fn tell(
-    dir: &Path,
-    which: &SessionArgument,
-    verb: Verb,
-    output: Output,
-) -> Result<(), CommandError> {
-    let folder = open(dir)?;
-    let objects = match ask(&folder, verb, which.session.clone()).await {
+pub(super) async fn tell(dir: &Path, question: Question, output: Output) -> Result<(), CommandError> {
+    let folder = Folder::open(dir)?;
+    let verb = question.command;
+    let objects = match ask(&folder, question).await {
         Err(AskError::NotRunning { .. }) => return Err(not_running(&folder)),
         result => result?,
     };
@@ -50,18 +51,31 @@ pub(super) async fn tell(
     Ok(())
 }
 
+/// Asks a session to end here.
+pub(super) async fn end(
+    dir: &Path,
+    verb: Verb,
+    options: &EndArguments,
+    output: Output,
+) -> Result<(), CommandError> {
+    tell(dir, about(verb, &options.which).meant(options.yes), output).await
+}
+
 /// Leaves, also without a running node: then nobody is told, and `run` does not resume the session.
-pub(super) async fn leave(dir: &Path, which: &SessionArgument, output: Output) -> Result<(), CommandError> {
-    let folder = open(dir)?;
-    match tell(dir, which, Verb::Leave, output).await {
+pub(super) async fn leave(dir: &Path, options: &EndArguments, output: Output) -> Result<(), CommandError> {
+    let folder = Folder::open(dir)?;
+    match end(dir, Verb::Leave, options, output).await {
         Err(CommandError::Failed(_)) => {}
         result => return result,
     }
     let _lock: FolderLock = folder.lock()?;
-    let session = offline::pick(&folder, which.session.as_deref())?;
+    let session = offline::pick(&folder, options.which.session.as_deref())?;
     let manifest = session.manifest()?;
     if has_left(&session) {
         return Err(CommandError::Failed(format!("this peer left {} before", manifest.manifest().name)));
+    }
+    if let (false, Some(others)) = (options.yes, needed_by(&folder, &session)) {
+        return Err(CommandError::Failed(needs_yes(others)));
     }
     mark_left(&folder, manifest.id(), true);
     let prefix = session.prefix().unwrap_or_default();
@@ -79,20 +93,29 @@ pub(super) async fn leave(dir: &Path, which: &SessionArgument, output: Output) -
 
 /// Prints an invitation.
 pub(super) async fn invite(dir: &Path, which: &SessionArgument, output: Output) -> Result<(), CommandError> {
-    let folder = open(dir)?;
-    for object in &ask(&folder, Verb::Invite, which.session.clone()).await? {
+    let folder = Folder::open(dir)?;
+    for object in &ask(&folder, about(Verb::Invite, which)).await? {
         output.result(object, || text_of(object, "invitation"));
     }
     Ok(())
 }
 
-fn open(dir: &Path) -> Result<Folder, CommandError> {
-    Folder::open(dir).map_err(|error| match error {
-        StoreError::Io { source, .. } if source.kind() == std::io::ErrorKind::NotFound => {
-            CommandError::Failed(format!("there is no data folder at {}: is --dir right?", dir.display()))
-        }
-        error => error.into(),
-    })
+/// The other members of a session that cannot go on without this folder's peer; as its files say.
+fn needed_by(folder: &Folder, session: &SessionFolder) -> Option<usize> {
+    let key = folder.identity().ok()??.key();
+    let offline = Offline::load(session.clone()).ok()?;
+    let committee = &offline.charter.manifest.committee;
+    let needed = committee.needs_every_seat() && offline.state.control.seats.contains(&key);
+    let others = offline.state.control.members.iter().filter(|member| member.key != key).count();
+    (needed && others > 0).then_some(others)
+}
+
+/// Why `finish` and `leave` ask for `--yes`.
+pub(super) fn needs_yes(others: usize) -> String {
+    format!(
+        "without this peer's vote nothing is decided: the session ends for its {others} other members as well. \
+         --yes does it all the same; Ctrl-C only stops, and `driftless run` goes on"
+    )
 }
 
 /// What could be asked if a node were running.

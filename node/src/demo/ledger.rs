@@ -269,6 +269,16 @@ impl Ledger {
         self.heights.last_key_value().map_or(0, |(_, block)| block.tokens)
     }
 
+    /// How far it came, for a session that does not come to its end.
+    pub fn so_far(&self) -> String {
+        let height = self.heights.last_key_value().map_or(0, |(height, _)| *height);
+        let digests = match self.contradictions.as_slice() {
+            [] => "with one digest for every height".to_string(),
+            [first, ..] => format!("with different digests at height {first}"),
+        };
+        format!("at height {height} and {} of {} tokens, {digests}", self.tokens(), self.facts.stop_at)
+    }
+
     /// Encoded bytes of all counted contributions.
     pub fn counted_bytes(&self) -> u64 {
         self.heights.values().map(|block| block.counted_bytes).sum()
@@ -328,6 +338,7 @@ pub(super) mod tests {
         ledger.take(0, &block(2, b"b", 1), NOW);
         ledger.take(1, &block(2, b"c", 1), NOW);
         assert_eq!((ledger.heights[&2].agreed(), ledger.contradictions.clone()), (None, vec![2]));
+        assert!(ledger.so_far().contains("different digests at height 2"), "{}", ledger.so_far());
     }
 
     #[test]

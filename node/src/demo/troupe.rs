@@ -117,7 +117,10 @@ impl Troupe {
         self.table.finish(&self.ledger);
         match self.stopping {
             Some(Stopping::Failed(reason)) => Err(CommandError::Failed(reason)),
-            Some(Stopping::Asked) => Err(CommandError::Failed("stopped before the session's end".into())),
+            Some(Stopping::Asked) => Err(CommandError::Failed(format!(
+                "stopped before the session's end, {}",
+                self.ledger.so_far()
+            ))),
             Some(Stopping::Straggling) | None => Ok(self.ledger),
         }
     }

@@ -3,7 +3,7 @@
 use std::time::{Duration, Instant};
 
 use driftless_protocol::Hash;
-use driftless_protocol::event::{Ending, Event};
+use driftless_protocol::event::{Ending, Event, Waiting};
 use driftless_protocol::session::Status;
 use tokio::sync::{mpsc, watch};
 
@@ -102,6 +102,10 @@ impl Driver {
         match &event {
             Event::Trained { loss, speed, .. } => {
                 (self.reporter.loss, self.reporter.speed) = (Some(*loss), *speed);
+            }
+            // Between two slots the last speed still tells something.
+            Event::Waiting(waiting) if !matches!(waiting, Waiting::No | Waiting::Certificate) => {
+                self.reporter.speed = 0;
             }
             Event::Warning(text) => {
                 tracing::warn!("{text}");

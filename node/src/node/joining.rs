@@ -167,7 +167,7 @@ impl Node {
     ) -> Result<(), NodeError> {
         let sources = self.sources(session, peer).await?;
         let hooks = Hooks { welcome: Arc::new(|_| Welcome::No), accept: Arc::new(|_, _, _| false) };
-        let any = SocketAddr::new(self.inner.options.data_listen.ip(), 0);
+        let any = SocketAddr::new(self.inner.data_listen.ip(), 0);
         let (plane, _events) = DataPlane::bind(any, self.inner.seed, store, caps, hooks)?;
         for (name, root, length) in wanted {
             progress(JoinProgress::Fetching { name: name.clone(), length });

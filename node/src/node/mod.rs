@@ -3,6 +3,7 @@
 mod error;
 mod founding;
 mod joining;
+mod listen;
 mod router;
 #[cfg(test)]
 mod tests;
@@ -37,6 +38,8 @@ use crate::store_thread::{StoreThread, Sweep};
 pub use error::NodeError;
 pub use founding::{FoundingFiles, genesis_state};
 pub use joining::JoinProgress;
+pub(crate) use listen::both;
+pub use listen::{Listen, Reach};
 use router::Router;
 
 /// Events that wait for whoever shows a session.
@@ -51,12 +54,10 @@ const RAMP: u32 = 20;
 pub struct NodeOptions {
     /// The data folder.
     pub dir: PathBuf,
-    /// Where the control plane listens.
-    pub listen: Vec<Multiaddr>,
+    /// Where it listens.
+    pub listen: Listen,
     /// Addresses that others should dial, where the sockets' own are not those.
     pub advertise: Vec<Multiaddr>,
-    /// Where the data planes listen; a port of its own is the first session's, later ones take any.
-    pub data_listen: SocketAddr,
 }
 
 /// How one session runs.
@@ -85,7 +86,9 @@ pub struct Node {
 }
 
 struct Inner {
-    options: NodeOptions,
+    advertise: Vec<Multiaddr>,
+    /// Where the first session's data plane listens.
+    data_listen: SocketAddr,
     folder: Folder,
     /// Held as long as the node lives.
     _lock: FolderLock,
@@ -140,19 +143,22 @@ impl Node {
     /// Takes the folder's lock and identity and starts the control plane.
     pub async fn start(options: NodeOptions) -> Result<Node, NodeError> {
         let folder = Folder::create(&options.dir)?;
-        let lock = folder.lock()?;
+        let _lock = folder.lock()?;
         let signer = folder.identity_or_new()?;
         let seed = signer.seed();
+        let NodeOptions { listen, advertise, .. } = options;
+        let (listen, data_listen) = listen.resolve(&folder)?;
         let config = ControlConfig {
             seed,
-            listen: options.listen.clone(),
-            external: options.advertise.clone(),
+            listen,
+            external: advertise.clone(),
             agent: concat!("driftless/", env!("CARGO_PKG_VERSION")).to_string(),
             limits: Limits::default(),
         };
         let (control, events) = Control::start(config).await?;
         let router = Router::start(control.clone(), events);
-        Ok(Node { inner: Arc::new(Inner { options, folder, _lock: lock, signer, seed, control, router }) })
+        let inner = Inner { advertise, data_listen, folder, _lock, signer, seed, control, router };
+        Ok(Node { inner: Arc::new(inner) })
     }
 
     /// This peer's key.
@@ -170,9 +176,11 @@ impl Node {
         &self.inner.folder
     }
 
-    /// Where the control plane listens.
+    /// Where the control plane listens, what reaches farthest first.
     pub fn listen_addresses(&self) -> Vec<Multiaddr> {
-        self.inner.control.listen_addresses()
+        let mut addresses = self.inner.control.listen_addresses();
+        addresses.sort_by_key(Reach::of);
+        addresses
     }
 
     /// Starts a session of this folder.
@@ -196,7 +204,7 @@ impl Node {
         let pushers = Arc::new(Pushers::new(&charter, session.state()));
         // Whoever joins has to fetch before anybody knows it; pushing is for those who are in.
         let hooks = Hooks { welcome: welcome(pushers.clone()), accept: acceptance(pushers.clone()) };
-        let mut listen = inner.options.data_listen;
+        let mut listen = inner.data_listen;
         if inner.router.is_attached() {
             // The first session has the port.
             listen.set_port(0);
@@ -254,7 +262,7 @@ impl Node {
     /// Where others dial this peer's data plane: the control plane's addresses with its port.
     fn hello_addresses(&self, plane: &DataPlane) -> Vec<String> {
         let Ok(local) = plane.local_addr() else { return Vec::new() };
-        let control = self.inner.options.advertise.iter().cloned().chain(self.listen_addresses());
+        let control = self.inner.advertise.iter().cloned().chain(self.listen_addresses());
         let mut addresses: Vec<String> = Vec::new();
         for address in control.filter_map(|address| router::ip_of(&address)) {
             let usable = local.ip().is_unspecified() || local.ip() == address;
@@ -277,7 +285,7 @@ impl Node {
         let ticket = (charter.token_issuer() == Some(self.key()))
             .then(|| Ticket::issue(&self.inner.signer, session, status.status.height));
         let peer = crate::control::peer_of(&self.key());
-        let known = self.inner.options.advertise.iter().cloned().chain(self.listen_addresses());
+        let known = self.inner.advertise.iter().cloned().chain(self.listen_addresses());
         let named = |address: Multiaddr| match peer {
             Some(peer) => address.with_p2p(peer).unwrap_or_else(|address| address).to_string(),
             None => address.to_string(),

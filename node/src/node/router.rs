@@ -120,7 +120,7 @@ impl Router {
         let mut failures = self.failures.lock().unwrap_or_else(PoisonError::into_inner);
         if failures.len() < 16 {
             let addresses: Vec<String> = addresses.iter().map(Multiaddr::to_string).collect();
-            failures.push(format!("{}: {reason}", addresses.join(", ")));
+            failures.push(format!("{}: {}", addresses.join(", "), in_words(&reason.to_string())));
         }
     }
 
@@ -136,4 +136,17 @@ pub(super) fn ip_of(address: &Multiaddr) -> Option<IpAddr> {
         Protocol::Ip6(ip) => Some(IpAddr::V6(ip)),
         _ => None,
     })
+}
+
+/// What most failures mean; the transports wrap them in layers of their own types.
+fn in_words(reason: &str) -> &str {
+    const WORDS: [(&str, &str); 4] = [
+        ("refused", "nobody listens there"),
+        ("timed out", "no answer"),
+        ("timeout", "no answer"),
+        ("unreachable", "there is no way to it from here"),
+    ];
+    let lower = reason.to_lowercase();
+    let known = WORDS.iter().find(|(sign, _)| lower.contains(sign));
+    known.map_or(reason, |(_, words)| words)
 }

@@ -17,7 +17,7 @@ use driftless_protocol::time::Span;
 use driftless_protocol::{Hash, manifest::Pacing};
 use libp2p::Multiaddr;
 
-use super::{FoundingFiles, Node, NodeOptions, SessionHandle, SessionOptions};
+use super::{FoundingFiles, Listen, Node, NodeOptions, SessionHandle, SessionOptions};
 use crate::bandwidth::Caps;
 use crate::store::Folder;
 
@@ -79,9 +79,9 @@ struct Peer {
 }
 
 async fn start(dir: PathBuf) -> Peer {
-    let listen = vec!["/ip4/127.0.0.1/udp/0/quic-v1".parse().unwrap()];
-    let options =
-        NodeOptions { dir, listen, advertise: Vec::new(), data_listen: "127.0.0.1:0".parse().unwrap() };
+    let control = vec!["/ip4/127.0.0.1/udp/0/quic-v1".parse().unwrap()];
+    let listen = Listen::At { control, data: "127.0.0.1:0".parse().unwrap() };
+    let options = NodeOptions { dir, listen, advertise: Vec::new() };
     let node = Node::start(options).await.unwrap();
     let address = node.listen_addresses()[0].clone();
     Peer { node, address }

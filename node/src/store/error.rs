@@ -92,6 +92,12 @@ pub enum StoreError {
         /// What its bytes hash to.
         found: Hash,
     },
+    /// No data folder is here.
+    #[error("there is no data folder at {}: is --dir right?", path.display())]
+    NoFolder {
+        /// Where it was looked for.
+        path: PathBuf,
+    },
     /// A blob or page is not here.
     #[error("{root} is not in {}", folder.display())]
     NotFound {

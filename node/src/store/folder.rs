@@ -5,6 +5,7 @@
 //! DIR/lock                  holds the pid of the process that works here
 //! DIR/node.sock             local socket; where its path is too long, DIR/socket names another
 //! DIR/config.toml
+//! DIR/port                  where the node listens, unless it is told
 //! DIR/sessions/<16 hex>/    manifest chain/ pages/ blobs/ checkpoints/ db/ log/
 //! ```
 
@@ -50,6 +51,7 @@ impl Folder {
         match fs::metadata(&path) {
             Ok(metadata) if metadata.is_dir() => Ok(Folder { path }),
             Ok(_) => Err(StoreError::io(&path, io::ErrorKind::NotADirectory.into())),
+            Err(error) if error.kind() == io::ErrorKind::NotFound => Err(StoreError::NoFolder { path }),
             Err(error) => Err(StoreError::io(&path, error)),
         }
     }
@@ -98,6 +100,27 @@ impl Folder {
         SysRng.try_fill_bytes(&mut seed).map_err(|error| StoreError::io(&path, io::Error::other(error)))?;
         Disk::default().replace(&path, &[&seed])?;
         Ok(Signer::from_seed(seed))
+    }
+
+    /// The port that a node of this folder listens on unless it is told; drawn at its first start.
+    pub fn port(&self) -> Result<Option<u16>, StoreError> {
+        let path = self.path.join("port");
+        match fs::read_to_string(&path) {
+            Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
+            Err(error) => Err(StoreError::io(&path, error)),
+            Ok(text) => match text.trim().parse() {
+                Ok(port) => Ok(Some(port)),
+                Err(_) => Err(StoreError::corrupt(
+                    &path,
+                    format!("{:?} is no port; delete the file to have one drawn", text.trim()),
+                )),
+            },
+        }
+    }
+
+    /// Keeps the port for the next start.
+    pub fn keep_port(&self, port: u16) -> Result<(), StoreError> {
+        Disk::default().replace(&self.path.join("port"), &[format!("{port}\n").as_bytes()])
     }
 
     /// The folder of a session, whether it is there or not.
