@@ -151,6 +151,11 @@ impl ControlPage {
         wire::decode("control page", bytes, MAX_CONTROL_BYTES)
     }
 
+    /// Whether `key` is a member's or has a seat.
+    pub fn has_part(&self, key: &PeerKey) -> bool {
+        self.index_of(key).is_some() || self.seats.contains(key)
+    }
+
     /// Position of `key` among the members.
     pub fn index_of(&self, key: &PeerKey) -> Option<usize> {
         self.members.binary_search_by(|member| member.key.cmp(key)).ok()

@@ -14,10 +14,11 @@ mod peer;
 mod run;
 mod sample;
 mod sessions;
+mod signals;
 
-pub(crate) use foreground::Signals;
 pub(crate) use new::codec;
 pub(crate) use sample::write_text;
+pub(crate) use signals::Signals;
 
 use std::process::ExitCode;
 

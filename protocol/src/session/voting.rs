@@ -264,10 +264,7 @@ impl Session {
             return;
         }
         let control = &self.state.control;
-        let open = |key: &PeerKey| {
-            let has_part = control.index_of(key).is_some() || control.seats.contains(key);
-            has_part && control.convicted.binary_search(key).is_err()
-        };
+        let open = |key: &PeerKey| control.has_part(key) && control.convicted.binary_search(key).is_err();
         if let Some(key) = transition::guilty(self.scope(), &evidence).filter(open) {
             self.warn(format!("{} contradicted itself: it signed two contents for one thing", key.short()));
             self.evidence.push(evidence);

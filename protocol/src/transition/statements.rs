@@ -90,7 +90,7 @@ pub(super) fn convict(
     evidence: &Evidence,
 ) -> Result<(), &'static str> {
     let key = guilty(scope, evidence).ok_or("the evidence proves nothing")?;
-    if control.index_of(&key).is_none() && !control.seats.contains(&key) {
+    if !control.has_part(&key) {
         return Err("the key has no part in this session");
     }
     let at = control.convicted.binary_search(&key).err().ok_or("the key was convicted before")?;

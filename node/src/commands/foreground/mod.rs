@@ -1,25 +1,28 @@
 //! A node in the foreground: its sessions run until they end or the user stops them.
 //!
 //! Ctrl-C and SIGTERM stop in order without leaving; a second one stops at once, which is safe.
+//! `asked` answers the local socket, `shown` puts a session into words.
+
+mod asked;
+mod shown;
 
 use std::collections::BTreeMap;
 use std::time::{Duration, Instant};
 
 use driftless_protocol::Hash;
-use driftless_protocol::event::{Command, Ending, Event, Waiting};
-use serde_json::{Value, json};
+use driftless_protocol::event::{Command, Ending};
 use tokio::sync::{mpsc, watch};
 use tokio::time::MissedTickBehavior;
 
 use super::CommandError;
 use super::kept::mark_left;
-use super::sessions::needs_yes;
+use super::signals::Signals;
 use crate::config::Config;
-use crate::local_socket::{Request, Server, Verb};
+use crate::local_socket::{Request, Server};
 use crate::node::{Node, NodeError, Reach, SessionControl, SessionHandle, SessionOptions, SessionStatus};
-use crate::offline;
-use crate::output::{Output, Progress, bytes};
-use crate::report::{Line, Report, ending_word, short, waiting_for};
+use crate::output::{Output, Progress};
+use crate::report::{Line, Report, ending_word, short};
+use shown::{Waits, summary_of};
 
 /// Lines that wait to be written.
 const LINES: usize = 256;
@@ -47,15 +50,6 @@ struct Running {
     needs_every_seat: bool,
     opened: Instant,
     outcome: Option<Result<Ending, NodeError>>,
-}
-
-impl Running {
-    /// The other members of a session that cannot go on without this peer.
-    fn needed_by(&self) -> Option<usize> {
-        let core = &self.status.borrow().status;
-        let others = core.members.saturating_sub(usize::from(core.member));
-        (self.needs_every_seat && core.voter && others > 0).then_some(others)
-    }
 }
 
 /// A node with its sessions, and how it talks.
@@ -264,105 +258,6 @@ impl Foreground {
             }
         }
     }
-
-    /// Answers the local socket.
-    async fn serve(&mut self, request: Request) {
-        let question = &request.question;
-        let chosen = match self.choose(question.session.as_deref()) {
-            Ok(chosen) => chosen,
-            Err(reason) => return request.answer(Err(reason)),
-        };
-        let command = match question.command {
-            Verb::Status => {
-                let all = chosen.iter().map(|session| self.status_object(*session)).collect();
-                return request.answer(Ok(all));
-            }
-            Verb::Invite => {
-                let result = match chosen.as_slice() {
-                    [one] => self.invite(*one),
-                    _ => Err("there are several sessions: name one".into()),
-                };
-                return request.answer(result);
-            }
-            Verb::Pause => Command::Pause,
-            Verb::Resume => Command::Resume,
-            Verb::Finish => Command::Finish,
-            Verb::Leave => Command::Leave,
-        };
-        let ends = matches!(command, Command::Finish | Command::Leave);
-        if ends && chosen.len() > 1 {
-            return request.answer(Err("there are several sessions: name one".into()));
-        }
-        let others = chosen.iter().filter_map(|session| self.sessions.get(session)?.needed_by()).max();
-        if let (true, false, Some(others)) = (ends, question.yes, others) {
-            return request.answer(Err(needs_yes(others)));
-        }
-        for session in &chosen {
-            if let Some(running) = self.sessions.get(session) {
-                running.control.command(command).await;
-            }
-        }
-        let object = |session: &Hash| json!({ "session": short(*session), "command": question.command });
-        let objects = chosen.iter().map(object).collect();
-        request.answer(Ok(objects));
-    }
-
-    /// The sessions that a name or the beginning of an id fits; all without one.
-    fn choose(&self, name: Option<&str>) -> Result<Vec<Hash>, String> {
-        let Some(name) = name else { return Ok(self.sessions.keys().copied().collect()) };
-        let fits = |(session, running): &(&Hash, &Running)| {
-            offline::names(name, &short(**session), &running.status.borrow().name)
-        };
-        let chosen: Vec<Hash> = self.sessions.iter().filter(fits).map(|(session, _)| *session).collect();
-        match chosen.len() {
-            0 => {
-                let known: Vec<String> = self
-                    .sessions
-                    .iter()
-                    .map(|(session, running)| {
-                        format!("{} ({})", short(*session), running.status.borrow().name)
-                    })
-                    .collect();
-                Err(format!("no running session is called {name:?}; there are: {}", known.join(", ")))
-            }
-            1 => Ok(chosen),
-            _ => Err(format!("{name:?} fits several sessions")),
-        }
-    }
-
-    fn invite(&self, session: Hash) -> Result<Vec<Value>, String> {
-        let running = self.sessions.get(&session).ok_or("the session is gone")?;
-        let status = running.status.borrow().clone();
-        let invitation = self.node.invitation(session, &status).map_err(|error| error.to_string())?;
-        let text = invitation.to_text().map_err(|error| error.to_string())?;
-        Ok(vec![json!({ "session": short(session), "invitation": text })])
-    }
-
-    fn status_object(&self, session: Hash) -> Value {
-        let Some(running) = self.sessions.get(&session) else { return json!({}) };
-        let status = running.status.borrow();
-        let core = &status.status;
-        json!({
-            "session": short(session),
-            "name": status.name,
-            "state": state_word(&status),
-            "height": core.height,
-            "digest": core.digest,
-            "tokens": core.tokens,
-            "stop_at": running.stop_at,
-            "members": core.members,
-            "member": core.member,
-            "voter": core.voter,
-            "step": core.step,
-            "loss": status.loss,
-            "steps_per_second": status.steps_per_second,
-            "tokens_per_second": status.tokens_per_second,
-            "connected": status.connected,
-            "bytes_sent": status.bytes_sent,
-            "bytes_received": status.bytes_received,
-            "warning": status.warning,
-        })
-    }
 }
 
 /// Passes a session's events on, then its end.
@@ -378,76 +273,4 @@ async fn forward(mut handle: SessionHandle, news: mpsc::Sender<News>) {
     }
     let outcome = handle.wait().await;
     let _ = news.send(News::Ended(session, outcome)).await;
-}
-
-/// Training waits for a certificate in every slot: a person is told only of what takes long, and
-/// of the end of what they were told of.
-#[derive(Debug, Default)]
-struct Waits {
-    told: bool,
-}
-
-impl Waits {
-    fn is_routine(&mut self, event: &Event) -> bool {
-        match event {
-            Event::Waiting(Waiting::No) => !std::mem::take(&mut self.told),
-            Event::Waiting(Waiting::Certificate | Waiting::Turn) => true,
-            Event::Waiting(_) => {
-                self.told = true;
-                false
-            }
-            _ => false,
-        }
-    }
-}
-
-/// What a session is doing, in a word or a few.
-pub(super) fn state_word(status: &SessionStatus) -> String {
-    let core = &status.status;
-    match (&core.halted, status.ended, core.waiting) {
-        (_, Some(ending), _) => ending_word(ending).into(),
-        (Some(reason), ..) => format!("halted: {reason}"),
-        (_, _, Waiting::No) => "training".into(),
-        (_, _, waiting) => format!("waiting: {}", waiting_for(waiting)),
-    }
-}
-
-fn summary_of(status: &SessionStatus) -> String {
-    let loss = status.loss.map_or(String::new(), |loss| format!("loss {loss:.3}, "));
-    format!(
-        "{loss}{:.1} steps/s, {:.0} tokens/s, height {}, {} peers, {} sent, {} received, {}",
-        status.steps_per_second,
-        status.tokens_per_second,
-        status.status.height,
-        status.connected,
-        bytes(status.bytes_sent),
-        bytes(status.bytes_received),
-        state_word(status),
-    )
-}
-
-/// Ctrl-C and SIGTERM.
-pub(crate) struct Signals {
-    interrupt: tokio::signal::unix::Signal,
-    terminate: tokio::signal::unix::Signal,
-}
-
-impl Signals {
-    /// From now on they do not end the process by themselves.
-    pub fn new() -> Result<Signals, CommandError> {
-        use tokio::signal::unix::{SignalKind, signal};
-        let failed = |error| CommandError::Failed(format!("signals cannot be received: {error}"));
-        Ok(Signals {
-            interrupt: signal(SignalKind::interrupt()).map_err(failed)?,
-            terminate: signal(SignalKind::terminate()).map_err(failed)?,
-        })
-    }
-
-    /// The next of either.
-    pub async fn next(&mut self) {
-        tokio::select! {
-            _ = self.interrupt.recv() => {}
-            _ = self.terminate.recv() => {}
-        }
-    }
 }
