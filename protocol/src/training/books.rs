@@ -5,7 +5,7 @@ use std::collections::VecDeque;
 use crate::block::{Closing, Slot, Work as ClaimedWork};
 use crate::manifest::Data;
 use crate::membership::{ControlPage, Lease, consume};
-use crate::method::Method;
+use crate::method::{Method, SyncSchedule};
 use crate::state::State;
 use crate::time::Span;
 
@@ -112,6 +112,8 @@ impl Training {
                 stream.changes.push_back(Change::Merge { outer: now, not_before: flight.at + tau });
                 if flight.restored {
                     self.start_over(state);
+                } else {
+                    self.fall_into_step(closing.slot, flight.at, &state.control.closed);
                 }
             }
             None if counted => self.start_over(state),
@@ -120,6 +122,30 @@ impl Training {
                 Some(Change::Rebase { now: latest, .. }) => *latest = now,
                 _ => stream.changes.push_back(Change::Rebase { base, now }),
             },
+        }
+    }
+
+    /// The other streams' next contributions come as they do at peers that are in step and announced
+    /// `slot` at the same time, if that is sooner.
+    fn fall_into_step(&mut self, slot: Slot, at: u64, closed: &[u32]) {
+        let schedule = self.own_schedule();
+        let here = schedule.due(slot.stream, slot.ordinal);
+        for (index, stream) in self.streams.iter_mut().enumerate() {
+            let next = closed[index] + u32::from(stream.in_flight.is_some());
+            // What comes before `slot` is left to its own time: this peer may just be slow.
+            if let Some(ahead) = schedule.due(index as u16, next).checked_sub(here) {
+                stream.due = stream.due.min(at + ahead);
+            }
+        }
+    }
+
+    /// The schedule in this peer's own steps.
+    fn own_schedule(&self) -> SyncSchedule {
+        let steps = self.charter.steps_for(self.speed());
+        let schedule = self.charter.manifest.method.schedule();
+        match steps == schedule.period {
+            true => schedule,
+            false => SyncSchedule { first: steps, stagger: steps / self.streams.len() as u32, period: steps },
         }
     }
 
@@ -143,12 +169,7 @@ impl Training {
     pub fn start_over(&mut self, state: &State) {
         self.reset = true;
         self.used = 0;
-        let steps = self.charter.steps_for(self.speed());
-        let mut schedule = self.charter.manifest.method.schedule();
-        if steps != schedule.period {
-            schedule.first = steps;
-            schedule.stagger = steps / self.streams.len() as u32;
-        }
+        let schedule = self.own_schedule();
         for (index, stream) in self.streams.iter_mut().enumerate() {
             let open = |flight: &InFlight| flight.ordinal >= state.control.closed[index];
             let in_flight = stream.in_flight.filter(open);

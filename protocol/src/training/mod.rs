@@ -209,10 +209,19 @@ impl Training {
         if let Some(waiting) = self.why_wait() {
             return Next::Wait(waiting);
         }
-        if let Some(stream) = self.due_stream() {
+        if let Some(stream) = self.due_stream(state) {
             return self.contribute(stream, state);
         }
-        self.train()
+        if self.step < self.overrun_limit() {
+            return self.train();
+        }
+        match self.owed_stream(state) {
+            Some(owed) => {
+                self.streams[owed].due = self.step;
+                self.next(state)
+            }
+            None => Next::Wait(Waiting::Certificate),
+        }
     }
 
     /// The newest outer parameters: whatever waited for a fragment is in them.
@@ -252,10 +261,7 @@ impl Training {
         if self.paused {
             return Some(Waiting::Paused);
         }
-        if !self.member || self.drawn.is_none() || self.is_past_finish() {
-            return Some(Waiting::Turn);
-        }
-        (self.step >= self.overrun_limit()).then_some(Waiting::Certificate)
+        (!self.member || self.drawn.is_none() || self.is_past_finish()).then_some(Waiting::Turn)
     }
 
     /// The local step at which training waits for a certificate.
@@ -266,14 +272,44 @@ impl Training {
         in_flight.map(|flight| flight.at + slack).min().unwrap_or(u64::MAX)
     }
 
-    fn due_stream(&self) -> Option<usize> {
-        self.streams.iter().position(|stream| stream.due <= self.step && stream.steps > 0)
+    /// Of the streams that are due the one whose slot comes first; one that can be contributed to, if
+    /// there is any.
+    fn due_stream(&self, state: &State) -> Option<usize> {
+        let is_due = |index: &usize| self.streams[*index].due <= self.step && self.streams[*index].steps > 0;
+        let first = |index: &usize| (!self.is_open(*index, state), self.turn(*index, state));
+        (0..self.streams.len()).filter(is_due).min_by_key(first)
+    }
+
+    /// What others may be waiting for while this peer waits for them: a slot before the one that it
+    /// announced and may not train past.
+    ///
+    /// Peers can be out of step, after a restart or a slot that closed without them. Then those who
+    /// wait for the first of two slots to close and those who wait for the second would wait in a
+    /// circle until the deadline, and in the same way at the next slots.
+    fn owed_stream(&self, state: &State) -> Option<usize> {
+        let schedule = self.charter.manifest.method.schedule();
+        let flights = self.streams.iter().enumerate().filter_map(|(index, s)| Some((index, s.in_flight?)));
+        let last = flights.map(|(index, flight)| schedule.due(index as u16, flight.ordinal)).max()?;
+        let owed = |index: &usize| {
+            self.turn(*index, state) < last && self.streams[*index].steps > 0 && self.is_open(*index, state)
+        };
+        (0..self.streams.len()).filter(owed).min_by_key(|index| self.turn(*index, state))
+    }
+
+    /// Where a stream's open slot stands in the order that is the same for all peers.
+    fn turn(&self, index: usize, state: &State) -> u64 {
+        self.charter.manifest.method.schedule().due(index as u16, state.control.closed[index])
+    }
+
+    /// Whether a stream's open slot takes a contribution of this peer.
+    fn is_open(&self, index: usize, state: &State) -> bool {
+        self.streams[index].in_flight.is_none() && state.control.has_draw(state.control.closed[index])
     }
 
     fn contribute(&mut self, index: usize, state: &State) -> Next {
         let ordinal = state.control.closed[index];
         let stream = &self.streams[index];
-        if !state.control.has_draw(ordinal) || stream.in_flight.is_some() || !stream.changes.is_empty() {
+        if !self.is_open(index, state) || !stream.changes.is_empty() {
             return Next::Wait(Waiting::Certificate);
         }
         let slot = Slot { stream: index as u16, ordinal };

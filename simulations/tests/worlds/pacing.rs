@@ -4,10 +4,11 @@ use driftless_protocol::event::{Event, Waiting};
 use driftless_protocol::manifest::Pacing;
 use driftless_protocol::method::Overrun;
 use driftless_protocol::time::Span;
+use driftless_sim::faults::Fault;
 use driftless_sim::network::Link;
 use driftless_sim::{Setup, World};
 
-use crate::support::{complete, counted, told, world};
+use crate::support::{at, complete, counted, told, world};
 
 /// Four times slower than the others.
 fn with_a_slow_peer(seed: u64) -> Setup {
@@ -87,4 +88,39 @@ fn at_the_learning_tables_terms_everybody_is_counted_in_every_slot() {
     assert!(short.is_empty(), "{} of {}: {short:?}", short.len(), closings.len());
     assert_eq!(closings.len(), 34);
     assert!(closings.iter().flat_map(|closing| &closing.counted).all(|counted| counted.work.steps == 15));
+}
+
+/// How many each slot counts on both streams, in the order of the chain, after peer 2 lost power for
+/// a moment at `crash` milliseconds.
+fn counts_after_a_power_cut(overrun: Overrun, seed: u64, crash: u64) -> Vec<usize> {
+    let mut setup = Setup::small(seed, 4);
+    setup.manifest.stop_at = Some(8 * 6 * 4 * 40);
+    setup.method().max_overrun = overrun;
+    setup.link = Link { latency: Span::millis(10), jitter: Span::millis(20), ..Link::default() };
+    for (peer, step) in setup.peers.iter_mut().zip([100, 104, 97, 109]) {
+        peer.step = Span::millis(step);
+    }
+    setup.faults = vec![(at(crash), Fault::Crash { peer: 2, outputs: 0, down: Some(Span::millis(300)) })];
+    let mut world = world(setup);
+    complete(&mut world, 600);
+    assert_eq!(world.peers()[2].crashes(), 1);
+    let blocks = world.peers()[0].disk().blocks().values();
+    let closings = blocks.flat_map(|certified| certified.block.closings().cloned().collect::<Vec<_>>());
+    closings.map(|closing| closing.counted.len()).collect()
+}
+
+/// Peers that are out of step must not wait for each other in a circle, slot after slot: whoever
+/// announced on one stream for those who announced on the other.
+#[test]
+fn after_a_power_cut_everybody_is_counted_again() {
+    for overrun in [Overrun::Strict, Overrun::Slot] {
+        // All over a slot of stream 0 and one of stream 1.
+        for seed in 0..12 {
+            let counts = counts_after_a_power_cut(overrun, seed, 3_000 + 130 * seed);
+            assert!(
+                counts.iter().rev().take(50).all(|counted| *counted == 4),
+                "{overrun:?} {seed}: {counts:?}"
+            );
+        }
+    }
 }
