@@ -131,7 +131,8 @@ impl Training {
         let schedule = self.own_schedule();
         let here = schedule.due(slot.stream, slot.ordinal);
         for (index, stream) in self.streams.iter_mut().enumerate() {
-            let next = closed[index] + u32::from(stream.in_flight.is_some());
+            // Its own slot may close in the same block.
+            let next = stream.in_flight.map_or(closed[index], |flight| closed[index].max(flight.ordinal + 1));
             // What comes before `slot` is left to its own time: this peer may just be slow.
             if let Some(ahead) = schedule.due(index as u16, next).checked_sub(here) {
                 stream.due = stream.due.min(at + ahead);
