@@ -4,7 +4,7 @@ use std::collections::HashMap;
 use std::net::SocketAddr;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use driftless_protocol::PeerKey;
 use futures::StreamExt;
@@ -97,18 +97,20 @@ impl From<ConnectionError> for SourceError {
 #[derive(Default)]
 pub(crate) struct Peer {
     dialing: tokio::sync::Mutex<()>,
-    connections: Mutex<Vec<Connection>>,
+    connections: Mutex<Vec<(Instant, Connection)>>,
     pushes: AtomicUsize,
 }
 
 impl Peer {
-    fn lock(&self) -> MutexGuard<'_, Vec<Connection>> {
+    fn lock(&self) -> MutexGuard<'_, Vec<(Instant, Connection)>> {
         self.connections.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// The newest connection that is not known to be dead.
     fn live(&self) -> Option<Connection> {
-        self.lock().iter().rev().find(|connection| connection.close_reason().is_none()).cloned()
+        let connections = self.lock();
+        let mut newest = connections.iter().rev().map(|(_, connection)| connection);
+        newest.find(|connection| connection.close_reason().is_none()).cloned()
     }
 
     /// A place for one more push from this peer, if it has not too many.
@@ -170,17 +172,25 @@ impl Peers {
         let peer = self.get(peer);
         let mut connections = peer.lock();
         if connections.len() >= MAX_PER_PEER {
-            connections.remove(0).close(VarInt::from_u32(CLOSE_DONE), b"replaced");
+            connections.remove(0).1.close(VarInt::from_u32(CLOSE_DONE), b"replaced");
         }
-        connections.push(connection);
+        connections.push((Instant::now(), connection));
         true
+    }
+
+    /// Closes a peer's connections that are older than `at`.
+    pub(crate) fn close_before(&self, peer: &PeerKey, at: Instant) {
+        let Some(peer) = self.lock().get(peer).cloned() else { return };
+        for (_, connection) in peer.lock().iter().filter(|(opened, _)| *opened < at) {
+            connection.close(VarInt::from_u32(CLOSE_DONE), b"restarted");
+        }
     }
 
     /// Forgets a connection, and the peer with its last one.
     pub(crate) fn remove(&self, peer: &PeerKey, connection: &Connection) {
         let mut map = self.lock();
         let Some(entry) = map.get(peer) else { return };
-        entry.lock().retain(|known| known.stable_id() != connection.stable_id());
+        entry.lock().retain(|(_, known)| known.stable_id() != connection.stable_id());
         // The map's reference only: nobody is dialing or pushing.
         if entry.lock().is_empty() && Arc::strong_count(entry) == 1 {
             map.remove(peer);

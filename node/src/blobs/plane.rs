@@ -2,7 +2,7 @@
 
 use std::net::SocketAddr;
 use std::sync::{Arc, PoisonError, RwLock};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use driftless_protocol::{Hash, PeerKey};
 use libp2p_identity::Keypair;
@@ -200,6 +200,12 @@ impl DataPlane {
     pub fn connected(&self) -> Vec<(PeerKey, SocketAddr, Duration)> {
         let all = self.inner.peers.connected();
         all.into_iter().map(|(key, c)| (key, c.remote_address(), c.rtt())).collect()
+    }
+
+    /// Closes the connections with a peer that were opened before `at`: its process of that time is
+    /// gone.
+    pub fn forget_before(&self, peer: &PeerKey, at: Instant) {
+        self.inner.peers.close_before(peer, at);
     }
 
     /// Closes all connections in order and waits (at most a second) until the others were told.

@@ -1,5 +1,7 @@
 //! What the control plane tells its driver.
 
+use std::time::Instant;
+
 use driftless_protocol::{Hash, PeerKey};
 use libp2p::{Multiaddr, PeerId, gossipsub};
 use tokio::sync::oneshot;
@@ -53,6 +55,18 @@ pub enum ControlEvent {
     Disconnected {
         /// The peer.
         peer: PeerKey,
+    },
+    /// A connected peer's process was replaced by another one: what was sent to the old one and not
+    /// answered is lost.
+    Restarted {
+        /// The peer.
+        peer: PeerKey,
+        /// The remote end of the first connection with the new process.
+        address: Multiaddr,
+        /// Whether this peer dialled it.
+        dialled: bool,
+        /// When it was opened: what was opened before belongs to the old process.
+        at: Instant,
     },
     /// A peer introduced itself.
     Identified {

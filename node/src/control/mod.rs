@@ -22,6 +22,7 @@ mod error;
 mod event;
 mod frame;
 mod handle;
+mod instances;
 mod key;
 mod link;
 mod listen;

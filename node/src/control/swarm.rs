@@ -19,6 +19,7 @@ use super::config::{ControlConfig, Limits};
 use super::direct::{self, DirectLimits, Links};
 use super::error::ControlError;
 use super::frame::RequestCodec;
+use super::instances::with_instance;
 use super::traffic::{Counted, CountedMuxer, Framing, Meter};
 
 /// What identify must say on both sides.
@@ -137,7 +138,7 @@ fn behaviour(
 ) -> Result<Behaviour, ControlError> {
     let limits = &config.limits;
     let identify = identify::Config::new(PROTOCOL_VERSION.into(), keypair.public())
-        .with_agent_version(config.agent.clone())
+        .with_agent_version(with_instance(&config.agent))
         .with_push_listen_addr_updates(true)
         .with_cache_size(0);
     let ping = ping::Config::new().with_interval(limits.ping);

@@ -51,6 +51,8 @@ pub(crate) enum NetEvent {
     Connected { peer: PeerKey, seen: Seen },
     /// A peer is gone.
     Disconnected { peer: PeerKey },
+    /// Another process of a connected peer answers since `at`.
+    Restarted { peer: PeerKey, seen: Seen, at: Instant },
 }
 
 /// Why a session's driver ended before its session did.
@@ -190,11 +192,19 @@ impl Driver {
                 self.addresses.connected(peer, seen);
                 self.greet(peer);
             }
-            NetEvent::Disconnected { peer } => {
-                self.addresses.disconnected(peer);
-                self.feed(Input::Disconnected(peer));
+            NetEvent::Disconnected { peer } => self.disconnected(peer),
+            NetEvent::Restarted { peer, seen, at } => {
+                self.parts.plane.forget_before(&peer, at);
+                self.disconnected(peer);
+                self.addresses.connected(peer, seen);
+                self.greet(peer);
             }
         }
+    }
+
+    fn disconnected(&mut self, peer: PeerKey) {
+        self.addresses.disconnected(peer);
+        self.feed(Input::Disconnected(peer));
     }
 
     fn message(&mut self, from: PeerKey, bytes: &[u8], gossip: Option<GossipId>) {

@@ -89,6 +89,13 @@ impl Router {
                     });
                     self.tell_all(|| NetEvent::Connected { peer, seen }).await;
                 }
+                ControlEvent::Restarted { peer, address, dialled, at } => {
+                    let seen = Seen { address: ip_of(&address), dialled };
+                    connected.send_modify(|all| {
+                        all.insert(peer, seen);
+                    });
+                    self.tell_all(|| NetEvent::Restarted { peer, seen, at }).await;
+                }
                 ControlEvent::Disconnected { peer } => {
                     connected.send_modify(|all| {
                         all.remove(&peer);

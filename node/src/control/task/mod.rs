@@ -29,6 +29,7 @@ use super::config::ControlConfig;
 use super::error::ControlError;
 use super::event::ControlEvent;
 use super::handle::Shared;
+use super::instances::Instances;
 use super::key::key_of;
 use super::listen::{freed, listen};
 use super::rate::Limiter;
@@ -55,6 +56,7 @@ struct Task {
     topics: BTreeMap<TopicHash, Hash>,
     requests: Requests,
     dials: HashMap<ConnectionId, Dial>,
+    instances: Instances,
     /// Peers shut out, and until when.
     banned: BTreeMap<PeerId, Duration>,
     started: Instant,
@@ -85,6 +87,7 @@ pub(crate) async fn spawn(
         topics: BTreeMap::new(),
         requests: Requests::default(),
         dials: HashMap::new(),
+        instances: Instances::default(),
         banned: BTreeMap::new(),
         started: Instant::now(),
         shared,

@@ -1,5 +1,7 @@
 //! Connections: dialling, duplicates, introductions, bans.
 
+use std::time::Instant;
+
 use driftless_protocol::PeerKey;
 use libp2p::core::ConnectedPoint;
 use libp2p::swarm::dial_opts::{DialOpts, PeerCondition};
@@ -9,6 +11,7 @@ use libp2p::{Multiaddr, PeerId, identify};
 use super::Task;
 use crate::control::error::DialFailure;
 use crate::control::event::ControlEvent;
+use crate::control::instances::Opened;
 use crate::control::key::{key_of, peer_of};
 use crate::control::link::Link;
 use crate::control::swarm::PROTOCOL_VERSION;
@@ -96,6 +99,8 @@ impl Task {
         let dialled = endpoint.is_dialer();
         let now = self.now();
         self.book.opened(key, Link::new(connection, endpoint), now);
+        let opened = Opened { peer: key, address: address.clone(), dialled, at: Instant::now() };
+        self.instances.opened(connection, opened);
         if established == 1 {
             self.tell(ControlEvent::Connected { peer: key, address, dialled });
         }
@@ -105,8 +110,11 @@ impl Task {
         let Some(key) = key_of(&peer) else { return };
         let now = self.now();
         self.book.closed(key, connection, now);
+        let restarted = self.instances.closed(connection);
         if established == 0 {
             self.tell(ControlEvent::Disconnected { peer: key });
+        } else if let Some(Opened { peer, address, dialled, at }) = restarted {
+            self.tell(ControlEvent::Restarted { peer, address, dialled, at });
         }
     }
 
@@ -139,13 +147,17 @@ impl Task {
     }
 
     pub(super) fn on_identify(&mut self, event: identify::Event) {
-        let identify::Event::Received { peer_id, info, .. } = event else { return };
+        let identify::Event::Received { peer_id, info, connection_id } = event else { return };
         if info.protocol_version != PROTOCOL_VERSION {
             tracing::debug!(peer = %peer_id, "not a driftless peer");
             let _ = self.swarm.disconnect_peer_id(peer_id);
             return;
         }
         let Some(peer) = key_of(&peer_id) else { return };
+        for connection in self.instances.introduced(connection_id, &info.agent_version) {
+            tracing::debug!(peer = %peer_id, "a connection with a process that is gone");
+            self.swarm.close_connection(connection);
+        }
         let mut listen = info.listen_addrs;
         listen.truncate(LISTEN_ADDRESSES);
         let agent = info.agent_version.chars().take(AGENT).collect();

@@ -141,3 +141,26 @@ async fn what_was_queued_is_written_before_the_end() {
     assert_eq!(a.control.send(session(), b.key(), vec![]), Err(SendError::NotConnected));
     assert!(!a.control.join_session(session()).await);
 }
+
+/// The first process of `b` stays up here and goes on answering: what a killed one cannot do.
+#[tokio::test]
+async fn a_peer_that_was_started_again_is_spoken_to_and_not_its_old_process() {
+    let (mut a, mut old) = (Node::start(1).await, Node::start(2).await);
+    a.control.dial(old.quic(), None);
+    a.connected(old.key()).await;
+    old.connected(a.key()).await;
+    a.control.send(session(), old.key(), b"before".to_vec()).unwrap();
+    assert_eq!(old.message().await.2, b"before");
+
+    let mut new = Node::start(2).await;
+    new.control.dial(a.quic(), None);
+    let restarted = a.next(|event| match event {
+        ControlEvent::Restarted { peer, dialled, .. } => Some((peer, dialled)),
+        ControlEvent::Disconnected { .. } => panic!("one of its processes is there"),
+        _ => None,
+    });
+    assert_eq!(restarted.await, (old.key(), false));
+    old.disconnected(a.key()).await;
+    a.control.send(session(), new.key(), b"after".to_vec()).unwrap();
+    assert_eq!(new.message().await.2, b"after");
+}
