@@ -176,10 +176,11 @@ impl Node {
         &self.inner.folder
     }
 
-    /// Where the control plane listens, what reaches farthest first.
+    /// Where the control plane listens, what reaches farthest first, QUIC before TCP.
     pub fn listen_addresses(&self) -> Vec<Multiaddr> {
         let mut addresses = self.inner.control.listen_addresses();
-        addresses.sort_by_key(Reach::of);
+        let is_tcp = |address: &Multiaddr| address.iter().any(|part| matches!(part, Protocol::Tcp(_)));
+        addresses.sort_by_cached_key(|address| (Reach::of(address), is_tcp(address), address.to_string()));
         addresses
     }
 
