@@ -70,6 +70,11 @@ impl CatchUp {
         *known = height.max(*known);
     }
 
+    /// Who is at `height` or beyond, as they say.
+    pub fn who_has(&self, height: Height) -> impl Iterator<Item = PeerKey> {
+        self.heads.iter().filter(move |(_, head)| **head >= height).map(|(peer, _)| *peer)
+    }
+
     /// A peer went away.
     pub fn forget(&mut self, peer: &PeerKey) {
         self.heads.remove(peer);

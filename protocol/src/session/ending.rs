@@ -50,10 +50,12 @@ impl Session {
         if !self.is_complete() || matches!(self.ending, Some(Ending::Complete { .. } | Ending::Over)) {
             return;
         }
-        self.ending = Some(Ending::Complete { since: now, acknowledged: BTreeSet::new() });
+        let height = self.height();
+        // Others may have been there first, and say so once.
+        let acknowledged = self.catch_up.who_has(height).collect();
+        self.ending = Some(Ending::Complete { since: now, acknowledged });
         self.contributing.evaluate = true;
         self.contributing.request_save();
-        let height = self.height();
         let to = self.connected.iter().copied().collect();
         self.send(to, Message::Head { height });
     }

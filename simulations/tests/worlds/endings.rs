@@ -1,7 +1,9 @@
 //! The end: the first block that reaches `stop_at` is final, everywhere.
 
 use driftless_protocol::event::Event;
+use driftless_protocol::time::Span;
 use driftless_sim::Setup;
+use driftless_sim::network::Link;
 
 use crate::support::{closings, complete, told, world};
 
@@ -14,6 +16,25 @@ fn four_peers_in_a_quiet_world_reach_the_end_with_one_digest() {
     assert_eq!(closings.len(), 10);
     assert!(closings.iter().all(|closing| closing.counted.len() == 4));
     assert!((0..4).all(|peer| world.peers()[peer].validation_loss().is_some_and(|loss| loss < 0.01)));
+}
+
+/// Peers reach the last block milliseconds apart; who is last heard of the others' ends before its own.
+#[test]
+fn nobody_waits_for_those_who_ended_before() {
+    for seed in 0..10 {
+        let mut setup = Setup::small(seed, 4);
+        setup.link = Link { latency: Span::millis(10), jitter: Span::millis(20), ..Link::default() };
+        let mut world = world(setup);
+        complete(&mut world, 60);
+        let last = world.peers().iter().filter_map(|peer| {
+            let blocks =
+                peer.events().iter().filter(|(_, event)| matches!(event, Event::Block { last: true, .. }));
+            blocks.map(|(at, _)| at.0).next()
+        });
+        // Saving and evaluating takes two seconds.
+        let waited = world.now().0 - last.max().unwrap();
+        assert!(waited < 5_000_000, "seed {seed}: {waited} us");
+    }
 }
 
 #[test]
