@@ -44,7 +44,7 @@ fn an_identity_is_drawn_once_and_kept_private() {
 fn a_folder_that_is_not_there_is_an_error_that_names_it() {
     let dir = tempfile::tempdir().unwrap();
     let path = dir.path().join("missing");
-    assert!(matches!(Folder::open(&path), Err(StoreError::Io { path: named, .. }) if named == path));
+    assert!(matches!(Folder::open(&path), Err(StoreError::NoFolder { path: named }) if named == path));
     fs::write(&path, b"a file").unwrap();
     assert!(matches!(Folder::open(&path), Err(StoreError::Io { .. })));
     assert!(Folder::create(&path).is_err());
