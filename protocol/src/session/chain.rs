@@ -273,9 +273,9 @@ impl Session {
     pub(super) fn begin_height(&mut self, now: Time) {
         let ground = super::Ground { charter: &self.charter, state: &self.state, head: self.head };
         let early = self.slots.refresh(now, ground);
-        let ordinal = self.state.control.closed[0];
-        let drawn = ground.drawn(ordinal);
-        self.training.set_draw(ordinal, &drawn);
+        let next = self.state.control.closed.iter();
+        let draws: Vec<_> = next.map(|ordinal| (*ordinal, ground.drawn(*ordinal))).collect();
+        self.training.set_draws(&draws);
         for announcement in early {
             self.announcement_received(now, announcement, Vec::new(), false);
         }

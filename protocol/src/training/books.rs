@@ -61,9 +61,13 @@ impl Training {
 
     /// Takes over a contribution that was signed before a restart and not decided yet.
     pub fn restore_announced(&mut self, slot: Slot, work: ClaimedWork) {
+        let steps = u64::from(self.charter.steps_for(self.speed()));
         let stream = &mut self.streams[usize::from(slot.stream)];
         let restored = InFlight { ordinal: slot.ordinal, at: self.step, work, restored: true };
         stream.in_flight = Some(restored);
+        if stream.due <= self.step {
+            stream.due = self.step + steps;
+        }
     }
 
     /// The slot closed before the contribution was signed, or it may not be signed: try the next.
@@ -127,15 +131,16 @@ impl Training {
 
     /// The other streams' next contributions come as they do at peers that are in step and announced
     /// `slot` at the same time, if that is sooner.
-    fn fall_into_step(&mut self, slot: Slot, at: u64, closed: &[u32]) {
+    pub(super) fn fall_into_step(&mut self, slot: Slot, at: u64, closed: &[u32]) {
         let schedule = self.own_schedule();
         let here = schedule.due(slot.stream, slot.ordinal);
-        for (index, stream) in self.streams.iter_mut().enumerate() {
+        for (index, closed) in closed.iter().enumerate() {
             // Its own slot may close in the same block.
-            let next = stream.in_flight.map_or(closed[index], |flight| closed[index].max(flight.ordinal + 1));
+            let flight = self.streams[index].in_flight;
+            let next = flight.map_or(*closed, |flight| flight.ordinal.saturating_add(1).max(*closed));
             // What comes before `slot` is left to its own time: this peer may just be slow.
             if let Some(ahead) = schedule.due(index as u16, next).checked_sub(here) {
-                stream.due = stream.due.min(at + ahead);
+                self.bring_forward(index, at + ahead);
             }
         }
     }

@@ -5,10 +5,12 @@
 
 mod books;
 mod saved;
+#[cfg(test)]
+mod tests;
 
 pub use saved::SavedTraining;
 
-use std::collections::VecDeque;
+use std::collections::{BTreeSet, VecDeque};
 use std::sync::Arc;
 
 use bincode::{Decode, Encode};
@@ -69,7 +71,8 @@ pub struct Training {
     used: u32,
     leases: Vec<Lease>,
     member: bool,
-    drawn: Option<u32>,
+    /// Open ordinals that this peer is drawn for.
+    drawn: BTreeSet<u32>,
     contributors: u32,
     counted_tokens: u64,
     /// Theta must be replaced by the outer parameters before anything else.
@@ -111,7 +114,7 @@ impl Training {
             used: 0,
             leases: Vec::new(),
             member: false,
-            drawn: None,
+            drawn: BTreeSet::new(),
             contributors: 1,
             counted_tokens: 0,
             reset: true,
@@ -162,7 +165,7 @@ impl Training {
 
     /// Whether `finish` is complete: nothing more is trained and nothing waits for a block.
     pub fn is_finished(&self) -> bool {
-        let active = self.member && self.drawn.is_some() && !self.stopped && !self.paused;
+        let active = self.member && !self.drawn.is_empty() && !self.stopped && !self.paused;
         let idle = !active || self.is_past_finish();
         self.finish_at.is_some() && idle && !self.is_in_flight()
     }
@@ -181,10 +184,11 @@ impl Training {
         self.stopped = true;
     }
 
-    /// Notes who is drawn for the open stream-0 slot.
-    pub fn set_draw(&mut self, ordinal: u32, drawn: &[PeerKey]) {
-        self.contributors = drawn.len().max(1) as u32;
-        self.drawn = drawn.binary_search(&self.me).is_ok().then_some(ordinal);
+    /// Notes who is drawn for the next slot of each stream, stream 0 first.
+    pub fn set_draws(&mut self, draws: &[(u32, Vec<PeerKey>)]) {
+        self.contributors = draws.first().map_or(1, |(_, drawn)| drawn.len().max(1) as u32);
+        let mine = draws.iter().filter(|(_, drawn)| drawn.binary_search(&self.me).is_ok());
+        self.drawn = mine.map(|(ordinal, _)| *ordinal).collect();
     }
 
     /// What theta still needs before it can be saved for good, however early it comes.
@@ -209,18 +213,30 @@ impl Training {
         if let Some(waiting) = self.why_wait() {
             return Next::Wait(waiting);
         }
-        if let Some(stream) = self.due_stream(state) {
-            return self.contribute(stream, state);
-        }
-        if self.step < self.overrun_limit() {
-            return self.train();
-        }
-        match self.owed_stream(state) {
+        let waiting = match self.due_stream(state) {
+            Some(due) if self.is_open(due, state) => return self.contribute(due, state),
+            None if self.step < self.overrun_limit() => match self.train() {
+                Some(work) => return Next::Work(work),
+                None => Waiting::Turn,
+            },
+            _ => Waiting::Certificate,
+        };
+        match self.owed_stream(state, waiting) {
             Some(owed) => {
-                self.streams[owed].due = self.step;
+                self.bring_forward(owed, self.step);
                 self.next(state)
             }
-            None => Next::Wait(Waiting::Certificate),
+            None => Next::Wait(waiting),
+        }
+    }
+
+    /// A stream is contributed to at `step`, if it was to be later.
+    fn bring_forward(&mut self, index: usize, step: u64) {
+        let due = self.streams[index].due;
+        self.streams[index].due = due.min(step);
+        if index == 0 && self.finish_at == Some(due) {
+            // That contribution was to be the last.
+            self.finish_at = Some(due.min(step));
         }
     }
 
@@ -261,7 +277,7 @@ impl Training {
         if self.paused {
             return Some(Waiting::Paused);
         }
-        (!self.member || self.drawn.is_none() || self.is_past_finish()).then_some(Waiting::Turn)
+        (!self.member || self.drawn.is_empty() || self.is_past_finish()).then_some(Waiting::Turn)
     }
 
     /// The local step at which training waits for a certificate.
@@ -275,21 +291,27 @@ impl Training {
     /// Of the streams that are due the one whose slot comes first; one that can be contributed to, if
     /// there is any.
     fn due_stream(&self, state: &State) -> Option<usize> {
-        let is_due = |index: &usize| self.streams[*index].due <= self.step && self.streams[*index].steps > 0;
+        let is_due = |index: &usize| {
+            let stream = &self.streams[*index];
+            stream.due <= self.step && stream.steps > 0 && !self.is_undrawn(*index, state)
+        };
         let first = |index: &usize| (!self.is_open(*index, state), self.turn(*index, state));
         (0..self.streams.len()).filter(is_due).min_by_key(first)
     }
 
-    /// What others may be waiting for while this peer waits for them: a slot before the one that it
-    /// announced and may not train past.
+    /// What others may be waiting for while this peer waits: a slot before the one that it announced
+    /// and may not train past; any slot if it has no samples left to train on.
     ///
     /// Peers can be out of step, after a restart or a slot that closed without them. Then those who
     /// wait for the first of two slots to close and those who wait for the second would wait in a
     /// circle until the deadline, and in the same way at the next slots.
-    fn owed_stream(&self, state: &State) -> Option<usize> {
+    fn owed_stream(&self, state: &State, waiting: Waiting) -> Option<usize> {
         let schedule = self.charter.manifest.method.schedule();
         let flights = self.streams.iter().enumerate().filter_map(|(index, s)| Some((index, s.in_flight?)));
-        let last = flights.map(|(index, flight)| schedule.due(index as u16, flight.ordinal)).max()?;
+        let last = match waiting {
+            Waiting::Turn => u64::MAX,
+            _ => flights.map(|(index, flight)| schedule.due(index as u16, flight.ordinal)).max()?,
+        };
         let owed = |index: &usize| {
             self.turn(*index, state) < last && self.streams[*index].steps > 0 && self.is_open(*index, state)
         };
@@ -303,20 +325,23 @@ impl Training {
 
     /// Whether a stream's open slot takes a contribution of this peer.
     fn is_open(&self, index: usize, state: &State) -> bool {
-        self.streams[index].in_flight.is_none() && state.control.has_draw(state.control.closed[index])
+        self.streams[index].in_flight.is_none() && self.drawn.contains(&state.control.closed[index])
     }
 
-    fn contribute(&mut self, index: usize, state: &State) -> Next {
+    /// Whether others are drawn for a stream's open slot.
+    fn is_undrawn(&self, index: usize, state: &State) -> bool {
         let ordinal = state.control.closed[index];
-        let stream = &self.streams[index];
-        if !self.is_open(index, state) || !stream.changes.is_empty() {
-            return Next::Wait(Waiting::Certificate);
-        }
-        let slot = Slot { stream: index as u16, ordinal };
-        Next::Work(Work::Encode { slot, outer: stream.base.clone() })
+        state.control.has_draw(ordinal) && !self.drawn.contains(&ordinal)
     }
 
-    fn train(&mut self) -> Next {
+    /// Changes of theta that came before are carried out: `due_change` does not let one wait here.
+    fn contribute(&self, index: usize, state: &State) -> Next {
+        let slot = Slot { stream: index as u16, ordinal: state.control.closed[index] };
+        Next::Work(Work::Encode { slot, outer: self.streams[index].base.clone() })
+    }
+
+    /// The next inner steps; `None` if the leases are used up.
+    fn train(&self) -> Option<Work> {
         let next_due = self.streams.iter().map(|stream| stream.due).filter(|due| *due > self.step).min();
         let merges = self.streams.iter().filter_map(|stream| match stream.changes.front() {
             Some(Change::Merge { not_before, .. }) => Some(*not_before),
@@ -330,17 +355,14 @@ impl Training {
         let steps = chunk.min(limit.saturating_sub(self.step)) as u32;
         let samples = match &self.charter.manifest.data {
             Data::Private { .. } => Samples::Own,
-            Data::Public { .. } => match self.leased_samples(steps) {
-                Some(samples) => Samples::Leased(samples),
-                None => return Next::Wait(Waiting::Turn),
-            },
+            Data::Public { .. } => Samples::Leased(self.leased_samples(steps)?),
         };
         let steps = match &samples {
             Samples::Own => steps,
             Samples::Leased(samples) => samples.len() as u32 / self.charter.manifest.training.batch,
         };
         let progress = (0..steps).map(|ahead| self.progress(ahead)).collect();
-        Next::Work(Work::Train { samples, progress })
+        Some(Work::Train { samples, progress })
     }
 
     /// Samples for up to `steps` steps from the unused part of the leases; at least one step's.

@@ -91,8 +91,8 @@ fn at_the_learning_tables_terms_everybody_is_counted_in_every_slot() {
 }
 
 /// How many each slot counts on both streams, in the order of the chain, after peer 2 lost power for
-/// a moment at `crash` milliseconds.
-fn counts_after_a_power_cut(overrun: Overrun, seed: u64, crash: u64) -> Vec<usize> {
+/// a moment at `crash` milliseconds; and how long all of them took.
+fn counts_after_a_power_cut(overrun: Overrun, seed: u64, crash: u64) -> (Vec<usize>, Span) {
     let mut setup = Setup::small(seed, 4);
     setup.manifest.stop_at = Some(8 * 6 * 4 * 40);
     setup.method().max_overrun = overrun;
@@ -106,7 +106,7 @@ fn counts_after_a_power_cut(overrun: Overrun, seed: u64, crash: u64) -> Vec<usiz
     assert_eq!(world.peers()[2].crashes(), 1);
     let blocks = world.peers()[0].disk().blocks().values();
     let closings = blocks.flat_map(|certified| certified.block.closings().cloned().collect::<Vec<_>>());
-    closings.map(|closing| closing.counted.len()).collect()
+    (closings.map(|closing| closing.counted.len()).collect(), Span(world.now().0))
 }
 
 /// Peers that are out of step must not wait for each other in a circle, slot after slot: whoever
@@ -116,7 +116,12 @@ fn after_a_power_cut_everybody_is_counted_again() {
     for overrun in [Overrun::Strict, Overrun::Slot] {
         // All over a slot of stream 0 and one of stream 1.
         for seed in 0..12 {
-            let counts = counts_after_a_power_cut(overrun, seed, 3_000 + 130 * seed);
+            let (counts, took) = counts_after_a_power_cut(overrun, seed, 3_000 + 130 * seed);
+            // 40 slots of 6 steps and 109 ms; a deadline is a second at least.
+            assert!(
+                took < Span::seconds(60) && counts.len() >= 79,
+                "{overrun:?} {seed}: {took:?} {counts:?}"
+            );
             assert!(
                 counts.iter().rev().take(50).all(|counted| *counted == 4),
                 "{overrun:?} {seed}: {counts:?}"

@@ -1,0 +1,189 @@
+//! What a peer does next, order by order.
+
+use super::*;
+use crate::committee::{Committee, QuorumRule};
+use crate::identity::{Hash, Signer};
+use crate::manifest::{Admission, DataFile, DeadlineBounds, Manifest, Pacing, Preset, RULES};
+use crate::method::Overrun;
+
+const STEP: Span = Span::millis(10);
+
+/// A member of a `strict` session of two streams with H = 4: they are due at steps 4, 8, ... and
+/// 6, 10, ...
+struct Peer {
+    training: Training,
+    state: State,
+}
+
+/// What a peer did that others see.
+#[derive(Debug, PartialEq)]
+enum Did {
+    Contributed(Slot, u64),
+    Waits(Waiting),
+}
+
+fn slot(stream: u16, ordinal: u32) -> Slot {
+    Slot { stream, ordinal }
+}
+
+fn keys() -> [PeerKey; 2] {
+    let mut keys = [1, 2].map(|n| Signer::from_seed([n; 32]).key());
+    keys.sort();
+    keys
+}
+
+impl Peer {
+    fn new() -> Peer {
+        let Preset { model, method, training } = Manifest::preset("gpt:tiny").unwrap();
+        let Method::StreamingDiLoCo(method) = method;
+        let method = StreamingDiLoCo { period: 4, max_overrun: Overrun::Strict, ..method };
+        let manifest = Manifest {
+            name: "schedule".into(),
+            rules: RULES,
+            model,
+            tokenizer: None,
+            seed: [7; 32],
+            genesis: Hash::default(),
+            imported: None,
+            init_scale: 0.02,
+            method: Method::StreamingDiLoCo(method),
+            training,
+            pacing: Pacing::Uniform,
+            committee: Committee::Named { keys: keys().to_vec(), quorum: QuorumRule::TwoThirds },
+            admission: Admission::Open,
+            data: Data::Public {
+                files: vec![DataFile { name: "text".into(), length: 1 << 20, root: Hash::of(b"text") }],
+                samples_per_epoch: 10_000,
+            },
+            stop_at: None,
+            deadline: DeadlineBounds::default(),
+            heartbeat: Span::seconds(60),
+            max_lag: 4,
+            max_contributors: 64,
+            snapshot_every: 16,
+            clip: None,
+            slowest_link: 125_000,
+        };
+        let charter = Arc::new(Charter::new(manifest).unwrap());
+        let state = charter.genesis_state();
+        let mut training = Training::new(charter, keys()[0], &state);
+        training.set_draws(&[(0, keys().to_vec()), (0, keys().to_vec())]);
+        Peer { training, state }
+    }
+
+    /// Carries out orders until one shows.
+    fn goes_on(&mut self) -> Did {
+        loop {
+            match self.training.next(&self.state) {
+                Next::Work(Work::Train { progress, .. }) => {
+                    let steps = progress.len() as u32;
+                    self.training.trained(steps, STEP.times(u64::from(steps)));
+                }
+                Next::Work(Work::Encode { slot, .. }) => {
+                    let work = self.training.claim(slot);
+                    self.training.announced(slot, work);
+                    return Did::Contributed(slot, self.training.step());
+                }
+                Next::Work(_) => {}
+                Next::Wait(waiting) => return Did::Waits(waiting),
+            }
+        }
+    }
+}
+
+#[test]
+fn streams_are_contributed_to_in_turn_and_strict_waits_tau_steps_later() {
+    let mut peer = Peer::new();
+    assert_eq!(peer.goes_on(), Did::Contributed(slot(0, 0), 4));
+    assert_eq!(peer.goes_on(), Did::Waits(Waiting::Certificate));
+    assert_eq!(peer.training.step(), 5);
+}
+
+#[test]
+fn whoever_waits_for_a_certificate_contributes_to_earlier_slots_first() {
+    let mut peer = Peer::new();
+    peer.training.streams[0].due = 100;
+    assert_eq!(peer.goes_on(), Did::Contributed(slot(1, 0), 6));
+    assert_eq!(peer.goes_on(), Did::Contributed(slot(0, 0), 7));
+    assert_eq!(peer.goes_on(), Did::Waits(Waiting::Certificate));
+}
+
+#[test]
+fn a_due_stream_whose_slot_is_in_flight_hides_no_earlier_one() {
+    let mut peer = Peer::new();
+    peer.state.control.closed = vec![1, 0];
+    peer.state.control.draws.push(crate::membership::Draw { ordinal: 1, members: None });
+    peer.training.set_draws(&[(1, keys().to_vec()), (0, keys().to_vec())]);
+    peer.training.streams[1].due = 100;
+    assert_eq!(peer.goes_on(), Did::Contributed(slot(0, 1), 4));
+    peer.training.streams[0].due = 5;
+    assert_eq!(peer.goes_on(), Did::Contributed(slot(1, 0), 5));
+}
+
+#[test]
+fn a_contribution_signed_before_a_restart_makes_the_next_one_due_a_slot_later() {
+    let mut peer = Peer::new();
+    assert_eq!(peer.goes_on(), Did::Contributed(slot(0, 0), 4));
+    let work = peer.training.streams[0].in_flight.unwrap().work;
+    peer.training.streams[0].due = 4;
+    peer.training.streams[0].in_flight = None;
+    peer.training.restore_announced(slot(0, 0), work);
+    assert_eq!(peer.training.streams[0].due, 8);
+    assert_eq!(peer.goes_on(), Did::Waits(Waiting::Certificate));
+}
+
+#[test]
+fn without_samples_to_train_on_the_work_at_hand_is_contributed() {
+    let mut peer = Peer::new();
+    assert!(matches!(peer.training.next(&peer.state), Next::Work(Work::Reset { .. })));
+    let Next::Work(Work::Train { .. }) = peer.training.next(&peer.state) else { panic!("it trains") };
+    peer.training.trained(1, STEP);
+    peer.training.leases.clear();
+    assert_eq!(peer.goes_on(), Did::Contributed(slot(0, 0), 1));
+    assert_eq!(peer.goes_on(), Did::Contributed(slot(1, 0), 1));
+    assert_eq!(peer.goes_on(), Did::Waits(Waiting::Turn));
+
+    let mut fresh = Peer::new();
+    fresh.training.leases.clear();
+    assert_eq!(fresh.goes_on(), Did::Waits(Waiting::Turn), "it has done nothing yet");
+}
+
+#[test]
+fn only_slots_that_a_peer_is_drawn_for_are_contributed_to() {
+    let mut peer = Peer::new();
+    let [me, other] = keys();
+    peer.training.set_draws(&[(0, vec![other]), (0, vec![other])]);
+    assert_eq!(peer.goes_on(), Did::Waits(Waiting::Turn));
+    // Drawn for what is left of an ordinal on stream 1, and not for the next.
+    peer.state.control.closed = vec![1, 0];
+    peer.state.control.draws.push(crate::membership::Draw { ordinal: 1, members: None });
+    peer.training.set_draws(&[(1, vec![other]), (0, vec![me])]);
+    assert_eq!(peer.goes_on(), Did::Contributed(slot(1, 0), 6));
+    assert_eq!(peer.goes_on(), Did::Waits(Waiting::Certificate));
+}
+
+#[test]
+fn a_last_contribution_that_comes_earlier_is_still_the_last() {
+    let mut peer = Peer::new();
+    peer.training.streams[0].due = 100;
+    assert!(matches!(peer.training.next(&peer.state), Next::Work(Work::Reset { .. })));
+    let Next::Work(Work::Train { .. }) = peer.training.next(&peer.state) else { panic!("it trains") };
+    peer.training.trained(1, STEP);
+    peer.training.finish();
+    assert_eq!(peer.goes_on(), Did::Contributed(slot(1, 0), 6));
+    assert_eq!(peer.goes_on(), Did::Contributed(slot(0, 0), 7));
+    assert_eq!(peer.goes_on(), Did::Waits(Waiting::Turn));
+    peer.training.streams.iter_mut().for_each(|stream| stream.in_flight = None);
+    assert!(peer.training.is_finished());
+}
+
+#[test]
+fn peers_fall_into_step_with_whoever_announced_at_the_same_time() {
+    let mut peer = Peer::new();
+    peer.training.streams[1].due = 100;
+    assert_eq!(peer.goes_on(), Did::Contributed(slot(0, 0), 4));
+    // At a peer that is in step stream 1 comes 2 steps after stream 0, and stream 0 again after 4.
+    peer.training.streams[0].in_flight = None;
+    peer.training.fall_into_step(slot(0, 0), 4, &[1, 0]);
+    assert_eq!((peer.training.streams[0].due, peer.training.streams[1].due), (8, 6));
+}
