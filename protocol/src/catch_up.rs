@@ -42,8 +42,8 @@ pub enum Ask {
 /// Progress towards the head.
 #[derive(Debug, Default)]
 pub struct CatchUp {
-    /// The highest head each connected peer told of.
-    heads: BTreeMap<PeerKey, Height>,
+    /// Where each connected peer's chain ends.
+    heads: BTreeMap<PeerKey, Known>,
     /// Certified blocks above the head, checked against its seats.
     queued: BTreeMap<Height, CertifiedBlock>,
     asked: Option<(Ask, Time)>,
@@ -56,6 +56,21 @@ pub struct CatchUp {
     blobs_gone: bool,
 }
 
+/// What is known of a peer's head.
+#[derive(Debug, Default, Clone, Copy)]
+struct Known {
+    /// A block of this height came by way of it: worth asking.
+    passed_on: Height,
+    /// Its own word.
+    told: Height,
+}
+
+impl Known {
+    fn height(&self) -> Height {
+        self.passed_on.max(self.told)
+    }
+}
+
 #[derive(Debug)]
 struct Pending {
     offer: SnapshotOffer,
@@ -65,22 +80,31 @@ struct Pending {
 
 impl CatchUp {
     /// A peer told where its chain ends.
-    pub fn note_head(&mut self, peer: PeerKey, height: Height) {
+    pub fn told_head(&mut self, peer: PeerKey, height: Height) {
         let known = self.heads.entry(peer).or_default();
-        *known = height.max(*known);
+        known.told = known.told.max(height);
     }
 
-    /// Who is at `height` or beyond, as they say.
+    /// A peer passed on what others made at this height; it may not have applied it.
+    pub fn passed_on(&mut self, peer: PeerKey, height: Height) {
+        let known = self.heads.entry(peer).or_default();
+        known.passed_on = known.passed_on.max(height);
+    }
+
+    /// Who is at `height` or beyond, by their own word.
     pub fn who_has(&self, height: Height) -> impl Iterator<Item = PeerKey> {
-        self.heads.iter().filter(move |(_, head)| **head >= height).map(|(peer, _)| *peer)
+        self.heads.iter().filter(move |(_, head)| head.told >= height).map(|(peer, _)| *peer)
     }
 
     /// A peer went away.
     pub fn forget(&mut self, peer: &PeerKey) {
         self.heads.remove(peer);
-        if self.asked.is_some_and(|(ask, _)| ask.of() == *peer) {
-            self.asked = None;
-        }
+        self.will_not_answer(peer);
+    }
+
+    /// What a peer was asked is lost.
+    pub fn will_not_answer(&mut self, peer: &PeerKey) {
+        self.asked.take_if(|(ask, _)| ask.of() == *peer);
     }
 
     /// Whether there is proof of a head well beyond `head`: a snapshot to come, or a certified block
@@ -92,7 +116,7 @@ impl CatchUp {
     /// The highest head told of.
     pub fn target(&self) -> Height {
         let queued = self.queued.last_key_value().map(|(height, _)| *height);
-        self.heads.values().copied().chain(queued).max().unwrap_or(0)
+        self.heads.values().map(Known::height).chain(queued).max().unwrap_or(0)
     }
 
     /// Keeps a certified block for its turn.
@@ -154,8 +178,8 @@ impl CatchUp {
         let ahead: Vec<(PeerKey, Height)> = self
             .heads
             .iter()
-            .filter(|(_, height)| **height > head)
-            .map(|(key, height)| (*key, *height))
+            .filter(|(_, known)| known.height() > head)
+            .map(|(key, known)| (*key, known.height()))
             .collect();
         let (of, height) = *ahead.get(self.turn % ahead.len().max(1))?;
         self.turn = self.turn.wrapping_add(1);

@@ -23,6 +23,8 @@ pub enum Input {
     Connected(PeerKey),
     /// A peer cannot be reached any more.
     Disconnected(PeerKey),
+    /// A peer that can be reached is another process than before.
+    Restarted(PeerKey),
     /// A blob is complete and durable in the store: fetched, pushed to us, or our own.
     BlobStored(Hash),
     /// A blob could not be fetched from any source.

@@ -195,9 +195,10 @@ impl Driver {
             NetEvent::Disconnected { peer } => self.disconnected(peer),
             NetEvent::Restarted { peer, seen, at } => {
                 self.parts.plane.forget_before(&peer, at);
-                self.disconnected(peer);
+                self.addresses.disconnected(peer);
                 self.addresses.connected(peer, seen);
                 self.greet(peer);
+                self.feed(Input::Restarted(peer));
             }
         }
     }

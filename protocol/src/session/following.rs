@@ -19,11 +19,24 @@ const LATE: Span = Span::seconds(1);
 impl Session {
     pub(super) fn peer_connected(&mut self, peer: PeerKey) {
         if peer != self.me && self.connected.insert(peer) {
-            let height = self.height();
-            self.send(vec![peer], Message::Head { height });
-            if self.state.control.seats.contains(&peer) {
-                self.contributing.resend_now();
-            }
+            self.introduce(peer);
+        }
+    }
+
+    /// Another process answers for a peer: what the one before was told or asked is lost, and what the
+    /// new one told may have come first.
+    pub(super) fn peer_restarted(&mut self, peer: PeerKey) {
+        self.catch_up.will_not_answer(&peer);
+        if self.connected.contains(&peer) {
+            self.introduce(peer);
+        }
+    }
+
+    fn introduce(&mut self, peer: PeerKey) {
+        let height = self.height();
+        self.send(vec![peer], Message::Head { height });
+        if self.state.control.seats.contains(&peer) {
+            self.contributing.resend_now();
         }
     }
 
@@ -64,7 +77,7 @@ impl Session {
             return false;
         }
         self.answer_statement(now, from, height);
-        self.catch_up.note_head(from, height.saturating_sub(1));
+        self.catch_up.passed_on(from, height.saturating_sub(1));
         height <= self.height() + 1 || from == by
     }
 
@@ -115,7 +128,7 @@ impl Session {
     }
 
     pub(super) fn head_received(&mut self, from: PeerKey, height: Height) {
-        self.catch_up.note_head(from, height);
+        self.catch_up.told_head(from, height);
         self.acknowledged(from, height);
         if height < self.height() && height + 1 >= self.height() {
             // One behind: it may have missed the gossip. Further behind, it asks for itself.
@@ -126,7 +139,7 @@ impl Session {
 
     pub(super) fn certified_received(&mut self, from: PeerKey, certified: CertifiedBlock) {
         let height = certified.block.height;
-        self.catch_up.note_head(from, height);
+        self.catch_up.passed_on(from, height);
         if height > self.height() && self.is_certified(&certified) {
             self.catch_up.queue(self.height(), certified);
         }
@@ -142,7 +155,7 @@ impl Session {
         }
         if useful {
             self.catch_up.answered_blocks(from);
-            self.catch_up.note_head(from, reply.head);
+            self.catch_up.told_head(from, reply.head);
         }
     }
 

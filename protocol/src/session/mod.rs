@@ -185,6 +185,7 @@ impl Session {
                 self.connected.remove(&peer);
                 self.catch_up.forget(&peer);
             }
+            Input::Restarted(peer) => self.peer_restarted(peer),
             Input::BlobStored(root) => self.blob_stored(root),
             Input::BlobFailed(root) => self.blob_failed(now, root),
             Input::Pushed { root, to } => self.pushed(now, root, to),
