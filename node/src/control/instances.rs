@@ -51,22 +51,28 @@ impl Instances {
         self.0.insert(id, Connection { opened, agent: None, stale: false });
     }
 
-    /// The other end introduced itself. Returns the connections with processes before it.
+    /// The other end introduced itself. Returns the connections that lead to an earlier process than
+    /// the one whose connection was opened last; introductions may come in any order.
     pub(crate) fn introduced(&mut self, id: ConnectionId, agent: &str) -> Vec<ConnectionId> {
         let Some(connection) = self.0.get_mut(&id) else { return Vec::new() };
         connection.agent = Some(agent.to_owned());
         let peer = connection.opened.peer;
-        let others = self.0.iter_mut().filter(|(_, other)| other.opened.peer == peer);
-        let gone = others.filter(|(_, other)| other.agent.as_ref().is_some_and(|known| known != agent));
-        gone.map(|(id, other)| {
-            other.stale = true;
-            *id
-        })
-        .collect()
+        let of_peer = |other: &&mut Connection| other.opened.peer == peer && other.agent.is_some();
+        let latest = self.0.values_mut().filter(of_peer).max_by_key(|other| other.opened.at);
+        let Some(present) = latest.and_then(|latest| latest.agent.clone()) else { return Vec::new() };
+        let mut gone = Vec::new();
+        for (id, other) in &mut self.0 {
+            let known = other.agent.as_ref().filter(|_| other.opened.peer == peer && !other.stale);
+            if known.is_some_and(|agent| *agent != present) {
+                other.stale = true;
+                gone.push(*id);
+            }
+        }
+        gone
     }
 
     /// A connection is gone. If it was the last one with processes of the past and there is one with
-    /// the present: that one.
+    /// the present: that one, best one that introduced itself.
     pub(crate) fn closed(&mut self, id: ConnectionId) -> Option<Opened> {
         let closed = self.0.remove(&id).filter(|closed| closed.stale)?;
         let left = self.0.values().filter(|other| other.opened.peer == closed.opened.peer);
@@ -74,7 +80,9 @@ impl Instances {
         if left.iter().any(|other| other.stale) {
             return None;
         }
-        left.into_iter().min_by_key(|other| other.opened.at).map(|other| other.opened.clone())
+        left.into_iter()
+            .min_by_key(|other| (other.agent.is_none(), other.opened.at))
+            .map(|other| other.opened.clone())
     }
 }
 
@@ -86,25 +94,38 @@ mod tests {
         ConnectionId::new_unchecked(number)
     }
 
-    fn opened(peer: u8, port: u16) -> Opened {
+    /// Opened so many seconds after the first.
+    fn opened(peer: u8, port: u16, first: Instant) -> Opened {
         let address = format!("/ip4/127.0.0.1/tcp/{port}").parse().unwrap();
-        Opened { peer: PeerKey([peer; 32]), address, dialled: false, at: Instant::now() }
+        let at = first + std::time::Duration::from_secs(u64::from(port));
+        Opened { peer: PeerKey([peer; 32]), address, dialled: false, at }
     }
 
     #[test]
     fn only_the_last_introduced_process_of_a_peer_stays() {
-        let mut instances = Instances::default();
+        let (mut instances, start) = (Instances::default(), Instant::now());
         for (number, peer) in [(1, 1), (2, 1), (3, 2), (4, 1)] {
-            instances.opened(id(number), opened(peer, number as u16));
+            instances.opened(id(number), opened(peer, number as u16, start));
         }
         assert_eq!(instances.introduced(id(1), "a 1"), []);
         assert_eq!(instances.introduced(id(2), "a 1"), []);
         assert_eq!(instances.introduced(id(3), "a 3"), [], "another peer");
         assert_eq!(instances.introduced(id(4), "a 2"), [id(1), id(2)]);
         assert_eq!(instances.closed(id(1)), None);
-        assert_eq!(instances.closed(id(2)).unwrap().address, opened(1, 4).address);
+        assert_eq!(instances.closed(id(2)).unwrap(), opened(1, 4, start));
         assert_eq!(instances.closed(id(4)), None, "an ordinary end");
         assert_eq!(instances.introduced(id(2), "a 1"), [], "it is gone");
+    }
+
+    #[test]
+    fn a_late_introduction_of_an_earlier_process_closes_only_its_own_connection() {
+        let (mut instances, start) = (Instances::default(), Instant::now());
+        for number in [1, 2, 3] {
+            instances.opened(id(number), opened(1, number as u16, start));
+        }
+        assert_eq!(instances.introduced(id(2), "a 2"), []);
+        assert_eq!(instances.introduced(id(1), "a 1"), [id(1)]);
+        assert_eq!(instances.closed(id(1)).unwrap(), opened(1, 2, start), "the third said nothing yet");
     }
 
     #[test]

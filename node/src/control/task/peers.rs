@@ -155,7 +155,7 @@ impl Task {
         }
         let Some(peer) = key_of(&peer_id) else { return };
         for connection in self.instances.introduced(connection_id, &info.agent_version) {
-            tracing::debug!(peer = %peer_id, "a connection with a process that is gone");
+            tracing::info!(peer = %peer_id, "it was started again: closing a connection with its last process");
             self.swarm.close_connection(connection);
         }
         let mut listen = info.listen_addrs;

@@ -148,6 +148,7 @@ async fn a_peer_that_was_started_again_is_spoken_to_and_not_its_old_process() {
     let (mut a, mut old) = (Node::start(1).await, Node::start(2).await);
     a.control.dial(old.quic(), None);
     a.connected(old.key()).await;
+    a.next(|event| matches!(event, ControlEvent::Identified { .. }).then_some(())).await;
     old.connected(a.key()).await;
     a.control.send(session(), old.key(), b"before".to_vec()).unwrap();
     assert_eq!(old.message().await.2, b"before");
