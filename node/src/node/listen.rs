@@ -90,7 +90,8 @@ fn is_private(ip: Ipv4Addr) -> bool {
     ip.is_private() || ip.is_link_local() || (a == 100 && (64..128).contains(&b))
 }
 
-/// The folder's port, or another one that is free and becomes the folder's; 0 if none is found.
+/// The folder's port; drawn at its first start. While somebody else has it, another one that is free;
+/// 0 if none is found.
 fn kept_port(folder: &Folder) -> Result<u16, StoreError> {
     let kept = folder.port()?;
     if let Some(port) = kept.filter(|port| is_free(*port)) {
@@ -98,10 +99,13 @@ fn kept_port(folder: &Folder) -> Result<u16, StoreError> {
     }
     let mut drawn = std::iter::repeat_with(draw).take(TRIES).flatten();
     let Some(port) = drawn.find(|port| is_free(*port)) else { return Ok(0) };
-    if let Some(kept) = kept {
-        tracing::warn!("port {kept} is taken; listening on {port}: invitations that name {kept} do not work");
+    match kept {
+        Some(kept) => tracing::warn!(
+            "port {kept} is taken; this time listening on {port}: invitations that name {kept} do not work \
+             until it is free and the node starts again"
+        ),
+        None => folder.keep_port(port)?,
     }
-    folder.keep_port(port)?;
     Ok(port)
 }
 
@@ -124,17 +128,17 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_folder_keeps_its_port_until_somebody_else_has_it() {
+    fn a_folder_keeps_its_port_and_does_without_it_while_somebody_else_has_it() {
         let dir = tempfile::tempdir().unwrap();
         let folder = Folder::create(dir.path()).unwrap();
         let resolve = || Listen::Kept.resolve(&folder).unwrap();
         let (control, data) = resolve();
         assert_eq!(control, both(SocketAddr::from((Ipv4Addr::UNSPECIFIED, data.port() - 1))));
         assert_eq!(resolve(), (control.clone(), data));
-        let _taken = UdpSocket::bind(data).unwrap();
-        let other = resolve();
-        assert_ne!(other.1, data);
-        assert_eq!(resolve(), other, "the new one is kept");
+        let taken = UdpSocket::bind(data).unwrap();
+        assert_ne!(resolve().1, data);
+        drop(taken);
+        assert_eq!(resolve().1, data, "it is free again");
     }
 
     #[test]

@@ -122,7 +122,8 @@ impl Foreground {
             Some(Reach::World) => {}
             Some(Reach::Network) => self.output.note(
                 "note: the invitation works in this node's local network. For the rest of the world let the \
-                 router forward a port, and name it: --listen PORT --advertise PUBLIC-IP:PORT",
+                 router forward a port (TCP and UDP) and the next one (UDP), and name it: --listen PORT \
+                 --advertise PUBLIC-IP:PORT",
             ),
             Some(Reach::Machine) | None => self.output.note(
                 "warning: this node listens on this machine only, so the invitation works here only; \
