@@ -57,6 +57,8 @@ fn an_exported_folder_reads_back() {
     assert!(imported.parameters == parameters);
     assert_eq!(fs::read(imported.tokenizer.unwrap()).unwrap(), fs::read(tokenizer).unwrap());
     assert_eq!(fs::read_dir(&target).unwrap().count(), 3, "no temporary file is left");
+    export(&target, &SHAPE, &parameters, None).unwrap();
+    assert_eq!(import(&target).unwrap().tokenizer, None, "the earlier model's tokenizer is not this one's");
 }
 
 #[test]

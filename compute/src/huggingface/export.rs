@@ -1,7 +1,7 @@
 //! Writes a folder that `transformers` loads as a `GPT2LMHeadModel`.
 
 use super::error::{HuggingFaceError, io_error};
-use super::{CONFIG, PREFIX, TOKENIZER, WEIGHTS, config};
+use super::{CONFIG, PREFIX, TEMPORARY, TOKENIZER, WEIGHTS, config};
 use crate::model::{GptShape, Tensor};
 use safetensors::tensor::{Dtype, SafeTensorError, View, serialize_to_file};
 use std::borrow::Cow;
@@ -57,11 +57,13 @@ pub fn export(
         return Err(HuggingFaceError::NonFinite { path: directory.into(), name: tensor.name.clone() });
     }
     fs::create_dir_all(directory).map_err(|error| io_error(directory, error))?;
-    if let Some(tokenizer) = tokenizer {
-        if !tokenizer.is_file() {
+    match tokenizer {
+        Some(tokenizer) if !tokenizer.is_file() => {
             return Err(HuggingFaceError::Missing { path: tokenizer.into() });
         }
-        put(&directory.join(TOKENIZER), |path| fs::copy(tokenizer, path).map(|_| ()))?;
+        Some(tokenizer) => put(&directory.join(TOKENIZER), |path| fs::copy(tokenizer, path).map(|_| ()))?,
+        // That of an earlier export would be taken for this model's.
+        None => remove(&directory.join(TOKENIZER))?,
     }
     let text = format!("{:#}\n", config::to_json(shape));
     put(&directory.join(CONFIG), |path| fs::write(path, &text))?;
@@ -78,10 +80,17 @@ pub fn export(
     })
 }
 
-/// Writes a file through a temporary one beside it.
+fn remove(path: &Path) -> Result<(), HuggingFaceError> {
+    match fs::remove_file(path) {
+        Err(error) if error.kind() != io::ErrorKind::NotFound => Err(io_error(path, error)),
+        _ => Ok(()),
+    }
+}
+
+/// Writes a file through a temporary one beside it; what an export that died left of one is replaced.
 fn put(path: &Path, write: impl FnOnce(&Path) -> io::Result<()>) -> Result<(), HuggingFaceError> {
     let mut name = path.as_os_str().to_owned();
-    name.push(format!(".tmp-{}", std::process::id()));
+    name.push(TEMPORARY);
     let temporary = PathBuf::from(name);
     // Whoever writes or copies may choose a mode of its own; the user's umask is what counts.
     let created = File::create(&temporary).and_then(|file| file.metadata());

@@ -14,8 +14,13 @@ pub use import::{Imported, import};
 const CONFIG: &str = "config.json";
 const WEIGHTS: &str = "model.safetensors";
 const TOKENIZER: &str = "tokenizer.json";
-/// The files of a folder that [`export()`] writes.
-pub const FILES: [&str; 3] = [CONFIG, WEIGHTS, TOKENIZER];
+/// Ends the name of a file that is being written.
+const TEMPORARY: &str = ".tmp";
+
+/// Whether a file of this name is one that [`export()`] writes, or what an export that died left.
+pub fn is_exported(name: &str) -> bool {
+    [CONFIG, WEIGHTS, TOKENIZER].contains(&name.strip_suffix(TEMPORARY).unwrap_or(name))
+}
 
 /// What `transformers` puts before every tensor's name in a `GPT2LMHeadModel`.
 const PREFIX: &str = "transformer.";

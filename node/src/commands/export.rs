@@ -41,11 +41,11 @@ fn check_empty(out: &Path) -> Result<(), CommandError> {
     };
     for entry in entries {
         let name = entry.map_err(failed)?.file_name();
-        if !huggingface::FILES.iter().any(|file| name == *file) {
+        let name = name.to_string_lossy();
+        if !huggingface::is_exported(&name) {
             return Err(CommandError::Failed(format!(
-                "{}: this folder holds {} and is no earlier export: name a new or an empty one with --out",
+                "{}: this folder holds {name} and is no earlier export: name a new or an empty one with --out",
                 out.display(),
-                name.to_string_lossy()
             )));
         }
     }
