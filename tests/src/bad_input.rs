@@ -66,12 +66,14 @@ fn invitations_that_are_damaged_foreign_or_of_the_future_are_refused() {
     let dir = folder.path().join("data");
     let join = |argument: &str| run(["join", argument, "--dir", text(&dir), "--listen", "127.0.0.1:0"]);
     let session = driftless_protocol::Hash::of(b"some session");
-    let seats = vec![Signer::from_seed([1; 32]).key()];
+    // Many seats: longer than the name of any file may be.
+    let seats = (1..=8).map(|n| Signer::from_seed([n; 32]).key()).collect();
     let invitation =
         Invitation { session, height: 0, block: session, seats, addresses: Vec::new(), ticket: None };
     let good = invitation.to_text().unwrap();
     join("nonsense").refused(1, &["nonsense", "neither an invitation nor a file"]);
     let headless = good.replace("driftless1-", "");
+    assert!(headless.len() > 255);
     let said = join(&headless);
     assert!(!said.stderr.contains(&headless[..30]), "a secret does not go into logs");
     said.refused(1, &["neither an invitation nor a file"]);

@@ -53,14 +53,16 @@ fn check_name(folder: &Folder, manifest: &Manifest) -> Result<(), CommandError> 
     let taken = |session: &SessionFolder| {
         session.manifest().is_ok_and(|other| other.manifest().name == manifest.name)
     };
-    if folder.sessions()?.iter().any(taken) {
-        return Err(CommandError::Failed(format!(
-            "there is a session called {} in {}: `driftless run` resumes it; another one needs another name",
-            manifest.name,
-            folder.path().display()
-        )));
-    }
-    Ok(())
+    let Some(other) = folder.sessions()?.into_iter().find(taken) else { return Ok(()) };
+    let what = match kept::has_left(&other) {
+        true => "this peer left it, and its folder is still there",
+        false => "`driftless run` resumes it",
+    };
+    Err(CommandError::Failed(format!(
+        "there is a session called {} in {}: {what}; another one needs another name",
+        manifest.name,
+        folder.path().display()
+    )))
 }
 
 /// A vocabulary beyond the bytes is a tokenizer's; without one most of it is dead weight.

@@ -74,7 +74,9 @@ pub(super) async fn leave(dir: &Path, options: &EndArguments, output: Output) ->
     if has_left(&session) {
         return Err(CommandError::Failed(format!("this peer left {} before", manifest.manifest().name)));
     }
-    if let (false, Some(others)) = (options.yes, needed_by(&folder, &session)) {
+    if !options.yes
+        && let Some(others) = needed_by(&folder, &session)?
+    {
         return Err(CommandError::Failed(needs_yes(others)));
     }
     mark_left(&folder, manifest.id(), true);
@@ -101,13 +103,19 @@ pub(super) async fn invite(dir: &Path, which: &SessionArgument, output: Output) 
 }
 
 /// The other members of a session that cannot go on without this folder's peer; as its files say.
-fn needed_by(folder: &Folder, session: &SessionFolder) -> Option<usize> {
-    let key = folder.identity().ok()??.key();
-    let offline = Offline::load(session.clone()).ok()?;
-    let committee = &offline.charter.manifest.committee;
-    let needed = committee.needs_every_seat() && offline.state.control.seats.contains(&key);
-    let others = offline.state.control.members.iter().filter(|member| member.key != key).count();
-    (needed && others > 0).then_some(others)
+fn needed_by(folder: &Folder, session: &SessionFolder) -> Result<Option<usize>, CommandError> {
+    let Some(key) = folder.identity()?.map(|signer| signer.key()) else { return Ok(None) };
+    let failed = |error| {
+        CommandError::Failed(format!(
+            "whether the session can go on without this peer cannot be read ({error}): --yes leaves all the same"
+        ))
+    };
+    let offline = Offline::load(session.clone()).map_err(failed)?;
+    let (manifest, control) = (&offline.charter.manifest, &offline.state.control);
+    let over = manifest.stop_at.is_some_and(|stop_at| control.counted_tokens >= stop_at);
+    let needed = manifest.committee.needs_every_seat() && control.seats.contains(&key) && !over;
+    let others = control.members.iter().filter(|member| member.key != key).count();
+    Ok((needed && others > 0).then_some(others))
 }
 
 /// Why `finish` and `leave` ask for `--yes`.

@@ -16,7 +16,8 @@ impl Running {
     fn needed_by(&self) -> Option<usize> {
         let core = &self.status.borrow().status;
         let others = core.members.saturating_sub(usize::from(core.member));
-        (self.needs_every_seat && core.voter && others > 0).then_some(others)
+        let over = self.stop_at.is_some_and(|stop_at| core.tokens >= stop_at);
+        (self.needs_every_seat && core.voter && others > 0 && !over).then_some(others)
     }
 }
 
