@@ -56,8 +56,8 @@ pub enum Command {
     #[command(after_help = "Example: driftless pause")]
     Pause(SessionArgument),
     /// Compute again.
-    #[command(after_help = "Example: driftless resume")]
-    Resume(SessionArgument),
+    #[command(after_help = "Examples:\n  driftless resume\n  driftless resume plays --vote")]
+    Resume(ResumeArguments),
     /// Complete the slot in flight, leave the session, end.
     #[command(after_help = "Example: driftless finish 1f3a")]
     Finish(EndArguments),
@@ -258,6 +258,18 @@ pub struct RunArguments {
 pub struct SessionArgument {
     /// The session: its name, or the beginning of its id; needed where there are several.
     pub session: Option<String>,
+}
+
+/// Options of `resume`.
+#[derive(Debug, Clone, Args)]
+pub struct ResumeArguments {
+    /// Which session.
+    #[command(flatten)]
+    pub which: SessionArgument,
+    /// Sign again where this peer stopped because its folder seemed to be an older copy: only if the
+    /// newer folder is gone and no other process uses this key.
+    #[arg(long)]
+    pub vote: bool,
 }
 
 /// Options of `finish` and `leave`.

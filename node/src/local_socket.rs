@@ -38,6 +38,8 @@ pub enum Verb {
     Pause,
     /// Compute again.
     Resume,
+    /// Sign again.
+    Vote,
     /// Complete the slot in flight, leave.
     Finish,
     /// Leave now.

@@ -113,6 +113,11 @@ impl CatchUp {
         self.snapshot.is_some() || self.queued.last_key_value().is_some_and(|(last, _)| *last > head + 1)
     }
 
+    /// Whether something certified is still to come: pages, or blocks beyond `head`.
+    pub fn has_more(&self, head: Height) -> bool {
+        self.snapshot.is_some() || self.queued.last_key_value().is_some_and(|(last, _)| *last > head)
+    }
+
     /// The highest head told of.
     pub fn target(&self) -> Height {
         let queued = self.queued.last_key_value().map(|(height, _)| *height);

@@ -1,5 +1,7 @@
 //! The whole surface of a session: what goes in, what comes out.
 
+use bincode::{Decode, Encode};
+
 use crate::block::{Announcement, CertifiedBlock, Height, Slot};
 use crate::catch_up::AssembleJob;
 use crate::consensus::WalRecord;
@@ -58,6 +60,8 @@ pub enum Command {
     Pause,
     /// Compute again.
     Resume,
+    /// Sign again: nothing else uses this key, and what it signed elsewhere is gone.
+    VoteAgain,
     /// Complete the slot in flight, leave, end.
     Finish,
     /// Leave now, end.
@@ -140,6 +144,17 @@ pub enum Record {
     Snapshot(Snapshot),
     /// Local training state.
     Checkpoint(Checkpoint),
+    /// Why this key signs nothing more in this session, or that it does again.
+    Bar(Option<Bar>),
+}
+
+/// Why a key signs nothing in a session, until its user says otherwise.
+#[derive(Debug, Clone, PartialEq, Eq, Encode, Decode)]
+pub struct Bar {
+    /// The key; another one in the same folder is not meant.
+    pub key: PeerKey,
+    /// What was found, and what to do, for its user.
+    pub reason: String,
 }
 
 /// A state on disk.
@@ -185,6 +200,8 @@ pub struct Recovered {
     pub signed: Vec<Signed<Announcement>>,
     /// The newest checkpoint that passes its checks.
     pub checkpoint: Option<Checkpoint>,
+    /// Why this key signs nothing, if so.
+    pub bar: Option<Bar>,
 }
 
 /// Something that happened, for people and logs.
@@ -270,6 +287,8 @@ pub enum Waiting {
     Quorum,
     /// The chain is behind the others'.
     CatchUp,
+    /// This key signs nothing, until its user says otherwise.
+    Barred,
 }
 
 /// How a session ended.

@@ -253,6 +253,12 @@ impl Slots {
         entries.filter_map(|entry| blob_root(&entry.counted.payload)).collect()
     }
 
+    /// What a member announced for open slots.
+    pub fn announcements_of(&self, member: &PeerKey) -> Vec<Signed<Announcement>> {
+        let entries = self.open.values().filter_map(|open| open.entries.get(member));
+        entries.map(|entry| entry.announcement.clone()).collect()
+    }
+
     /// Whether a slot is among the open ones.
     pub fn is_open(&self, slot: Slot) -> bool {
         self.open.contains_key(&slot)

@@ -9,7 +9,7 @@ use std::sync::Arc;
 use driftless_protocol::Hash;
 use driftless_protocol::block::{Announcement, CertifiedBlock, Height, Slot};
 use driftless_protocol::consensus::WalRecord;
-use driftless_protocol::event::{Checkpoint, Record, Recovered, Snapshot};
+use driftless_protocol::event::{Bar, Checkpoint, Record, Recovered, Snapshot};
 use driftless_protocol::identity::Signed;
 use driftless_protocol::wire::{BlockReply, SnapshotOffer, limits};
 
@@ -21,7 +21,7 @@ const SNAPSHOTS: usize = 2;
 const CHECKPOINTS: usize = 2;
 
 /// What is on disk.
-#[derive(Debug, Default)]
+#[derive(Debug, Default, Clone)]
 struct Contents {
     blobs: BTreeMap<Hash, Arc<[u8]>>,
     signed: BTreeMap<Slot, Signed<Announcement>>,
@@ -29,6 +29,7 @@ struct Contents {
     blocks: BTreeMap<Height, CertifiedBlock>,
     snapshots: BTreeMap<Height, Snapshot>,
     checkpoints: Vec<Checkpoint>,
+    bar: Option<Bar>,
 }
 
 /// A peer's disk.
@@ -46,6 +47,12 @@ impl Disk {
         if sync {
             std::mem::take(&mut self.tail).into_iter().for_each(|record| self.durable.take(record));
         }
+    }
+
+    /// What a copy of all files holds.
+    #[must_use]
+    pub fn copy(&self) -> Disk {
+        Disk { durable: self.durable.clone(), tail: Vec::new() }
     }
 
     /// The power goes: a prefix of what was not synced may have reached the disk.
@@ -125,6 +132,7 @@ impl Disk {
             wal: self.durable.wal.clone(),
             signed: self.durable.signed.values().cloned().collect(),
             checkpoint: self.durable.checkpoints.last().cloned(),
+            bar: self.durable.bar.clone(),
         }
     }
 }
@@ -158,6 +166,7 @@ impl Contents {
                 let drop = self.checkpoints.len().saturating_sub(CHECKPOINTS);
                 self.checkpoints.drain(..drop);
             }
+            Record::Bar(bar) => self.bar = bar,
         }
     }
 }

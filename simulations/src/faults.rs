@@ -16,6 +16,18 @@ pub enum Fault {
         /// How long it is down; `None` for good.
         down: Option<Span>,
     },
+    /// A peer's user copies its folder, as it is on the disk.
+    Copy {
+        /// Which peer.
+        peer: usize,
+    },
+    /// The folder is lost and the copy takes its place; the peer comes back with it later.
+    Restore {
+        /// Which peer.
+        peer: usize,
+        /// How long it is down.
+        down: Span,
+    },
     /// The network falls into parts, one number per peer.
     Partition(Vec<u32>),
     /// It is whole again.

@@ -29,6 +29,8 @@ pub struct Peer {
     pub key: PeerKey,
     pub(crate) signer: Signer,
     pub(crate) disk: Disk,
+    /// An older copy of its disk.
+    copy: Option<Disk>,
     pub(crate) session: Option<Session>,
     pub(crate) worker: Option<Worker<SimEngine>>,
     /// Counts restarts: what was under way for an earlier life is void.
@@ -52,6 +54,7 @@ impl Peer {
             key: signer.key(),
             signer,
             disk: Disk::default(),
+            copy: None,
             session: None,
             worker: None,
             life: 0,
@@ -92,6 +95,18 @@ impl Peer {
         self.disk.crash(random);
         self.crashes += 1;
         self.stop();
+    }
+
+    /// Its user copies the folder.
+    pub(crate) fn copy_disk(&mut self) {
+        self.copy = Some(self.disk.copy());
+    }
+
+    /// The copy takes the folder's place.
+    pub(crate) fn restore_disk(&mut self) {
+        if let Some(copy) = &self.copy {
+            self.disk = copy.copy();
+        }
     }
 
     /// It ended in order.

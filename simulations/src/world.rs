@@ -250,6 +250,11 @@ impl World {
                     self.drain(peer)?;
                 }
             }
+            Fault::Copy { peer } => self.peers[peer].copy_disk(),
+            Fault::Restore { peer, down } => {
+                self.crash(peer, Some(down));
+                self.peers[peer].restore_disk();
+            }
             Fault::Partition(groups) => {
                 self.network.part(groups);
                 self.all_look_around();

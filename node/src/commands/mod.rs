@@ -122,7 +122,10 @@ async fn dispatch(arguments: Arguments, output: Output) -> Result<(), CommandErr
         Command::Run(options) => run::run(options, dir()?, output).await,
         Command::Status(which) => sessions::status(&dir()?, which, output).await,
         Command::Pause(which) => sessions::tell(&dir()?, about(Verb::Pause, which), output).await,
-        Command::Resume(which) => sessions::tell(&dir()?, about(Verb::Resume, which), output).await,
+        Command::Resume(options) => {
+            let verb = if options.vote { Verb::Vote } else { Verb::Resume };
+            sessions::tell(&dir()?, about(verb, &options.which), output).await
+        }
         Command::Finish(end) => sessions::end(&dir()?, Verb::Finish, end, output).await,
         Command::Leave(end) => sessions::leave(&dir()?, end, output).await,
         Command::Invite(which) => sessions::invite(&dir()?, which, output).await,

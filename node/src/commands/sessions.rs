@@ -41,6 +41,7 @@ pub(super) async fn tell(dir: &Path, question: Question, output: Output) -> Resu
     let done = match verb {
         Verb::Pause => "stops computing; it keeps following and voting",
         Verb::Resume => "computes again",
+        Verb::Vote => "takes part again, from the next height on",
         Verb::Finish => "completes the slot in flight, then leaves",
         Verb::Leave => "leaves; its folder stays",
         Verb::Status | Verb::Invite => "answered",
@@ -174,8 +175,10 @@ fn status_text(object: &Map<String, Value>) -> String {
         ),
         format!("  traffic  {} sent, {} received", count("bytes_sent"), count("bytes_received")),
     ];
-    if object.get("warning").is_some_and(Value::is_string) {
-        lines.push(format!("  warning  {}", text("warning")));
+    for (field, label) in [("disk", "disk"), ("barred", "barred"), ("warning", "warning")] {
+        if object.get(field).is_some_and(Value::is_string) {
+            lines.push(format!("  {label:<8} {}", text(field)));
+        }
     }
     lines.join("\n")
 }

@@ -46,8 +46,10 @@ pub struct SessionStatus {
     pub bytes_received: u64,
     /// Peers of this session that are connected.
     pub connected: usize,
-    /// The last warning, or what is wrong with the disk.
+    /// The last warning.
     pub warning: Option<String>,
+    /// Why the disk cannot be written, if so: nothing is said meanwhile.
+    pub disk: Option<String>,
     /// How the session ended, if it did.
     pub ended: Option<Ending>,
 }
@@ -86,11 +88,16 @@ impl Driver {
     /// The store cannot write, or can again.
     pub(super) fn store_trouble(&mut self) {
         let trouble = self.trouble.borrow_and_update().clone();
-        match &trouble {
-            Some(error) => tracing::error!(%error, "not voting: trying again every second"),
-            None => tracing::info!("the store can be written again"),
-        }
-        self.reporter.disk = trouble.map(|error| format!("not voting: {error}"));
+        let text = match &trouble {
+            Some(error) => format!("not voting: {error}; trying again every second"),
+            None => "the disk can be written again: going on".to_owned(),
+        };
+        tracing::warn!("{text}");
+        let (bytes_sent, bytes_received) = self.traffic();
+        let (event, at) = (Event::Warning(text), self.reporter.origin.elapsed());
+        // The driver waits for the disk and must not wait for whoever reads this as well.
+        let _ = self.reporter.events.try_send(SessionEvent { event, bytes_sent, bytes_received, at });
+        self.reporter.disk = trouble;
         self.reporter.stale = true;
         self.report_status();
     }
@@ -143,7 +150,8 @@ impl Driver {
             bytes_sent,
             bytes_received,
             connected: self.session.connected(),
-            warning: self.reporter.disk.clone().or_else(|| self.reporter.warning.clone()),
+            warning: self.reporter.warning.clone(),
+            disk: self.reporter.disk.clone(),
             ended: self.ended,
         };
         self.reporter.status.send_replace(status);

@@ -330,6 +330,7 @@ impl Parts {
             bytes_received: 0,
             connected: 0,
             warning: None,
+            disk: None,
             ended: None,
         }
     }

@@ -12,6 +12,7 @@
 //! | block with certificate | `chain/NNNNNNNN.blocks` | it is applied or sent; then the log is cut |
 //! | snapshot | `pages/<root>`, then `pages/NNNNNNNN.snapshot` | older pages and records go |
 //! | checkpoint | `checkpoints/NNNNNNNN.checkpoint` | it is relied on at restart |
+//! | that this key signs nothing more | `barred` | nothing: it says nothing |
 //! | how much of the chain and the database is durable | `db/acknowledged` | the call returns |
 //!
 //! Every byte is under a hash. What was being written when the process died is cut or removed;
@@ -26,12 +27,14 @@
 //! | `chain/` | append-only files of certified blocks |
 //! | `journal/` | sled: what was signed, the running height's log |
 //! | `acknowledged` | what must be there |
+//! | `bar` | that this key signs nothing more |
 //! | `snapshots`, `checkpoints` | two of each |
 //! | `sweep` | which blobs nobody needs any more |
 //! | `peek` | the newest snapshot, read beside a running node |
 //! | `frame`, `disk`, `error` | hashed headers; writes and barriers, counted; typed errors |
 
 mod acknowledged;
+mod bar;
 mod chain;
 mod checkpoints;
 mod disk;

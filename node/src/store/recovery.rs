@@ -90,10 +90,11 @@ pub(super) fn recover(
     };
     let (checkpoints, checkpoint) =
         Checkpoints::open(disk.clone(), folder.checkpoints(), session, &mut warnings)?;
+    let bar = super::bar::load(folder.path())?;
     let wal = running_height(&contents, chain.next(), &folder)?;
     let signed = still_open(contents.signed, &snapshot, &blocks);
     let offer = Arc::new(Mutex::new(snapshots.offer().map(Arc::new)));
-    let recovered = Recovered { snapshot, blocks, wal, signed, checkpoint };
+    let recovered = Recovered { snapshot, blocks, wal, signed, checkpoint, bar };
     let mut store = SessionStore {
         disk,
         folder,

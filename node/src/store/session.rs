@@ -11,6 +11,7 @@ use driftless_protocol::manifest::SignedManifest;
 use driftless_protocol::wire::SnapshotOffer;
 
 use super::acknowledged::{Acknowledged, Mark};
+use super::bar;
 use super::chain::{Chain, Index};
 use super::checkpoints::Checkpoints;
 use super::disk::{Disk, StoreStats};
@@ -135,6 +136,7 @@ impl SessionStore {
             Record::Block(block) => self.append(block)?,
             Record::Snapshot(snapshot) => self.put_snapshot(snapshot)?,
             Record::Checkpoint(checkpoint) => self.checkpoints.store(checkpoint)?,
+            Record::Bar(bar) => bar::store(&self.disk, self.folder.path(), bar.as_ref())?,
         }
         self.settle(sync)
     }

@@ -16,6 +16,7 @@ use super::wal::{Timer, WalRecord};
 use crate::block::{Attempt, Block, Certificate, CertifiedBlock, Height, Proposal};
 use crate::identity::{Hash, PeerKey, Scope, Signed, Signer};
 use crate::time::{Span, Time};
+use crate::wire::Message;
 
 /// What a height is about.
 pub(super) struct Setting {
@@ -94,6 +95,17 @@ impl Instance {
     /// Who proposes in `attempt`.
     pub fn proposer(&self, attempt: Attempt) -> PeerKey {
         self.seats.keys[self.seats.proposer_seat(self.height, attempt)]
+    }
+
+    /// What a seat said last.
+    pub fn statements_of(&self, key: &PeerKey) -> Vec<Message> {
+        let Some(seat) = self.ledger.seat_of(key) else { return Vec::new() };
+        let votes = self.ledger.last_votes(seat).map(|vote| Message::Vote(vote.clone()));
+        let proposal = self.proposals.last_of(key).and_then(|proposal| {
+            let block = self.proposals.body(proposal.content.block)?.clone();
+            Some(Message::Propose { proposal: proposal.clone(), block })
+        });
+        votes.chain(proposal).collect()
     }
 
     /// Starts the first attempt, once.

@@ -179,6 +179,13 @@ impl Ledger {
         }
     }
 
+    /// The votes of a seat in the highest attempt it voted in.
+    pub fn last_votes(&self, seat: usize) -> impl Iterator<Item = &Signed<Vote>> {
+        let votes = &self.seats[seat].votes;
+        let last = votes.last_key_value().map(|((attempt, _), _)| *attempt);
+        votes.iter().filter(move |((attempt, _), _)| Some(*attempt) == last).map(|(_, vote)| vote)
+    }
+
     /// Every precommit for `block` in `attempt`, by ascending seat.
     pub fn precommits(&self, attempt: Attempt, block: Hash) -> Vec<(u8, Signature)> {
         let votes = self.votes_for(attempt, Step::Precommit, block);

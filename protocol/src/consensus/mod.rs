@@ -56,9 +56,10 @@ use std::collections::VecDeque;
 use early::Early;
 use instance::{Instance, Setting};
 
-use crate::block::{Attempt, Block, Height, Proposal, Vote};
+use crate::block::{Attempt, Block, Height, Proposal, Step, Vote};
 use crate::identity::{Hash, PeerKey, Scope, Signed, Signer};
 use crate::time::{Span, Time};
+use crate::wire::Message;
 
 /// Consensus of one peer in one session, one height at a time.
 pub struct Consensus {
@@ -198,6 +199,16 @@ impl Consensus {
     /// Whether this peer makes statements at this height.
     pub fn is_voting(&self) -> bool {
         self.instance.as_ref().is_some_and(|instance| instance.voice.is_some())
+    }
+
+    /// What a seat said last at this height: its votes and its proposal of its highest attempt.
+    pub fn statements_of(&self, key: &PeerKey) -> Vec<Message> {
+        self.instance.as_ref().map_or_else(Vec::new, |instance| instance.statements_of(key))
+    }
+
+    /// This peer's last precommit at this height.
+    pub fn own_precommit(&self) -> Option<&Signed<Vote>> {
+        self.instance.as_ref()?.own.votes.get(&Step::Precommit)
     }
 
     /// Who proposes in `attempt` of this height.

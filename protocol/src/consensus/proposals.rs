@@ -6,7 +6,7 @@
 use std::collections::BTreeMap;
 
 use crate::block::{Attempt, Block, Proposal};
-use crate::identity::{Hash, Signed};
+use crate::identity::{Hash, PeerKey, Signed};
 
 /// Attempts behind the current one whose proposals are kept.
 pub(super) const PAST_PROPOSALS: Attempt = 8;
@@ -46,6 +46,11 @@ impl Proposals {
     /// The proposal that stands for `attempt`.
     pub fn get(&self, attempt: Attempt) -> Option<&Signed<Proposal>> {
         self.entries.get(&attempt).map(|entry| &entry.proposal)
+    }
+
+    /// The latest proposal of a key.
+    pub fn last_of(&self, key: &PeerKey) -> Option<&Signed<Proposal>> {
+        self.entries.values().rev().map(|entry| &entry.proposal).find(|proposal| proposal.by == *key)
     }
 
     /// Lets a verified proposal stand for its attempt.

@@ -236,6 +236,9 @@ impl Session {
             self.note_contradictions(&block);
         }
         self.note_counted(block.height, &counted);
+        if !durable {
+            self.look_for_own(&certified, &counted);
+        }
         self.adopt(now, block.hash(), state);
         self.training.apply(&self.state, block.closings().zip(counted.iter().copied()));
         self.contributing.applied(&block, &counted, self.options.checkpoint_every);
@@ -262,6 +265,7 @@ impl Session {
         self.candidates.checking.clear();
         self.candidates.applying = None;
         self.catch_up.advanced(self.state.control.height);
+        self.recall.progressed(now);
     }
 
     fn counts_me(&self, closing: &crate::block::Closing) -> bool {
@@ -273,13 +277,23 @@ impl Session {
     pub(super) fn begin_height(&mut self, now: Time) {
         let ground = super::Ground { charter: &self.charter, state: &self.state, head: self.head };
         let early = self.slots.refresh(now, ground);
-        let next = self.state.control.closed.iter();
-        let draws: Vec<_> = next.map(|ordinal| (*ordinal, ground.drawn(*ordinal))).collect();
-        self.training.set_draws(&draws);
+        self.set_draws();
         for announcement in early {
             self.announcement_received(now, announcement, Vec::new(), false);
         }
         self.begin_voting(now);
+    }
+
+    /// Tells training which open slots take a contribution of this peer.
+    pub(super) fn set_draws(&mut self) {
+        let next = self.state.control.closed.iter();
+        let mut draws: Vec<_> = next.map(|ordinal| (*ordinal, self.ground().drawn(*ordinal))).collect();
+        for (ordinal, drawn) in &mut draws {
+            if !self.recall.may_contribute_to(*ordinal) {
+                drawn.retain(|key| *key != self.me);
+            }
+        }
+        self.training.set_draws(&draws);
     }
 
     fn snapshot_and_forget(&mut self, certified: &CertifiedBlock) {

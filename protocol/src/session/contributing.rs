@@ -89,6 +89,16 @@ impl Contributing {
         self.prepared.retain(|prepared| open(&prepared.slot));
     }
 
+    /// Whether an own contribution to an open slot was signed.
+    pub fn announced(&self, slot: Slot) -> bool {
+        self.own.contains_key(&slot)
+    }
+
+    /// How many were signed for open slots of a stream.
+    pub fn announced_count(&self, stream: u16) -> usize {
+        self.own.keys().filter(|slot| slot.stream == stream).count()
+    }
+
     pub fn is_working(&self) -> bool {
         self.order.is_some()
     }
@@ -96,6 +106,11 @@ impl Contributing {
     pub fn request_save(&mut self) {
         self.save = true;
         self.saved = false;
+    }
+
+    /// Nothing that is not signed yet may be.
+    pub fn drop_prepared(&mut self) {
+        self.prepared.clear();
     }
 
     /// A voter came that may not know of the announcements yet.
@@ -134,6 +149,9 @@ impl Session {
         if ending {
             return;
         }
+        if !self.recall.may_sign() {
+            return self.set_waiting(self.why_silent());
+        }
         match self.training.next(&self.state) {
             Next::Work(work) => {
                 self.set_waiting(Waiting::No);
@@ -145,6 +163,15 @@ impl Session {
                 self.order(now, order, work);
             }
             Next::Wait(waiting) => self.set_waiting(self.explain(waiting)),
+        }
+    }
+
+    /// Why this peer signs nothing at present.
+    fn why_silent(&self) -> Waiting {
+        match self.recall.bar() {
+            Some(_) => Waiting::Barred,
+            None if self.catch_up.target() > self.height() => Waiting::CatchUp,
+            None => Waiting::Quorum,
         }
     }
 

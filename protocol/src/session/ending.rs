@@ -74,6 +74,7 @@ impl Session {
         match command {
             Command::Pause => self.training.set_paused(true, &self.state),
             Command::Resume => self.training.set_paused(false, &self.state),
+            Command::VoteAgain => self.vote_again(now),
             Command::Finish if self.ending.is_none() => {
                 self.training.finish();
                 self.ending = Some(Ending::Finish);
@@ -113,7 +114,7 @@ impl Session {
                 }
             }
             Some(Ending::Finish) => {
-                if self.training.is_finished() {
+                if self.training.is_finished() || self.recall.bar().is_some() {
                     self.ending = Some(Ending::Leave { since: now, again: now });
                     self.drive_ending(now);
                 }

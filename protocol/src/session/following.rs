@@ -13,6 +13,8 @@ use super::Session;
 
 /// A request to join is repeated after this long.
 const JOIN_AGAIN: Span = Span::seconds(2);
+/// Peers that are asked for one blob.
+const MAX_SOURCES: usize = 32;
 /// A vote on the head's own height that comes this long after the head was applied is a repeated one.
 const LATE: Span = Span::seconds(1);
 
@@ -33,6 +35,7 @@ impl Session {
     }
 
     fn introduce(&mut self, peer: PeerKey) {
+        self.remind(peer);
         let height = self.height();
         self.send(vec![peer], Message::Head { height });
         if self.state.control.seats.contains(&peer) {
@@ -97,9 +100,12 @@ impl Session {
             return;
         }
         sources.retain(|key| *key != self.me && self.connected.contains(key));
-        for other in &self.connected {
-            if !sources.contains(other) && self.state.control.seats.contains(other) {
-                sources.push(*other);
+        // Voters keep what blocks name, mirrors what was pushed to them.
+        let (voters, others): (Vec<PeerKey>, Vec<PeerKey>) =
+            self.connected.iter().partition(|key| self.state.control.seats.contains(key));
+        for other in voters.into_iter().chain(others) {
+            if sources.len() < MAX_SOURCES && !sources.contains(&other) {
+                sources.push(other);
             }
         }
         self.fetching.insert(root, None);
@@ -129,6 +135,7 @@ impl Session {
 
     pub(super) fn head_received(&mut self, from: PeerKey, height: Height) {
         self.catch_up.told_head(from, height);
+        self.heard(from);
         self.acknowledged(from, height);
         if height < self.height() && height + 1 >= self.height() {
             // One behind: it may have missed the gossip. Further behind, it asks for itself.
@@ -147,6 +154,7 @@ impl Session {
 
     pub(super) fn blocks_received(&mut self, from: PeerKey, reply: BlockReply) {
         let mut useful = false;
+        self.heard(from);
         for certified in reply.blocks {
             if certified.block.height > self.height() && self.is_certified(&certified) {
                 self.catch_up.queue(self.height(), certified);
@@ -200,7 +208,7 @@ impl Session {
     }
 
     pub(super) fn wants_to_join(&self) -> bool {
-        self.options.contribute && self.ending.is_none() && !self.is_member()
+        self.options.contribute && self.ending.is_none() && !self.is_member() && self.recall.may_sign()
     }
 
     fn ask_to_join(&mut self, now: Time) {
@@ -298,6 +306,8 @@ impl Session {
             Ok(state) if state.control.height == offer.block.block.height && self.is_ahead(&state) => {
                 let block = offer.block;
                 let snapshot = Snapshot { block: Some(block.clone()), state: (*state).clone() };
+                let counted = state.control.member(&self.me).map_or(0, |member| member.counted);
+                self.look_for_own_in(&block, counted);
                 self.outputs.push_back(Output::Persist { record: Record::Snapshot(snapshot), sync: true });
                 self.jump(now, block, *state);
             }

@@ -8,12 +8,14 @@
 //! takes no more input.
 //!
 //! The parts: `chain` applies blocks, `voting` drives consensus, `contributing` drives the engine
-//! and announces, `following` catches up, `ending` stops in order.
+//! and announces, `following` catches up, `recall` sees that nothing signed is forgotten, `ending`
+//! stops in order.
 
 mod chain;
 mod contributing;
 mod ending;
 mod following;
+mod recall;
 mod restore;
 mod voting;
 
@@ -35,6 +37,7 @@ use crate::wire::Message;
 use chain::Candidates;
 use contributing::Contributing;
 use ending::Ending;
+use recall::Recall;
 use restore::Restoring;
 use voting::Voting;
 
@@ -80,6 +83,7 @@ pub struct Session {
     connected: BTreeSet<PeerKey>,
     slots: Slots,
     voting: Voting,
+    recall: Recall,
     candidates: Candidates,
     catch_up: CatchUp,
     restoring: Option<Restoring>,
@@ -124,6 +128,8 @@ pub struct Status {
     pub waiting: Waiting,
     /// Why the chain may not go on here.
     pub halted: Option<String>,
+    /// Why this peer signs nothing.
+    pub barred: Option<String>,
 }
 
 impl Session {
@@ -148,6 +154,7 @@ impl Session {
         Session {
             slots: Slots::new(&charter),
             voting: Voting::new(&charter, &signer),
+            recall: Recall::default(),
             training: Training::new(charter.clone(), me, &state),
             charter,
             signer,
@@ -220,8 +227,9 @@ impl Session {
         let join = self.wants_to_join().then_some(self.next_join);
         let voting = self.can_vote().then(|| self.voting_timeouts());
         let some = [join, self.catch_up.next_timeout(), self.ending_timeout()];
+        let some = some.into_iter().flatten().chain(self.recall.timeouts());
         // What was due when this peer last did all it could waits for an input, not for time.
-        let pending = some.into_iter().flatten().chain(fetches).chain(voting.into_iter().flatten());
+        let pending = some.chain(fetches).chain(voting.into_iter().flatten());
         let pending = pending.filter(|at| *at > self.done_at).min();
         let consensus = self.can_vote().then(|| self.voting.consensus.next_timeout()).flatten();
         [pending, consensus, Some(self.next_beacon), self.resend_timeout()].into_iter().flatten().min()
@@ -240,6 +248,7 @@ impl Session {
             step: self.training.step(),
             waiting: self.waiting,
             halted: self.halted.clone(),
+            barred: self.recall.bar().map(|bar| bar.reason.clone()),
         }
     }
 
@@ -275,6 +284,7 @@ impl Session {
         }
         self.fetch_missing(now);
         self.follow(now);
+        self.go_on_listening(now);
         self.drive_engine(now);
         self.drive_ending(now);
         self.beacon(now);
@@ -283,17 +293,26 @@ impl Session {
 
     fn handle_message(&mut self, now: Time, from: PeerKey, message: Message) {
         match message {
+            Message::Announce { announcement, .. } if announcement.by == self.me => {
+                self.own_announcement_received(&announcement);
+            }
             Message::Announce { announcement, mirrors, relay } => {
                 self.announcement_received(now, announcement, mirrors, relay)
             }
             Message::Propose { proposal, block } => {
-                if self.statement_received(now, from, proposal.by, block.height) && self.can_vote() {
+                if !self.statement_received(now, from, proposal.by, block.height) {
+                } else if self.can_vote() {
                     self.voting.consensus.proposal_received(now, proposal, block);
+                } else if proposal.by == self.me {
+                    self.own_proposal_received(&proposal);
                 }
             }
             Message::Vote(vote) => {
-                if self.statement_received(now, from, vote.by, vote.content.height) && self.can_vote() {
+                if !self.statement_received(now, from, vote.by, vote.content.height) {
+                } else if self.can_vote() {
                     self.voting.consensus.vote_received(now, vote);
+                } else if vote.by == self.me {
+                    self.own_vote_received(&vote);
                 }
             }
             Message::Block(certified) => self.certified_received(from, certified),

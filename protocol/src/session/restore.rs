@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use bincode::{Decode, Encode};
 
-use crate::block::{Announcement, CertifiedBlock, Height};
+use crate::block::{Announcement, CertifiedBlock, Height, Slot};
 use crate::charter::Charter;
 use crate::consensus::WalRecord;
 use crate::event::{Checkpoint, Recovered};
@@ -37,6 +37,16 @@ impl Restoring {
         self.blocks.contains_key(&height)
     }
 
+    /// The log of the height that was running.
+    pub fn wal(&self) -> &[WalRecord] {
+        &self.wal
+    }
+
+    /// Whether a contribution to this slot was signed.
+    pub fn announced(&self, slot: Slot) -> bool {
+        self.signed.iter().any(|signed| signed.content.slot == slot)
+    }
+
     /// The block after `head`.
     pub fn next(&self, head: Height) -> Option<&CertifiedBlock> {
         self.blocks.get(&(head + 1))
@@ -51,7 +61,7 @@ impl Session {
     ///
     /// Blocks after the snapshot are applied again from their blobs, then the log of the running
     /// height is replayed (votes and locks come back), then the checkpoint is taken up. Until
-    /// then this peer neither votes nor contributes.
+    /// then, and until it heard from others (`recall`), this peer neither votes nor contributes.
     pub fn restore(
         now: Time,
         charter: Arc<Charter>,
@@ -77,6 +87,7 @@ impl Session {
             signed: recovered.signed,
             checkpoint: recovered.checkpoint,
         });
+        session.remember_bar(recovered.bar);
         session.begin_height(now);
         session.end_restoring(now);
         session.check_completion(now);
@@ -101,23 +112,22 @@ impl Session {
         }
         let Some(restoring) = self.restoring.take() else { return };
         self.begin_height(now);
-        self.replay_votes(now, restoring.wal);
         self.take_up_checkpoint(restoring.checkpoint, restoring.counted_since);
         for signed in restoring.signed {
             self.take_up_announcement(now, signed);
         }
+        self.listen(now, restoring.wal);
     }
 
-    fn replay_votes(&mut self, now: Time, wal: Vec<WalRecord>) {
+    /// The log is continued if the height that it is of still runs.
+    pub(super) fn replay_votes(&mut self, now: Time, wal: Vec<WalRecord>) {
         let next = self.height() + 1;
         let wal: Vec<WalRecord> = wal.into_iter().filter(|record| record.height() == next).collect();
         if wal.is_empty() || !self.can_vote() {
             return;
         }
         if let Err(error) = self.voting.consensus.replay(now, wal) {
-            self.bar(format!(
-                "the log of votes cannot be replayed: {error}. This peer does not vote any more"
-            ));
+            return self.bar(format!("the log of votes cannot be replayed ({error})"));
         }
         self.drain_consensus(now);
     }

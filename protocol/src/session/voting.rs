@@ -25,14 +25,12 @@ pub(super) struct Voting {
     proposing: Option<(Height, Attempt, Time)>,
     /// How long fetching and aggregating lately took, for a proposal or a check of one.
     work: Span,
-    /// Statements of this key are in use elsewhere: no more votes.
-    barred: bool,
 }
 
 impl Voting {
     pub fn new(charter: &Charter, signer: &Signer) -> Voting {
         let consensus = Consensus::new(Some(signer.clone()), charter.session, Timeouts::default());
-        Voting { consensus, proposing: None, work: Span::ZERO, barred: false }
+        Voting { consensus, proposing: None, work: Span::ZERO }
     }
 
     /// Notes what a proposal or its check took: a maximum that fades.
@@ -52,7 +50,7 @@ impl Session {
     /// Whether this peer takes part in consensus now.
     pub(super) fn can_vote(&self) -> bool {
         self.is_voter()
-            && !self.voting.barred
+            && self.recall.may_vote_at(self.height() + 1)
             && self.halted.is_none()
             && self.restoring.is_none()
             && !self.is_complete()
@@ -145,11 +143,7 @@ impl Session {
                 ConsensusOutput::Evidence(evidence) => self.keep_evidence(evidence),
                 ConsensusOutput::Entered => {}
                 ConsensusOutput::KeyInUseElsewhere { height, .. } => {
-                    self.bar(format!(
-                        "this key signed something at height {height} that is not in this folder: the folder \
-                         was restored from an older copy, or the key is in use elsewhere. This peer does not \
-                         vote any more; the remedy is a new key (`driftless identity --new`)"
-                    ));
+                    return self.met_own(&format!("something at height {height}"));
                 }
             }
         }
@@ -280,12 +274,6 @@ impl Session {
         if mine == first || mine == (first + 1) % seats.keys.len() {
             self.outputs.push_back(Output::Publish(Message::Block(certified)));
         }
-    }
-
-    /// Ends this peer's votes for good.
-    pub(super) fn bar(&mut self, reason: String) {
-        self.voting.barred = true;
-        self.warn(reason);
     }
 }
 

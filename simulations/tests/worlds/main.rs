@@ -11,6 +11,7 @@ mod honest_work; // no step is contributed twice
 mod joining; // late joiners, followers, laggards, stewards
 mod liars; // an equivocator
 mod network; // jitter, loss, partitions, slow links
+mod old_copies;
 mod pacing; // slow peers, overrun
 mod random_worlds; // what a seed makes up
 mod textbook; // the paper's loop without a session

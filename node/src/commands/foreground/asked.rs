@@ -43,11 +43,12 @@ impl Foreground {
             }
             Verb::Pause => Command::Pause,
             Verb::Resume => Command::Resume,
+            Verb::Vote => Command::VoteAgain,
             Verb::Finish => Command::Finish,
             Verb::Leave => Command::Leave,
         };
         let ends = matches!(command, Command::Finish | Command::Leave);
-        if ends && chosen.len() > 1 {
+        if (ends || command == Command::VoteAgain) && chosen.len() > 1 {
             return request.answer(Err("there are several sessions: name one".into()));
         }
         let others = chosen.iter().filter_map(|session| self.sessions.get(session)?.needed_by()).max();
@@ -118,6 +119,8 @@ impl Foreground {
             "bytes_sent": status.bytes_sent,
             "bytes_received": status.bytes_received,
             "warning": status.warning,
+            "barred": core.barred,
+            "disk": status.disk,
         })
     }
 }

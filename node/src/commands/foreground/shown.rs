@@ -34,6 +34,7 @@ pub(super) fn state_word(status: &SessionStatus) -> String {
     match (&core.halted, status.ended, core.waiting) {
         (_, Some(ending), _) => ending_word(ending).into(),
         (Some(reason), ..) => format!("halted: {reason}"),
+        _ if status.disk.is_some() => "not voting: the disk cannot be written".into(),
         (_, _, Waiting::No) => "training".into(),
         (_, _, waiting) => format!("waiting: {}", waiting_for(waiting)),
     }

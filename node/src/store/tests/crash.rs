@@ -2,7 +2,8 @@
 
 use std::path::Path;
 
-use driftless_protocol::event::{Record, Recovered};
+use driftless_protocol::PeerKey;
+use driftless_protocol::event::{Bar, Record, Recovered};
 
 use super::fixture::*;
 
@@ -14,6 +15,7 @@ struct Known {
     wal: usize,
     signed: usize,
     checkpoint: Option<u64>,
+    bar: Option<Bar>,
 }
 
 impl Known {
@@ -25,6 +27,7 @@ impl Known {
             Record::Block(block) => (next.height, next.wal) = (block.block.height, 0),
             Record::Snapshot(snapshot) => next.snapshot = Some(snapshot.height()),
             Record::Checkpoint(checkpoint) => next.checkpoint = Some(checkpoint.height),
+            Record::Bar(bar) => next.bar = bar.clone(),
             Record::Blob { .. } => {}
         }
         next
@@ -36,6 +39,7 @@ impl Known {
         recovered.blocks == chain(height)[base..]
             && (self.height, self.snapshot, self.wal) == (height, snapshot, recovered.wal.len())
             && self.signed == recovered.signed.len()
+            && self.bar == recovered.bar
             && self.checkpoint == recovered.checkpoint.as_ref().map(|checkpoint| checkpoint.height)
     }
 }
@@ -52,6 +56,8 @@ fn records() -> Vec<Record> {
             records.push(Record::Checkpoint(checkpoint(height)));
         }
     }
+    let bar = Bar { key: PeerKey([7; 32]), reason: "an older copy".into() };
+    records.extend([Record::Bar(Some(bar)), Record::Bar(None)]);
     records
 }
 
