@@ -249,6 +249,7 @@ pub fn waiting_for(waiting: Waiting) -> &'static str {
         Waiting::Stopped => "the loss or the parameters are not finite",
         Waiting::Quorum => "too few voters answer",
         Waiting::CatchUp => "this peer's chain is behind the others'",
+        Waiting::Repair => "this peer's state was wrong and is rebuilt",
         Waiting::Barred => "this key signs nothing: its folder seems to be an older copy",
     }
 }

@@ -8,7 +8,7 @@ use std::thread::JoinHandle;
 use std::time::Duration;
 
 use driftless_protocol::Hash;
-use driftless_protocol::event::Record;
+use driftless_protocol::event::{Record, Recovered};
 use tokio::sync::{mpsc, oneshot, watch};
 
 use crate::store::{SessionStore, StoreError};
@@ -21,6 +21,7 @@ const DISK_AGAIN: Duration = Duration::from_secs(1);
 enum Job {
     Persist { record: Box<Record>, sync: bool, done: oneshot::Sender<Result<(), StoreError>> },
     Forget(Vec<Hash>),
+    Reload(oneshot::Sender<Result<Recovered, StoreError>>),
 }
 
 /// Which blobs stay when others are swept up.
@@ -70,6 +71,16 @@ impl StoreThread {
         }
     }
 
+    /// Reads back what a restart would find.
+    pub fn reload(&self) -> impl Future<Output = Result<Recovered, StoreError>> + use<> {
+        let jobs = self.jobs.clone();
+        async move {
+            let (done, answer) = oneshot::channel();
+            jobs.ok_or_else(stopped)?.send(Job::Reload(done)).await.map_err(|_| stopped())?;
+            answer.await.map_err(|_| stopped())?
+        }
+    }
+
     /// Deletes blobs, some time.
     pub async fn forget(&self, roots: Vec<Hash>) {
         if let Some(jobs) = &self.jobs {
@@ -115,6 +126,9 @@ impl Writer {
                     if fine && matches!(*record, Record::Snapshot(_)) {
                         self.sweep();
                     }
+                }
+                Job::Reload(done) => {
+                    let _ = done.send(self.store.reload());
                 }
                 Job::Forget(roots) => {
                     if let Err(error) = self.store.forget(&roots) {

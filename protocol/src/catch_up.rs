@@ -52,6 +52,8 @@ pub struct CatchUp {
     snapshot: Option<Pending>,
     /// Nobody had a snapshot that helps: use blocks, however many.
     blocks_only: bool,
+    /// The state at hand is of no use: blocks do not help.
+    snapshots_only: bool,
     /// Blobs of the next block are gone everywhere: queued blocks are of no use.
     blobs_gone: bool,
 }
@@ -111,6 +113,11 @@ impl CatchUp {
     /// that is not the very next.
     pub fn is_behind(&self, head: Height) -> bool {
         self.snapshot.is_some() || self.queued.last_key_value().is_some_and(|(last, _)| *last > head + 1)
+    }
+
+    /// Whether blocks are of no use, because the state that they would be applied to is wrong.
+    pub fn only_snapshots(&mut self, only: bool) {
+        self.snapshots_only = only;
     }
 
     /// Whether something certified is still to come: pages, or blocks beyond `head`.
@@ -173,7 +180,8 @@ impl CatchUp {
 
     /// What to ask now, if the head is behind what peers told and nothing is under way.
     pub fn ask(&mut self, now: Time, head: Height, snapshot_every: u32) -> Option<Ask> {
-        let next_is_here = self.queued.contains_key(&(head + 1)) && !self.blobs_gone;
+        let useless = self.blobs_gone || self.snapshots_only;
+        let next_is_here = self.queued.contains_key(&(head + 1)) && !useless;
         if self.snapshot.is_some() || next_is_here || self.target() <= head {
             return None;
         }
@@ -189,7 +197,8 @@ impl CatchUp {
         let (of, height) = *ahead.get(self.turn % ahead.len().max(1))?;
         self.turn = self.turn.wrapping_add(1);
         let gap = height - head;
-        let ask = match gap > u64::from(snapshot_every) && !self.blocks_only {
+        let far = gap > u64::from(snapshot_every) && !self.blocks_only;
+        let ask = match far || self.snapshots_only {
             true => Ask::Snapshot { of },
             false => Ask::Blocks { of, from: head + 1 },
         };

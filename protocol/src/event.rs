@@ -49,6 +49,11 @@ pub enum Input {
     },
     /// A snapshot's pages were put together.
     Assembled(Result<Box<State>, String>),
+    /// The state in memory turned out not to be the certified one.
+    StateDamaged(String),
+    /// The answer to `Reload`: what a restart would find, its snapshot the genesis state if there is
+    /// no other; or why there is no state on disk.
+    Reloaded(Result<Box<Recovered>, String>),
     /// A wish of the peer's user.
     Command(Command),
 }
@@ -112,6 +117,8 @@ pub enum Output {
     Evaluate(CandidateJob),
     /// Put a snapshot's pages together; answered by `Assembled`.
     Assemble(AssembleJob),
+    /// Read back what is on disk; answered by `Reloaded`.
+    Reload,
     /// Let the engine do this; answered by `WorkDone`. At most one at a time.
     Work(Work),
     /// These blobs are not worth waiting for any more: fetches of them end, without an answer.
@@ -287,6 +294,8 @@ pub enum Waiting {
     Quorum,
     /// The chain is behind the others'.
     CatchUp,
+    /// The state turned out to be wrong, and is rebuilt.
+    Repair,
     /// This key signs nothing, until its user says otherwise.
     Barred,
 }

@@ -93,6 +93,14 @@ impl Page {
         self.hash
     }
 
+    /// What a fault of the memory makes of it: the same name, one bit of one value another. For
+    /// simulations.
+    pub fn decayed(&self, value: usize, bit: u32) -> Page {
+        let mut values = self.values.to_vec();
+        values[value] = f32::from_bits(values[value].to_bits() ^ (1 << bit));
+        Page { values: values.into(), hash: self.hash }
+    }
+
     /// Its values.
     pub fn values(&self) -> &[f32] {
         &self.values
@@ -119,6 +127,12 @@ impl Array {
     /// Its pages.
     pub fn pages(&self) -> &[Page] {
         &self.pages
+    }
+
+    /// The same array with another page in the place of one.
+    pub fn with_page(mut self, index: usize, page: Page) -> Array {
+        self.pages[index] = page;
+        self
     }
 
     /// Number of values.

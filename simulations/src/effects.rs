@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use driftless_protocol::Hash;
-use driftless_protocol::event::{Input, Output, Record};
+use driftless_protocol::event::{Input, Output, Record, Snapshot};
 use driftless_protocol::identity::{Domain, PeerKey, Scope};
 use driftless_protocol::time::{Span, Time};
 use driftless_protocol::wire::Message;
@@ -70,6 +70,13 @@ impl World {
             Output::Assemble(job) => {
                 self.schedule(self.now + COMPUTE, Happening::Assemble { peer, life, job: Box::new(job) });
             }
+            Output::Reload => {
+                let mut recovered = self.peers[peer].disk.recover();
+                let genesis = || Snapshot { block: None, state: self.genesis.clone() };
+                recovered.snapshot = Some(recovered.snapshot.take().unwrap_or_else(genesis));
+                let input = Input::Reloaded(Ok(Box::new(recovered)));
+                self.schedule(self.now + COMPUTE, Happening::Input { peer, life, input: Box::new(input) });
+            }
             Output::Work(work) => {
                 let done = self.now + self.peers[peer].duration(&work);
                 self.schedule(done, Happening::Work { peer, life, work });
@@ -94,6 +101,14 @@ impl World {
         if let Record::Blob { root, .. } = &record {
             let (life, input) = (self.peers[peer].life, Input::BlobStored(*root));
             self.schedule(self.now, Happening::Input { peer, life, input: Box::new(input) });
+        }
+        if let Record::Snapshot(snapshot) = &record
+            && snapshot.pages().any(|page| Hash::of(page.bytes()) != page.hash())
+        {
+            let (life, input) =
+                (self.peers[peer].life, Input::StateDamaged("a page changed in memory".into()));
+            self.schedule(self.now, Happening::Input { peer, life, input: Box::new(input) });
+            return Ok(());
         }
         self.peers[peer].disk.persist(record, sync);
         let Some(certified) = block else { return Ok(()) };

@@ -28,6 +28,13 @@ pub enum Fault {
         /// How long it is down.
         down: Span,
     },
+    /// A peer is started again, and while it reads its disk a bit of its state changes in memory.
+    Flip {
+        /// Which peer.
+        peer: usize,
+        /// Chooses the bit.
+        seed: u64,
+    },
     /// The network falls into parts, one number per peer.
     Partition(Vec<u32>),
     /// It is whole again.

@@ -4,10 +4,10 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use driftless_protocol::charter::Charter;
-use driftless_protocol::event::{Ending, Event};
+use driftless_protocol::event::{Ending, Event, Snapshot};
 use driftless_protocol::identity::{PeerKey, Signer};
 use driftless_protocol::session::Session;
-use driftless_protocol::state::State;
+use driftless_protocol::state::{Array, State};
 use driftless_protocol::time::{Span, Time};
 use driftless_protocol::worker::{Work, Worker};
 
@@ -29,6 +29,8 @@ pub struct Peer {
     pub key: PeerKey,
     pub(crate) signer: Signer,
     pub(crate) disk: Disk,
+    /// Chooses a bit of the state that changes at the next start.
+    pub(crate) flip: Option<u64>,
     /// An older copy of its disk.
     copy: Option<Disk>,
     pub(crate) session: Option<Session>,
@@ -55,6 +57,7 @@ impl Peer {
             signer,
             disk: Disk::default(),
             copy: None,
+            flip: None,
             session: None,
             worker: None,
             life: 0,
@@ -81,7 +84,13 @@ impl Peer {
         self.worker = Some(worker);
         let (charter, signer, options) = (charter.clone(), self.signer.clone(), self.setup.options.clone());
         self.session = Some(if self.started {
-            let recovered = self.disk.recover();
+            let mut recovered = self.disk.recover();
+            if let Some(seed) = self.flip.take() {
+                let whole = recovered.snapshot.take();
+                let mut snapshot = whole.unwrap_or(Snapshot { block: None, state: genesis.clone() });
+                flip_bit(&mut snapshot.state, seed);
+                recovered.snapshot = Some(snapshot);
+            }
             Session::restore(now, charter, signer, options, || genesis.clone(), recovered)
         } else {
             self.started = true;
@@ -198,4 +207,18 @@ impl Peer {
             _ => None,
         })
     }
+}
+
+/// Changes a bit of a value that the seed chooses; its page's name stays what it was.
+fn flip_bit(state: &mut State, seed: u64) {
+    let mut random = Random::new(seed, "flip");
+    let mut arrays: Vec<&mut Array> = state.arrays.iter_mut().flatten().collect();
+    let chosen = random.below(arrays.len() as u64) as usize;
+    let array = &mut *arrays[chosen];
+    let page = random.below(array.pages().len() as u64) as usize;
+    let value = random.below(array.pages()[page].values().len() as u64) as usize;
+    // A tiny number in the place of a zero would change nothing.
+    let bit = if array.pages()[page].values()[value] == 0.0 { 30 } else { 20 };
+    let decayed = array.pages()[page].decayed(value, bit);
+    *array = std::mem::take(array).with_page(page, decayed);
 }

@@ -250,6 +250,10 @@ impl World {
                     self.drain(peer)?;
                 }
             }
+            Fault::Flip { peer, seed } => {
+                self.crash(peer, Some(Span::millis(100)));
+                self.peers[peer].flip = Some(seed);
+            }
             Fault::Copy { peer } => self.peers[peer].copy_disk(),
             Fault::Restore { peer, down } => {
                 self.crash(peer, Some(down));

@@ -293,6 +293,7 @@ fn waiting_word(reason: &str) -> &'static str {
         (Waiting::Stopped, "not finite"),
         (Waiting::Quorum, "no quorum"),
         (Waiting::CatchUp, "catching up"),
+        (Waiting::Repair, "repairing"),
         (Waiting::Barred, "an older copy"),
         (Waiting::Turn, "no lease yet"),
     ];

@@ -2,7 +2,8 @@
 
 use std::time::Duration;
 
-use driftless_protocol::event::{Input, Output, Record};
+use driftless_protocol::charter::Charter;
+use driftless_protocol::event::{Input, Output, Record, Recovered, Snapshot};
 use driftless_protocol::transition::CandidateJob;
 use driftless_protocol::wire::Message;
 use driftless_protocol::{Hash, PeerKey};
@@ -10,7 +11,8 @@ use tokio::task::JoinSet;
 
 use super::{Driver, DriverError};
 use crate::blobs::{DataPlane, Source};
-use crate::store::StoreError;
+use crate::node::genesis_state;
+use crate::store::{StoreError, StoreReader};
 
 /// With one copy out, the others hold up the announcement only this long.
 const ENOUGH: Duration = Duration::from_secs(2);
@@ -34,6 +36,7 @@ impl Driver {
                     let _ = answers.blocking_send(Input::Assembled(job.run(&mut read)));
                 });
             }
+            Output::Reload => self.reload(),
             Output::Work(work) => {
                 let taken = self.parts.worker.as_ref().is_some_and(|worker| worker.order(work));
                 if !taken {
@@ -61,12 +64,33 @@ impl Driver {
                 Ok(()) = self.trouble.changed() => self.store_trouble(),
             }
         };
+        if let Err(error @ StoreError::WrongPage { .. }) = &result {
+            // The snapshot is left out; the session sees to its state.
+            self.feed(Input::StateDamaged(error.to_string()));
+            return Ok(());
+        }
         if let Err(StoreError::AlreadySigned { slot, .. }) = result {
             // Cannot happen while this store is the key's only one.
             tracing::error!(?slot, "this key signed something else for the slot before");
             return Err(StoreError::AlreadySigned { by: self.parts.control.key(), slot }.into());
         }
         Ok(result?)
+    }
+
+    fn reload(&self) {
+        let (reloaded, reader) = (self.parts.store.reload(), self.parts.reader.clone());
+        let (charter, answers) = (self.parts.charter.clone(), self.answers.clone());
+        tokio::spawn(async move {
+            let reloaded = match reloaded.await {
+                Ok(recovered) => {
+                    tokio::task::spawn_blocking(move || from_genesis(&charter, &reader, recovered))
+                        .await
+                        .unwrap_or_else(|error| Err(error.to_string()))
+                }
+                Err(error) => Err(error.to_string()),
+            };
+            let _ = answers.send(Input::Reloaded(reloaded.map(Box::new))).await;
+        });
     }
 
     fn send(&mut self, to: &[PeerKey], message: &Message) {
@@ -140,6 +164,20 @@ impl Driver {
             let _ = answers.blocking_send(Input::Candidate { id, result });
         });
     }
+}
+
+/// What was recovered, with the genesis state where there is no snapshot.
+fn from_genesis(
+    charter: &Charter,
+    reader: &StoreReader,
+    mut recovered: Recovered,
+) -> Result<Recovered, String> {
+    if recovered.snapshot.is_none() {
+        let state = genesis_state(charter, |root| reader.page(root).map_err(|error| error.to_string()));
+        let state = state.map_err(|error| error.to_string())?;
+        recovered.snapshot = Some(Snapshot { block: None, state });
+    }
+    Ok(recovered)
 }
 
 /// Pushes to candidates, `copies` at a time, until that many hold the blob or none is left. One is

@@ -162,6 +162,14 @@ pub enum StoreError {
         /// The hash of the bytes.
         found: Hash,
     },
+    /// A page changed in memory since its hash was taken.
+    #[error("a page of the state changed in memory: {expected} hashes to {found} now")]
+    WrongPage {
+        /// Its name.
+        expected: Hash,
+        /// What its bytes hash to.
+        found: Hash,
+    },
     /// The disk, or the user's quota on it, is full.
     #[error("no space left to write {}", path.display())]
     Full {

@@ -108,10 +108,32 @@ pub(super) fn recover(
         pages,
         offer,
         pending: Pending::of(&recovered),
+        shape: shape.clone(),
         warnings,
     };
     store.acknowledge()?;
     Ok((store, recovered))
+}
+
+impl SessionStore {
+    /// What a restart would find, but for the checkpoint: read from the files while they are open.
+    pub fn reload(&mut self) -> Result<Recovered, StoreError> {
+        self.settle(true)?;
+        let snapshot = self.snapshots.read_newest(&self.shape)?;
+        let base = snapshot.as_ref().map_or(0, Snapshot::height);
+        let mut blocks: Vec<CertifiedBlock> = Vec::new();
+        self.chain.index().visit(base + 1, |block| blocks.push(block.clone()))?;
+        let follows = blocks.first().is_none_or(|block| block.block.height == base + 1);
+        if !follows {
+            let reason = format!("the blocks after height {base} are not here");
+            return Err(StoreError::NoState { folder: self.folder.path().to_owned(), reason });
+        }
+        let contents = self.journal.contents()?;
+        let wal = running_height(&contents, self.chain.next(), &self.folder)?;
+        let signed = still_open(contents.signed, &snapshot, &blocks);
+        let bar = super::bar::load(self.folder.path())?;
+        Ok(Recovered { snapshot, blocks, wal, signed, checkpoint: None, bar })
+    }
 }
 
 /// The blocks after a snapshot, gathered while the chain is read.

@@ -53,6 +53,7 @@ pub struct SessionStore {
     pub(super) pages: Arc<BlobStore>,
     pub(super) offer: Arc<Mutex<Option<Arc<SnapshotOffer>>>>,
     pub(super) pending: Pending,
+    pub(super) shape: Shape,
     pub(super) warnings: Vec<Warning>,
 }
 
@@ -211,7 +212,7 @@ impl SessionStore {
     }
 
     /// The barrier: buffered records become durable if somebody may wait for them.
-    fn settle(&mut self, sync: bool) -> Result<(), StoreError> {
+    pub(super) fn settle(&mut self, sync: bool) -> Result<(), StoreError> {
         if (sync && self.journal.is_awaited()) || self.journal.is_large() {
             self.journal.sync()?;
         }

@@ -83,6 +83,21 @@ impl Snapshots {
         Ok((snapshots, newest))
     }
 
+    /// The newest snapshot that is whole, read from its files.
+    pub(super) fn read_newest(&self, shape: &Shape) -> Result<Option<Snapshot>, StoreError> {
+        for (height, listing) in self.kept.iter().rev() {
+            let path = numbered_path(&self.folder, *height, SUFFIX);
+            match assemble(&path, listing, shape, |root| Ok(self.pages.read(root)?)) {
+                Ok(snapshot) => return Ok(Some(snapshot)),
+                Err(error) => {
+                    let error = unless_io(error)?;
+                    tracing::warn!(height, %error, "a snapshot cannot be used");
+                }
+            }
+        }
+        Ok(None)
+    }
+
     /// The newest snapshot of a certified height, as others are told of it.
     pub(super) fn offer(&self) -> Option<SnapshotOffer> {
         let (_, listing) = self.kept.last()?;
@@ -100,6 +115,10 @@ impl Snapshots {
         let height = snapshot.height();
         for page in snapshot.pages() {
             if !self.pages.contains(&page.hash()) {
+                let (expected, found) = (page.hash(), Hash::of(page.bytes()));
+                if found != expected {
+                    return Err(StoreError::WrongPage { expected, found });
+                }
                 self.disk.put_blob(&self.pages, page.bytes())?;
             }
         }

@@ -61,6 +61,14 @@ pub(super) struct Candidates {
 }
 
 impl Candidates {
+    /// Whatever was under way rests on a state that is wrong.
+    pub fn give_up(&mut self) {
+        self.running = None;
+        self.ready.clear();
+        self.checking.clear();
+        self.applying = None;
+    }
+
     pub fn is_running(&self) -> bool {
         self.running.is_some()
     }
@@ -90,7 +98,7 @@ impl Session {
 
     /// Applies the next certified block as far as its blobs are here.
     pub(super) fn apply_next(&mut self, now: Time) {
-        if self.halted.is_some() {
+        if self.halted.is_some() || self.is_stuck() {
             return;
         }
         if self.candidates.applying.is_none() {
@@ -117,6 +125,11 @@ impl Session {
         }
     }
 
+    /// Whether no block can be applied at present: the state is being rebuilt.
+    pub(super) fn is_stuck(&self) -> bool {
+        self.repair.is_going_on() && self.restoring.is_none()
+    }
+
     /// Checks the block to apply, once. Returns whether it is valid.
     fn plan_applying(&mut self) -> bool {
         let Some(Applying { certified, .. }) = &self.candidates.applying else { return false };
@@ -130,9 +143,10 @@ impl Session {
             }
             Err(invalid) => {
                 let height = block.height;
-                self.halt(format!(
-                    "the certified block of height {height} is not valid on this peer's state: {invalid}"
-                ));
+                let found = format!(
+                    "the certified block of height {height} is not valid on this peer's state ({invalid})"
+                );
+                self.state_is_wrong(height, &found);
                 false
             }
         }
@@ -190,14 +204,21 @@ impl Session {
             (Purpose::Apply(certified), Ok(state)) if state.digest() == certified.block.digest => {
                 self.commit(now, certified, state);
             }
-            (Purpose::Apply(certified), Ok(state)) => self.halt(format!(
-                "memory fault or damaged state: height {} has digest {} here, a quorum certified {}",
-                certified.block.height,
-                state.digest().short(),
-                certified.block.digest.short()
-            )),
+            (Purpose::Apply(certified), Ok(state)) => {
+                let (height, digest) = (certified.block.height, certified.block.digest);
+                let found = format!(
+                    "the state of this peer is wrong: height {height} has digest {} here, a quorum certified {}",
+                    state.digest().short(),
+                    digest.short()
+                );
+                self.state_is_wrong(height, &found);
+            }
             (Purpose::Apply(certified), Err(error)) => {
-                self.halt(format!("the certified block of height {} fails: {error}", certified.block.height));
+                let height = certified.block.height;
+                let found = format!(
+                    "the state of this peer is wrong: the certified block of height {height} fails ({error})"
+                );
+                self.state_is_wrong(height, &found);
             }
         }
     }
@@ -260,12 +281,10 @@ impl Session {
         self.state = state;
         self.head = head;
         self.head_at = now;
-        self.candidates.running = None;
-        self.candidates.ready.clear();
-        self.candidates.checking.clear();
-        self.candidates.applying = None;
+        self.candidates.give_up();
         self.catch_up.advanced(self.state.control.height);
         self.recall.progressed(now);
+        self.compare_with_suspect();
     }
 
     fn counts_me(&self, closing: &crate::block::Closing) -> bool {

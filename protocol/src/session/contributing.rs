@@ -129,6 +129,9 @@ impl Session {
         if self.contributing.is_working() || self.restoring.is_some() {
             return;
         }
+        if self.repair.is_going_on() {
+            return self.set_waiting(Waiting::Repair);
+        }
         if let Some(bytes) = self.contributing.restore.take() {
             return self.order(now, Order::Restore, Work::Restore(bytes));
         }

@@ -188,7 +188,8 @@ impl Session {
 
     /// Asks for what is missing and for membership.
     pub(super) fn follow(&mut self, now: Time) {
-        if self.restoring.is_some() || self.halted.is_some() {
+        let rebuilding = self.is_stuck() && !self.waits_for_snapshot();
+        if self.restoring.is_some() || self.halted.is_some() || rebuilding {
             return;
         }
         let every = self.charter.manifest.snapshot_every;
@@ -326,6 +327,7 @@ impl Session {
         self.adopt(now, block.block.hash(), state);
         self.training.align(&self.state);
         self.contributing.jumped(&self.state.control.closed);
+        self.end_repair();
         self.event(Event::Block {
             height,
             digest,

@@ -8,14 +8,15 @@
 //! takes no more input.
 //!
 //! The parts: `chain` applies blocks, `voting` drives consensus, `contributing` drives the engine
-//! and announces, `following` catches up, `recall` sees that nothing signed is forgotten, `ending`
-//! stops in order.
+//! and announces, `following` catches up, `recall` sees that nothing signed is forgotten, `repair`
+//! gets over a state that went wrong, `ending` stops in order.
 
 mod chain;
 mod contributing;
 mod ending;
 mod following;
 mod recall;
+mod repair;
 mod restore;
 mod voting;
 
@@ -38,6 +39,7 @@ use chain::Candidates;
 use contributing::Contributing;
 use ending::Ending;
 use recall::Recall;
+use repair::Repair;
 use restore::Restoring;
 use voting::Voting;
 
@@ -84,6 +86,7 @@ pub struct Session {
     slots: Slots,
     voting: Voting,
     recall: Recall,
+    repair: Repair,
     candidates: Candidates,
     catch_up: CatchUp,
     restoring: Option<Restoring>,
@@ -155,6 +158,7 @@ impl Session {
             slots: Slots::new(&charter),
             voting: Voting::new(&charter, &signer),
             recall: Recall::default(),
+            repair: Repair::default(),
             training: Training::new(charter.clone(), me, &state),
             charter,
             signer,
@@ -199,6 +203,8 @@ impl Session {
             Input::WorkDone(done) => self.work_done(now, done),
             Input::Candidate { id, result } => self.candidate_done(now, id, result),
             Input::Assembled(result) => self.assembled(now, result),
+            Input::StateDamaged(what) => self.state_is_wrong(self.height() + 1, &what),
+            Input::Reloaded(result) => self.reloaded(now, result),
             Input::Command(command) => self.command(now, command),
         }
         self.go_on(now);

@@ -166,6 +166,9 @@ impl Session {
 
     /// A vote of this peer's own key came while it does not vote.
     pub(super) fn own_vote_received(&mut self, vote: &Signed<Vote>) {
+        if self.is_stuck() {
+            return;
+        }
         let logged = self.logged().any(|record| match record {
             WalRecord::OwnVote(own) => own.content == vote.content,
             _ => false,
@@ -178,6 +181,9 @@ impl Session {
 
     /// A proposal of this peer's own key came while it does not vote.
     pub(super) fn own_proposal_received(&mut self, proposal: &Signed<Proposal>) {
+        if self.is_stuck() {
+            return;
+        }
         let logged = self.logged().any(|record| match record {
             WalRecord::OwnProposal { proposal: own, .. } => own.content == proposal.content,
             _ => false,
@@ -198,7 +204,8 @@ impl Session {
         let slot = signed.content.slot;
         let next = self.state.control.closed.get(usize::from(slot.stream));
         let open = next.is_some_and(|next| slot.ordinal >= *next);
-        let restored = self.restoring.iter().any(|restoring| restoring.announced(slot));
+        // While the state is rebuilt, what was signed is not at hand.
+        let restored = self.is_stuck() || self.restoring.iter().any(|restoring| restoring.announced(slot));
         if open
             && !restored
             && !self.contributing.announced(slot)

@@ -68,31 +68,36 @@ impl Session {
         signer: Signer,
         options: Options,
         genesis: impl FnOnce() -> State,
-        recovered: Recovered,
+        mut recovered: Recovered,
     ) -> Session {
-        let (state, head) = match recovered.snapshot {
+        let (state, head) = match recovered.snapshot.take() {
             Some(snapshot) => {
                 let head = snapshot.block.as_ref().map_or(charter.session, |block| block.block.hash());
                 (snapshot.state, head)
             }
             None => (genesis(), charter.session),
         };
-        let base = state.control.height;
         let mut session = Session::at(now, charter, signer, options, state, head);
+        session.remember_bar(recovered.bar.take());
+        session.replay_from(now, recovered);
+        session.go_on(now);
+        session
+    }
+
+    /// Begins to replay what follows the snapshot at which this peer stands.
+    pub(super) fn replay_from(&mut self, now: Time, recovered: Recovered) {
+        let base = self.height();
         let blocks = recovered.blocks.into_iter().map(|block| (block.block.height, block));
-        session.restoring = Some(Restoring {
+        self.restoring = Some(Restoring {
             counted_since: recovered.checkpoint.as_ref().is_none_or(|checkpoint| checkpoint.height < base),
             blocks: blocks.collect(),
             wal: recovered.wal,
             signed: recovered.signed,
             checkpoint: recovered.checkpoint,
         });
-        session.remember_bar(recovered.bar);
-        session.begin_height(now);
-        session.end_restoring(now);
-        session.check_completion(now);
-        session.go_on(now);
-        session
+        self.begin_height(now);
+        self.end_restoring(now);
+        self.check_completion(now);
     }
 
     /// Notes while replaying whether a block after the checkpoint counted this peer.
@@ -111,6 +116,7 @@ impl Session {
             return;
         }
         let Some(restoring) = self.restoring.take() else { return };
+        self.end_repair();
         self.begin_height(now);
         self.take_up_checkpoint(restoring.checkpoint, restoring.counted_since);
         for signed in restoring.signed {

@@ -53,6 +53,7 @@ impl Session {
             && self.recall.may_vote_at(self.height() + 1)
             && self.halted.is_none()
             && self.restoring.is_none()
+            && !self.repair.is_going_on()
             && !self.is_complete()
     }
 

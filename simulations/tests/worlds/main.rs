@@ -10,6 +10,7 @@ mod engines; // losses that are not finite, the product's engine
 mod honest_work; // no step is contributed twice
 mod joining; // late joiners, followers, laggards, stewards
 mod liars; // an equivocator
+mod memory_faults;
 mod network; // jitter, loss, partitions, slow links
 mod old_copies;
 mod pacing; // slow peers, overrun

@@ -93,6 +93,17 @@ impl Journal {
         Ok((journal, loaded.contents))
     }
 
+    /// What is in the database, without what is buffered.
+    pub(super) fn contents(&mut self) -> Result<Contents, StoreError> {
+        let database = match self.database.take() {
+            Some(database) => database,
+            None => Database::open(self.disk.clone(), &self.folder)?,
+        };
+        let loaded = load::load(&database, &self.folder, self.session, self.meta.batch);
+        self.database = Some(database);
+        Ok(loaded?.contents)
+    }
+
     /// The last batch handed to the database.
     pub(super) fn batch(&self) -> u64 {
         self.meta.batch

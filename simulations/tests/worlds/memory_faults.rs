@@ -1,0 +1,46 @@
+//! A wrong bit in a peer's memory: it notices at the next certificate, says nothing, rebuilds its
+//! state, names the page and goes on.
+
+use driftless_protocol::event::Event;
+use driftless_protocol::time::Span;
+use driftless_sim::faults::Fault;
+use driftless_sim::network::Link;
+use driftless_sim::{PeerSetup, Setup, World};
+
+use crate::support::{at, complete, report, told, world};
+
+fn warned(world: &World, peer: usize, words: &str) -> bool {
+    told(world, peer, |event| matches!(event, Event::Warning(text) if text.contains(words)))
+}
+
+fn with_a_flipped_bit(seed: u64, peer: usize) -> World {
+    let mut setup = Setup::small(seed, 4);
+    setup.peers.push(PeerSetup::contributor());
+    setup.manifest.stop_at = Some(8 * 6 * 5 * 14);
+    setup.manifest.snapshot_every = [2, 4, 1_000][seed as usize % 3];
+    setup.link = Link { latency: Span::millis(5), jitter: Span::millis(20), loss: 20, ..Link::default() };
+    setup.faults = vec![(at(2_000 + 97 * seed), Fault::Flip { peer, seed })];
+    world(setup)
+}
+
+#[test]
+fn a_peer_whose_state_is_wrong_rebuilds_it_names_the_page_and_comes_to_the_end() {
+    for seed in 0..24 {
+        let peer = [2, 4][seed as usize % 2];
+        let mut world = with_a_flipped_bit(seed, peer);
+        complete(&mut world, 240);
+        assert!(warned(&world, peer, "nothing is said meanwhile"), "seed {seed}\n{}", report(&world));
+        assert!(warned(&world, peer, "1 of its pages were wrong; array"), "seed {seed}\n{}", report(&world));
+        assert!(world.certified().control.convicted.is_empty());
+        let others = (0..5).filter(|other| *other != peer);
+        assert!(others.into_iter().all(|other| !warned(&world, other, "nothing is said meanwhile")));
+    }
+}
+
+/// Wrong states are not certified, however many there are: each is wrong in its own way.
+#[test]
+fn three_of_four_with_wrong_bits_pause_and_go_on() {
+    let mut setup = Setup::small(5, 4);
+    setup.faults = (0..3).map(|peer| (at(2_000), Fault::Flip { peer, seed: peer as u64 })).collect();
+    complete(&mut world(setup), 240);
+}
