@@ -8,6 +8,7 @@ use std::thread::JoinHandle;
 use std::time::Duration;
 
 use driftless_protocol::Hash;
+use driftless_protocol::block::Height;
 use driftless_protocol::event::{Record, Recovered};
 use tokio::sync::{mpsc, oneshot, watch};
 
@@ -21,6 +22,7 @@ const DISK_AGAIN: Duration = Duration::from_secs(1);
 enum Job {
     Persist { record: Box<Record>, sync: bool, done: oneshot::Sender<Result<(), StoreError>> },
     Forget(Vec<Hash>),
+    Retain(Height),
     Reload(oneshot::Sender<Result<Recovered, StoreError>>),
 }
 
@@ -68,6 +70,13 @@ impl StoreThread {
             let job = Job::Persist { record: Box::new(record), sync, done };
             jobs.ok_or_else(stopped)?.send(job).await.map_err(|_| stopped())?;
             if sync { answer.await.map_err(|_| stopped())? } else { Ok(()) }
+        }
+    }
+
+    /// Snapshots below `from` may go with the next.
+    pub async fn retain(&self, from: Height) {
+        if let Some(jobs) = &self.jobs {
+            let _ = jobs.send(Job::Retain(from)).await;
         }
     }
 
@@ -127,6 +136,7 @@ impl Writer {
                         self.sweep();
                     }
                 }
+                Job::Retain(from) => self.store.retain_from(from),
                 Job::Reload(done) => {
                     let _ = done.send(self.store.reload());
                 }

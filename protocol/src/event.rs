@@ -8,7 +8,7 @@ use crate::consensus::WalRecord;
 use crate::identity::{Hash, PeerKey, Signed};
 use crate::state::{Page, State};
 use crate::transition::{CandidateError, CandidateJob};
-use crate::wire::Message;
+use crate::wire::{Message, SnapshotOffer};
 use crate::worker::{Work, WorkDone};
 
 /// What a driver tells a session.
@@ -117,6 +117,11 @@ pub enum Output {
     Evaluate(CandidateJob),
     /// Put a snapshot's pages together; answered by `Assembled`.
     Assemble(AssembleJob),
+    /// When the next snapshot is stored, those below this height go (but one older than it stays).
+    Retain {
+        /// The oldest height that is still needed.
+        from: Height,
+    },
     /// Read back what is on disk; answered by `Reloaded`.
     Reload,
     /// Let the engine do this; answered by `WorkDone`. At most one at a time.
@@ -149,6 +154,8 @@ pub enum Record {
     Block(CertifiedBlock),
     /// A snapshot: the state as of a certified block.
     Snapshot(Snapshot),
+    /// The snapshot of others whose pages are being fetched; void once one as new is stored.
+    Offer(SnapshotOffer),
     /// Local training state.
     Checkpoint(Checkpoint),
     /// Why this key signs nothing more in this session, or that it does again.
@@ -199,6 +206,10 @@ pub struct Checkpoint {
 pub struct Recovered {
     /// The newest complete snapshot, as a state whose digest was checked; none for a new session.
     pub snapshot: Option<Snapshot>,
+    /// Heights of all snapshots on disk, ascending.
+    pub snapshots: Vec<Height>,
+    /// The snapshot of others whose pages were being fetched, if it is newer.
+    pub offer: Option<SnapshotOffer>,
     /// All later certified blocks in order.
     pub blocks: Vec<CertifiedBlock>,
     /// The log of the height after the last block.

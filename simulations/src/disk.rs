@@ -15,7 +15,7 @@ use driftless_protocol::wire::{BlockReply, SnapshotOffer, limits};
 
 use crate::random::Random;
 
-/// Snapshots that are kept.
+/// Snapshots that are always kept.
 const SNAPSHOTS: usize = 2;
 /// Checkpoints that are kept.
 const CHECKPOINTS: usize = 2;
@@ -29,6 +29,9 @@ struct Contents {
     blocks: BTreeMap<Height, CertifiedBlock>,
     snapshots: BTreeMap<Height, Snapshot>,
     checkpoints: Vec<Checkpoint>,
+    /// Snapshots from this height on are kept.
+    retain: Option<Height>,
+    offer: Option<SnapshotOffer>,
     bar: Option<Bar>,
 }
 
@@ -84,6 +87,11 @@ impl Disk {
         });
     }
 
+    /// Snapshots below `from` may go.
+    pub fn retain(&mut self, from: Height) {
+        self.durable.retain = Some(from);
+    }
+
     /// The certified blocks, by height.
     #[must_use]
     pub fn blocks(&self) -> &BTreeMap<Height, CertifiedBlock> {
@@ -127,11 +135,13 @@ impl Disk {
             blocks.push(block.clone());
         }
         Recovered {
+            snapshots: self.durable.snapshots.keys().copied().collect(),
             snapshot,
             blocks,
             wal: self.durable.wal.clone(),
             signed: self.durable.signed.values().cloned().collect(),
             checkpoint: self.durable.checkpoints.last().cloned(),
+            offer: self.durable.offer.clone(),
             bar: self.durable.bar.clone(),
         }
     }
@@ -156,8 +166,12 @@ impl Contents {
                 if let Some(block) = &snapshot.block {
                     self.blocks.insert(block.block.height, block.clone());
                 }
+                self.offer.take_if(|offer| offer.block.block.height <= snapshot.height());
                 self.snapshots.insert(snapshot.height(), snapshot);
-                while self.snapshots.len() > SNAPSHOTS {
+                let from = self.retain.unwrap_or(Height::MAX);
+                while self.snapshots.len() > SNAPSHOTS
+                    && self.snapshots.first_key_value().is_some_and(|(height, _)| *height < from)
+                {
                     self.snapshots.pop_first();
                 }
             }
@@ -166,6 +180,7 @@ impl Contents {
                 let drop = self.checkpoints.len().saturating_sub(CHECKPOINTS);
                 self.checkpoints.drain(..drop);
             }
+            Record::Offer(offer) => self.offer = Some(offer),
             Record::Bar(bar) => self.bar = bar,
         }
     }

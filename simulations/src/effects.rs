@@ -83,6 +83,7 @@ impl World {
             }
             // A simulated transfer is over quickly: one more blob on the disk does no harm.
             Output::Cancel(_) => {}
+            Output::Retain { from } => self.peers[peer].disk.retain(from),
             Output::Forget(roots) => self.peers[peer].disk.forget(&roots),
             Output::Event(event) => self.peers[peer].note(self.now, event),
             Output::Finished(ending) => {

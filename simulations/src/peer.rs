@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
+use driftless_protocol::Hash;
 use driftless_protocol::charter::Charter;
 use driftless_protocol::event::{Ending, Event, Snapshot};
 use driftless_protocol::identity::{PeerKey, Signer};
@@ -43,6 +44,8 @@ pub struct Peer {
     pub(crate) timer: Option<Time>,
     /// Outputs until the power goes, and how long it is away then.
     pub(crate) doom: Option<(u32, Option<Span>)>,
+    /// Blobs that it fetched, with their lengths, as often as they came.
+    pub(crate) fetched: Vec<(Hash, u64)>,
     started: bool,
     ending: Option<Ending>,
     events: Vec<(Time, Event)>,
@@ -64,6 +67,7 @@ impl Peer {
             met: BTreeMap::new(),
             timer: None,
             doom: None,
+            fetched: Vec::new(),
             started: false,
             ending: None,
             events: Vec::new(),
@@ -182,6 +186,12 @@ impl Peer {
     #[must_use]
     pub fn disk(&self) -> &Disk {
         &self.disk
+    }
+
+    /// Blobs that it fetched, with their lengths, as often as they came.
+    #[must_use]
+    pub fn fetched(&self) -> &[(Hash, u64)] {
+        &self.fetched
     }
 
     /// How often the power went.

@@ -234,6 +234,9 @@ impl World {
         let there = source.is_up() && self.network.joins(from, to);
         match source.disk.blob(&root).filter(|_| there) {
             Some(bytes) => {
+                if fetched {
+                    self.peers[to].fetched.push((root, bytes.len() as u64));
+                }
                 self.peers[to].disk.store_blob(root, bytes);
                 self.input(to, Input::BlobStored(root))
             }

@@ -36,6 +36,7 @@ impl Driver {
                     let _ = answers.blocking_send(Input::Assembled(job.run(&mut read)));
                 });
             }
+            Output::Retain { from } => self.parts.store.retain(from).await,
             Output::Reload => self.reload(),
             Output::Work(work) => {
                 let taken = self.parts.worker.as_ref().is_some_and(|worker| worker.order(work));

@@ -366,6 +366,7 @@ impl SessionSeed {
             ticket: options.ticket.clone(),
             keep_history: options.keep_history,
             checkpoint_every: options.checkpoint_every,
+            ..Options::default()
         };
         let now = driftless_protocol::time::Time(0);
         let genesis = self.genesis;

@@ -32,6 +32,7 @@ pub(super) enum Kind {
     Chain = 1,
     Snapshot = 2,
     Checkpoint = 3,
+    Offer = 4,
 }
 
 /// The header of a file with `body`.

@@ -11,6 +11,7 @@
 //! | sign-once record, log of the running height | `db/sled` | the statement leaves |
 //! | block with certificate | `chain/NNNNNNNN.blocks` | it is applied or sent; then the log is cut |
 //! | snapshot | `pages/<root>`, then `pages/NNNNNNNN.snapshot` | older pages and records go |
+//! | which snapshot is being fetched | `pages/taking` | nothing: a restart goes on with it |
 //! | checkpoint | `checkpoints/NNNNNNNN.checkpoint` | it is relied on at restart |
 //! | that this key signs nothing more | `barred` | nothing: it says nothing |
 //! | how much of the chain and the database is durable | `db/acknowledged` | the call returns |

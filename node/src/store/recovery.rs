@@ -94,7 +94,9 @@ pub(super) fn recover(
     let wal = running_height(&contents, chain.next(), &folder)?;
     let signed = still_open(contents.signed, &snapshot, &blocks);
     let offer = Arc::new(Mutex::new(snapshots.offer().map(Arc::new)));
-    let recovered = Recovered { snapshot, blocks, wal, signed, checkpoint, bar };
+    let (heights, taking) = (snapshots.heights(), snapshots.taking().cloned());
+    let recovered =
+        Recovered { snapshot, snapshots: heights, offer: taking, blocks, wal, signed, checkpoint, bar };
     let mut store = SessionStore {
         disk,
         folder,
@@ -132,7 +134,8 @@ impl SessionStore {
         let wal = running_height(&contents, self.chain.next(), &self.folder)?;
         let signed = still_open(contents.signed, &snapshot, &blocks);
         let bar = super::bar::load(self.folder.path())?;
-        Ok(Recovered { snapshot, blocks, wal, signed, checkpoint: None, bar })
+        let snapshots = self.snapshots.heights();
+        Ok(Recovered { snapshot, snapshots, offer: None, blocks, wal, signed, checkpoint: None, bar })
     }
 }
 

@@ -137,6 +137,7 @@ impl SessionStore {
             Record::Block(block) => self.append(block)?,
             Record::Snapshot(snapshot) => self.put_snapshot(snapshot)?,
             Record::Checkpoint(checkpoint) => self.checkpoints.store(checkpoint)?,
+            Record::Offer(offer) => self.snapshots.keep_offer(offer)?,
             Record::Bar(bar) => bar::store(&self.disk, self.folder.path(), bar.as_ref())?,
         }
         self.settle(sync)
@@ -145,6 +146,11 @@ impl SessionStore {
     /// Writes out what is buffered and closes the store.
     pub fn close(mut self) -> Result<(), StoreError> {
         self.settle(true)
+    }
+
+    /// Snapshots of this height and later stay; two always do.
+    pub fn retain_from(&mut self, height: Height) {
+        self.snapshots.retain_from(height);
     }
 
     /// Whether every blob is kept that a block names.

@@ -2,7 +2,8 @@
 //!
 //! A page is a blob in `pages/`, shared by all snapshots that contain it. The record,
 //! `pages/NNNNNNNN.snapshot`, is written after its pages are durable: what is listed is complete.
-//! Two are kept; pages that neither names are deleted once the newer is complete.
+//! Two are kept, and more where the session says so: a joiner on a slow link takes its time. Pages
+//! that none of them names are deleted once a newer one is complete.
 
 use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
@@ -24,6 +25,8 @@ use crate::blobs::BlobStore;
 
 pub(super) const SUFFIX: &str = "snapshot";
 const KEPT: usize = 2;
+/// Lists the pages of a snapshot that is being fetched.
+const TAKING: &str = "taking";
 
 /// The body of a snapshot's record.
 #[derive(Debug, Clone, PartialEq, Encode, Decode)]
@@ -42,6 +45,10 @@ pub(super) struct Snapshots {
     pages: Arc<BlobStore>,
     /// Complete ones, ascending.
     kept: Vec<(Height, Listing)>,
+    /// The one whose pages are being fetched.
+    taking: Option<SnapshotOffer>,
+    /// From this height on all are kept.
+    from: Height,
 }
 
 impl Snapshots {
@@ -54,7 +61,16 @@ impl Snapshots {
     ) -> Result<(Snapshots, Option<Snapshot>), StoreError> {
         let folder = pages.folder().to_owned();
         remove_temporaries(&folder)?;
-        let mut snapshots = Snapshots { disk, folder, session: shape.session, pages, kept: Vec::new() };
+        let taking = read_offer(&folder.join(TAKING), shape.session)?;
+        let mut snapshots = Snapshots {
+            disk,
+            folder,
+            session: shape.session,
+            pages,
+            kept: Vec::new(),
+            taking,
+            from: Height::MAX,
+        };
         let mut newest = None;
         for (height, path) in numbered(&snapshots.folder, SUFFIX)?.into_iter().rev() {
             let listing = match read_listing(&path, shape.session, height) {
@@ -80,6 +96,8 @@ impl Snapshots {
             }
             snapshots.kept.insert(0, (height, listing));
         }
+        let here = newest.as_ref().map_or(0, Snapshot::height);
+        snapshots.taking.take_if(|offer| offer.block.block.height <= here);
         Ok((snapshots, newest))
     }
 
@@ -103,6 +121,24 @@ impl Snapshots {
         let (_, listing) = self.kept.last()?;
         let Listing { block, control, pages } = listing.clone();
         Some(SnapshotOffer { block: block?, control, pages })
+    }
+
+    /// Snapshots of this height and later stay when another is stored.
+    pub(super) fn retain_from(&mut self, height: Height) {
+        self.from = height;
+    }
+
+    /// Keeps the list of a snapshot whose pages are being fetched.
+    pub(super) fn keep_offer(&mut self, offer: &SnapshotOffer) -> Result<(), StoreError> {
+        let (path, height) = (self.folder.join(TAKING), offer.block.block.height);
+        frame::write(&self.disk, &path, Kind::Offer, self.session, height, &wire::encode(offer))?;
+        self.taking = Some(offer.clone());
+        Ok(())
+    }
+
+    /// The snapshot whose pages are being fetched.
+    pub(super) fn taking(&self) -> Option<&SnapshotOffer> {
+        self.taking.as_ref()
     }
 
     /// Heights of the snapshots here, ascending.
@@ -132,12 +168,16 @@ impl Snapshots {
         self.kept.retain(|(kept, _)| *kept != height);
         self.kept.push((height, listing));
         self.kept.sort_by_key(|(height, _)| *height);
+        if self.taking.take_if(|offer| offer.block.block.height <= height).is_some() {
+            self.disk.remove(&self.folder.join(TAKING))?;
+        }
         self.retain()
     }
 
     /// Deletes all but the newest records, damaged ones included, then pages that nobody names.
     fn retain(&mut self) -> Result<(), StoreError> {
-        let surplus = self.kept.len().saturating_sub(KEPT);
+        let old = self.kept.iter().filter(|(height, _)| *height < self.from).count();
+        let surplus = self.kept.len().saturating_sub(KEPT).min(old);
         let kept: BTreeSet<Height> = self.kept.iter().skip(surplus).map(|(height, _)| *height).collect();
         let mut removed = false;
         for (height, path) in numbered(&self.folder, SUFFIX)? {
@@ -159,6 +199,25 @@ impl Snapshots {
             }
         }
         Ok(())
+    }
+}
+
+/// The list of a snapshot that was being fetched. A damaged one is of no use, and another is soon here.
+fn read_offer(path: &Path, session: Hash) -> Result<Option<SnapshotOffer>, StoreError> {
+    if !path.is_file() {
+        return Ok(None);
+    }
+    let offer = frame::read(path, Kind::Offer, session).and_then(|(_, body)| {
+        let decoded = wire::decode("snapshot offer", &body, wire::HARD_LIMIT);
+        decoded.map_err(|error| StoreError::corrupt(path, error.to_string()))
+    });
+    match offer {
+        Ok(offer) => Ok(Some(offer)),
+        Err(error) => {
+            let error = unless_io(error)?;
+            tracing::warn!(%error, "a snapshot that was being fetched is begun anew");
+            Ok(None)
+        }
     }
 }
 

@@ -2,7 +2,8 @@
 //!
 //! A blob stays while one of these holds: the manifest names it; a block since the older of the two
 //! snapshots names it (with `keep_history` any block); a proposal of the running height names it;
-//! it is an own contribution to a slot that did not close; or it is young, and may be any of these
+//! it is an own contribution to a slot that did not close; it is a page of a snapshot that is being
+//! fetched; or it is young, and may be any of these
 //! soon. A page that was fetched goes once a snapshot has its own copy.
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -73,6 +74,11 @@ impl SessionStore {
     pub fn sweep(&self, pinned: &BTreeSet<Hash>, grace: Duration) -> Result<usize, StoreError> {
         let mut gone = self.blobs.older_than(grace)?;
         gone.retain(|root| !self.pending.names(root));
+        if let Some(offer) = self.snapshots.taking() {
+            offer.pages.iter().for_each(|page| {
+                gone.remove(page);
+            });
+        }
         if !gone.is_empty() {
             self.chain.index().visit(self.needed_from(), |block| {
                 roots(&block.block).for_each(|root| {

@@ -1,3 +1,5 @@
-//! When things are due: deadlines of slots, estimated by each voter for itself.
+//! When things are due: deadlines of slots, estimated by each voter for itself, and writes of what is
+//! large.
 
+pub mod cadence;
 pub mod deadlines;

@@ -3,11 +3,11 @@
 use std::collections::{BTreeMap, VecDeque};
 
 use crate::block::{Attempt, Block, CertifiedBlock, Height, Item};
-use crate::event::{Event, Output, Record, Snapshot};
+use crate::event::{Event, Output, Record};
 use crate::identity::{Hash, PeerKey};
 use crate::state::State;
 use crate::time::Time;
-use crate::transition::{self, CandidateError, CandidateJob, Parent, Plan, blob_root};
+use crate::transition::{self, CandidateError, CandidateJob, Parent, Plan};
 
 use super::Session;
 
@@ -56,8 +56,6 @@ pub(super) struct Candidates {
     pub checking: VecDeque<Proposed>,
     /// The certified block to apply next.
     pub applying: Option<Applying>,
-    /// Blobs by the height whose block counted them.
-    counted: BTreeMap<Height, Vec<Hash>>,
 }
 
 impl Candidates {
@@ -262,9 +260,9 @@ impl Session {
         }
         self.adopt(now, block.hash(), state);
         self.training.apply(&self.state, block.closings().zip(counted.iter().copied()));
-        self.contributing.applied(&block, &counted, self.options.checkpoint_every);
+        self.contributing.applied(now, &block, &counted, self.options.checkpoint_every);
         if !durable {
-            self.snapshot_and_forget(&certified);
+            self.keep_snapshot(now, &certified);
         }
         self.forget_statements();
         self.report(&block, was_member);
@@ -313,33 +311,6 @@ impl Session {
             }
         }
         self.training.set_draws(&draws);
-    }
-
-    fn snapshot_and_forget(&mut self, certified: &CertifiedBlock) {
-        let height = certified.block.height;
-        let counted = certified.block.closings().flat_map(|closing| &closing.counted);
-        let roots = counted.filter_map(|counted| blob_root(&counted.payload)).collect();
-        self.candidates.counted.insert(height, roots);
-        let every = u64::from(self.charter.manifest.snapshot_every);
-        if !height.is_multiple_of(every) && !self.is_complete() {
-            return;
-        }
-        let snapshot = Snapshot { block: Some(certified.clone()), state: self.state.clone() };
-        self.outputs.push_back(Output::Persist { record: Record::Snapshot(snapshot), sync: true });
-        if !self.options.keep_history {
-            // The last two snapshots stay, and all blobs since the older one.
-            let older = height.saturating_sub(every);
-            let kept = self.candidates.counted.split_off(&(older + 1));
-            let gone = std::mem::replace(&mut self.candidates.counted, kept);
-            // A blob may have been announced again: what an open slot or a later block names stays.
-            let mut needed = self.slots.roots();
-            needed.extend(self.candidates.counted.values().flatten());
-            let gone = gone.into_values().flatten().filter(|root| !needed.contains(root));
-            let roots: Vec<Hash> = gone.collect();
-            if !roots.is_empty() {
-                self.outputs.push_back(Output::Forget(roots));
-            }
-        }
     }
 
     /// Drops statements that the new head made true or stale.

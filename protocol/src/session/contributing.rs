@@ -6,6 +6,7 @@ use std::collections::BTreeMap;
 use crate::block::{Announcement, Block, Height, Payload, Slot, Work as ClaimedWork};
 use crate::event::{Checkpoint, Event, Output, Record, Waiting};
 use crate::identity::{Domain, Hash, PeerKey, Signed};
+use crate::schedule::cadence::Cadence;
 use crate::slot::Verdict;
 use crate::time::{Span, Time};
 use crate::training::{Next, SavedTraining};
@@ -55,13 +56,14 @@ struct Own {
 }
 
 /// This peer's contributions.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub(super) struct Contributing {
     order: Option<(Order, Time)>,
     prepared: Vec<Prepared>,
     own: BTreeMap<Slot, Own>,
     /// A checkpoint is due as soon as theta is settled.
     save: bool,
+    checkpoints: Cadence,
     /// Engine bytes of a checkpoint to load first.
     pub restore: Option<Vec<u8>>,
     /// The validation loss of the final state.
@@ -71,13 +73,27 @@ pub(super) struct Contributing {
 }
 
 impl Contributing {
+    pub fn new(writes_per_day: u64) -> Contributing {
+        Contributing {
+            order: None,
+            prepared: Vec::new(),
+            own: BTreeMap::new(),
+            save: false,
+            checkpoints: Cadence::new(writes_per_day / 5 * 2),
+            restore: None,
+            evaluate: false,
+            evaluated: false,
+            saved: false,
+        }
+    }
+
     /// A block was applied.
-    pub fn applied(&mut self, block: &Block, counted: &[bool], checkpoint_every: u32) {
+    pub fn applied(&mut self, now: Time, block: &Block, counted: &[bool], checkpoint_every: u32) {
         for (closing, counted) in block.closings().zip(counted) {
             self.own.remove(&closing.slot);
             self.prepared.retain(|prepared| prepared.slot != closing.slot);
             let turn = closing.slot.ordinal % checkpoint_every.max(1) == checkpoint_every.max(1) - 1;
-            self.save |= *counted && closing.slot.stream == 0 && turn;
+            self.save |= *counted && closing.slot.stream == 0 && turn && self.checkpoints.is_due(now);
         }
     }
 
@@ -221,7 +237,9 @@ impl Session {
                 self.contributing.evaluated = true;
                 self.event(Event::Evaluated { height: self.height(), loss });
             }
-            (Order::Save(height, saved), WorkDone::Saved(engine)) => self.checkpoint(height, saved, &engine),
+            (Order::Save(height, saved), WorkDone::Saved(engine)) => {
+                self.checkpoint(now, height, saved, &engine)
+            }
             (order, WorkDone::Failed(failure)) => self.engine_failed(order, failure),
             _ => {}
         }
@@ -249,8 +267,9 @@ impl Session {
         }
     }
 
-    fn checkpoint(&mut self, height: Height, saved: SavedTraining, engine: &[u8]) {
+    fn checkpoint(&mut self, now: Time, height: Height, saved: SavedTraining, engine: &[u8]) {
         let bytes = wire::encode(&(saved, engine.to_vec()));
+        self.contributing.checkpoints.spent(now, bytes.len() as u64);
         let record = Record::Checkpoint(Checkpoint { height, bytes });
         self.outputs.push_back(Output::Persist { record, sync: true });
         self.contributing.saved = true;

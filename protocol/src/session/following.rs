@@ -259,14 +259,9 @@ impl Session {
         let Some(offer) = offer else { return self.catch_up.no_snapshot() };
         match check_offer(&self.charter, self.height(), &offer) {
             Ok(()) => {
-                let pages = self.catch_up.begin_snapshot(offer);
-                let (height, target) = (self.height(), self.catch_up.target());
-                self.event(Event::CatchingUp { height, target });
-                for page in pages {
-                    // Of an earlier attempt, perhaps: the store answers at once then.
-                    self.held.remove(&page);
-                    self.fetch_page(page);
-                }
+                let record = Record::Offer(offer.clone());
+                self.outputs.push_back(Output::Persist { record, sync: true });
+                self.take_snapshot(offer);
             }
             Err(error) => {
                 self.warn(format!("the snapshot of {} is of no use: {error}", from.short()));
@@ -275,9 +270,31 @@ impl Session {
         }
     }
 
+    /// Fetches what is missing of a checked snapshot.
+    fn take_snapshot(&mut self, offer: SnapshotOffer) {
+        let pages = self.catch_up.begin_snapshot(offer);
+        let (height, target) = (self.height(), self.catch_up.target());
+        self.event(Event::CatchingUp { height, target });
+        for page in pages {
+            // Of an earlier attempt, perhaps: the store answers at once then.
+            self.held.remove(&page);
+            self.fetch_page(page);
+        }
+    }
+
+    /// Goes on with a snapshot whose pages were being fetched before a restart.
+    pub(super) fn take_up_snapshot(&mut self, offer: SnapshotOffer) {
+        if check_offer(&self.charter, self.height(), &offer).is_ok() {
+            self.take_snapshot(offer);
+        }
+    }
+
+    /// Each page of another peer first, so that many give a part.
     fn fetch_page(&mut self, root: Hash) {
-        let Some(length) = self.page_length(&root) else { return };
-        let sources = self.connected.iter().copied().collect();
+        let Some((index, length)) = self.page_place(&root) else { return };
+        let mut sources: Vec<PeerKey> = self.connected.iter().copied().collect();
+        let first = index % sources.len().max(1);
+        sources.rotate_left(first);
         self.fetch(root, length, sources);
     }
 
@@ -293,11 +310,12 @@ impl Session {
         }
     }
 
-    fn page_length(&self, root: &Hash) -> Option<u64> {
+    /// Where a page of the pending snapshot stands, and its length in bytes.
+    fn page_place(&self, root: &Hash) -> Option<(usize, u64)> {
         let arrays = self.charter.manifest.method.arrays();
         let sizes = page_sizes(arrays, &self.charter.lengths);
         let index = self.catch_up.page_index(root)?;
-        sizes.get(index).map(|values| (*values as u64 * 4).min(PAGE_BYTES as u64))
+        Some((index, (*sizes.get(index)? as u64 * 4).min(PAGE_BYTES as u64)))
     }
 
     /// A snapshot's pages are together: the state jumps there.
@@ -309,7 +327,7 @@ impl Session {
                 let snapshot = Snapshot { block: Some(block.clone()), state: (*state).clone() };
                 let counted = state.control.member(&self.me).map_or(0, |member| member.counted);
                 self.look_for_own_in(&block, counted);
-                self.outputs.push_back(Output::Persist { record: Record::Snapshot(snapshot), sync: true });
+                self.store_snapshot(now, snapshot);
                 self.jump(now, block, *state);
             }
             Ok(_) => {}

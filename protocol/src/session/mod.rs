@@ -9,7 +9,8 @@
 //!
 //! The parts: `chain` applies blocks, `voting` drives consensus, `contributing` drives the engine
 //! and announces, `following` catches up, `recall` sees that nothing signed is forgotten, `repair`
-//! gets over a state that went wrong, `ending` stops in order.
+//! gets over a state that went wrong, `ending` stops in order;
+//! `snapshots` decides which are written and kept.
 
 mod chain;
 mod contributing;
@@ -18,6 +19,7 @@ mod following;
 mod recall;
 mod repair;
 mod restore;
+mod snapshots;
 mod voting;
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
@@ -41,6 +43,7 @@ use ending::Ending;
 use recall::Recall;
 use repair::Repair;
 use restore::Restoring;
+use snapshots::Snapshots;
 use voting::Voting;
 
 /// The most pending joins, leaves and convictions kept.
@@ -61,11 +64,20 @@ pub struct Options {
     pub keep_history: bool,
     /// Stream-0 slots between two checkpoints.
     pub checkpoint_every: u32,
+    /// Bytes that may be written in a day; snapshots and checkpoints are rarer where they would take
+    /// more than their shares of it.
+    pub writes_per_day: u64,
 }
 
 impl Default for Options {
     fn default() -> Options {
-        Options { contribute: true, ticket: None, keep_history: false, checkpoint_every: 4 }
+        Options {
+            contribute: true,
+            ticket: None,
+            keep_history: false,
+            checkpoint_every: 4,
+            writes_per_day: 20_000_000_000,
+        }
     }
 }
 
@@ -88,6 +100,7 @@ pub struct Session {
     recall: Recall,
     repair: Repair,
     candidates: Candidates,
+    snapshots: Snapshots,
     catch_up: CatchUp,
     restoring: Option<Restoring>,
     training: Training,
@@ -163,16 +176,17 @@ impl Session {
             charter,
             signer,
             me,
-            options,
             state,
             head,
             head_at: now,
             done_at: now,
             connected: BTreeSet::new(),
             candidates: Candidates::default(),
+            snapshots: Snapshots::new(options.writes_per_day),
             catch_up: CatchUp::default(),
             restoring: None,
-            contributing: Contributing::default(),
+            contributing: Contributing::new(options.writes_per_day),
+            options,
             held: BTreeSet::new(),
             fetching: BTreeMap::new(),
             joins: BTreeMap::new(),

@@ -13,7 +13,7 @@ use crate::identity::{Signed, Signer};
 use crate::state::State;
 use crate::time::Time;
 use crate::training::SavedTraining;
-use crate::wire;
+use crate::wire::{self, SnapshotOffer};
 
 use super::{Options, Session};
 
@@ -27,6 +27,7 @@ pub(super) struct Restoring {
     wal: Vec<WalRecord>,
     signed: Vec<Signed<Announcement>>,
     checkpoint: Option<Checkpoint>,
+    offer: Option<SnapshotOffer>,
     /// This peer was counted after its checkpoint, or nobody knows.
     counted_since: bool,
 }
@@ -79,6 +80,7 @@ impl Session {
         };
         let mut session = Session::at(now, charter, signer, options, state, head);
         session.remember_bar(recovered.bar.take());
+        session.snapshots.found(now, &recovered.snapshots);
         session.replay_from(now, recovered);
         session.go_on(now);
         session
@@ -94,6 +96,7 @@ impl Session {
             wal: recovered.wal,
             signed: recovered.signed,
             checkpoint: recovered.checkpoint,
+            offer: recovered.offer,
         });
         self.begin_height(now);
         self.end_restoring(now);
@@ -123,6 +126,9 @@ impl Session {
             self.take_up_announcement(now, signed);
         }
         self.listen(now, restoring.wal);
+        if let Some(offer) = restoring.offer {
+            self.take_up_snapshot(offer);
+        }
     }
 
     /// The log is continued if the height that it is of still runs.

@@ -130,3 +130,37 @@ fn a_laggard_whose_blobs_are_forgotten_takes_a_snapshot() {
         crate::support::report(&world)
     );
 }
+
+/// A joiner fetches the pages of a snapshot from several peers, each once, also if its power goes in
+/// the middle.
+#[test]
+fn a_joiner_cut_off_in_the_middle_of_a_snapshot_goes_on_with_it() {
+    for seed in 0..8 {
+        let start = 5_300 + 100 * seed;
+        let mut setup = with_a_late_joiner(seed, start, 4);
+        setup.manifest.slowest_link = 900;
+        let down = Some(Span::millis(400));
+        setup.faults = vec![(at(start + 1_500), Fault::Crash { peer: 4, outputs: 0, down })];
+        let mut world = world(setup);
+        // Pages of 3 kB: two come before the cut, two do not.
+        for (from, bandwidth) in [900, 1_500, 3_000, 6_000].into_iter().enumerate() {
+            world.network().set(from, 4, Link { bandwidth: Some(bandwidth), ..Link::default() });
+        }
+        until(&mut world, start + 1_400, |_| false);
+        let offer = world.peers()[4].disk().recover().offer.expect("it takes a snapshot");
+        let before: Vec<_> = world.peers()[4].fetched().iter().map(|(root, _)| *root).collect();
+        assert!(!before.is_empty() && before.len() < offer.pages.len(), "seed {seed}: {before:?}");
+        complete(&mut world, 200);
+        let joiner = &world.peers()[4];
+        assert_eq!(joiner.crashes(), 1);
+        let mut fetched: Vec<_> = joiner.fetched().iter().map(|(root, _)| *root).collect();
+        let all = fetched.len();
+        assert!(
+            offer.pages.iter().all(|page| fetched.contains(page)),
+            "seed {seed}: it went on with another"
+        );
+        fetched.sort_unstable();
+        fetched.dedup();
+        assert_eq!(fetched.len(), all, "seed {seed}: something came twice");
+    }
+}

@@ -28,7 +28,7 @@ impl Known {
             Record::Snapshot(snapshot) => next.snapshot = Some(snapshot.height()),
             Record::Checkpoint(checkpoint) => next.checkpoint = Some(checkpoint.height),
             Record::Bar(bar) => next.bar = bar.clone(),
-            Record::Blob { .. } => {}
+            Record::Blob { .. } | Record::Offer(_) => {}
         }
         next
     }
