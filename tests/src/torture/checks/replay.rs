@@ -1,0 +1,40 @@
+//! The first peer keeps its history: its chain is applied again from genesis, by the simulator's
+//! checkers, which compute every state and see to it that nothing is counted twice.
+
+use std::sync::Arc;
+
+use driftless::store::SessionFolder;
+use driftless_protocol::Hash;
+use driftless_protocol::charter::Charter;
+use driftless_sim::checkers::{CountedOnce, Fold};
+
+use super::chains::Chain;
+use super::signed::Signed;
+use crate::failure::Failure;
+
+/// Returns the height it came to: a chain that jumped over blocks can be followed up to there.
+pub fn run(
+    charter: &Arc<Charter>,
+    folders: &[SessionFolder],
+    chain: Option<&Chain>,
+    signed: &mut Signed,
+) -> Result<u64, Failure> {
+    let mut fold = Fold::new(charter.clone(), charter.genesis_state());
+    let mut counted = CountedOnce::default();
+    let mut read = |root: &Hash| blob(folders, root);
+    for (height, certified) in chain.iter().flat_map(|chain| &chain.blocks) {
+        if *height != fold.height() + 1 {
+            break;
+        }
+        let broken = |text: String| Failure::Broken(format!("height {height}, computed again: {text}"));
+        signed.contributions(fold.state(), certified)?;
+        counted.observe(&fold.state().control, &certified.block).map_err(broken)?;
+        fold.observe(certified, &mut read).map_err(broken)?;
+    }
+    Ok(fold.height())
+}
+
+fn blob(folders: &[SessionFolder], root: &Hash) -> Result<Vec<u8>, String> {
+    let read = |folder: &SessionFolder| std::fs::read(folder.blobs().join(root.to_string())).ok();
+    folders.iter().find_map(read).ok_or_else(|| format!("blob {root} is in no folder"))
+}

@@ -1,0 +1,40 @@
+//! Why a run ends early.
+
+use std::io;
+
+/// A promise that broke, or something that kept us from looking.
+#[derive(Debug, thiserror::Error)]
+pub enum Failure {
+    /// A promise broke.
+    #[error("{0}")]
+    Broken(String),
+    /// The run itself could not be set up.
+    #[error("{0}")]
+    Setup(String),
+    /// The system refused something.
+    #[error("{what}: {source}")]
+    System {
+        /// What we wanted.
+        what: String,
+        /// Why not.
+        source: io::Error,
+    },
+}
+
+impl Failure {
+    /// A promise that broke, in words.
+    pub fn broken<T>(text: impl Into<String>) -> Result<T, Failure> {
+        Err(Failure::Broken(text.into()))
+    }
+
+    /// Anything of the product's own code that fails before the session runs.
+    pub fn setup(error: impl std::fmt::Display) -> Failure {
+        Failure::Setup(error.to_string())
+    }
+
+    /// A refusal of the system while we did `what`.
+    pub fn system(what: impl Into<String>) -> impl FnOnce(io::Error) -> Failure {
+        let what = what.into();
+        move |source| Failure::System { what, source }
+    }
+}
