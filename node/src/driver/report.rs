@@ -98,6 +98,8 @@ impl Driver {
         // The driver waits for the disk and must not wait for whoever reads this as well.
         let _ = self.reporter.events.try_send(SessionEvent { event, bytes_sent, bytes_received, at });
         self.reporter.disk = trouble;
+        // At once: this driver waits for the disk, and nothing else may come that would renew it.
+        self.reporter.last = None;
         self.reporter.stale = true;
         self.report_status();
     }
