@@ -1,5 +1,6 @@
 //! `driftless`: reads what was typed, sets up the log, runs the command.
 
+use std::io::{IsTerminal, stderr};
 use std::process::ExitCode;
 use std::time::Duration;
 
@@ -38,7 +39,8 @@ fn start_log(verbose: u8) {
     };
     tracing_subscriber::fmt()
         .with_env_filter(EnvFilter::new(filter))
-        .with_writer(std::io::stderr)
+        .with_writer(stderr)
+        .with_ansi(stderr().is_terminal())
         .with_target(verbose > 1)
         .init();
 }
