@@ -9,6 +9,7 @@
 //! | `founding` | `new`, the local socket, stop, `run`, `leave` |
 //! | `steward` | a member dies, the founder stops and comes back on its port, so does the member |
 //! | `models` | `export`, `import`, `new --from` |
+//! | `torture_run` | a short run of `driftless-torture`: five times processes are killed, nothing is lost |
 //! | `bad_input` | every wrong file, word and port has an error of its own |
 //! | `workspace` | no process: who may depend on whom, licences, versions |
 
@@ -20,4 +21,5 @@ mod joining;
 mod models;
 mod program;
 mod steward;
+mod torture_run;
 mod workspace;

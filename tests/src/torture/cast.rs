@@ -34,8 +34,8 @@ pub struct Part {
     pub listen: SocketAddr,
     /// Its network namespace, if it has one of its own.
     pub network: Option<Arc<File>>,
-    /// Where its log goes.
-    pub log: PathBuf,
+    /// Beside this path what it says is kept, and its log.
+    pub records: PathBuf,
     /// It keeps every contribution, so that all states can be computed again.
     pub keep_history: bool,
 }
@@ -124,15 +124,19 @@ impl Cast {
         // Ctrl-C on the terminal is for this process alone.
         command.process_group(0);
         prepare(&mut command, part.network.clone());
-        let log = OpenOptions::new().create(true).append(true).open(&part.log);
-        let log = log.map_err(Failure::system(part.log.display().to_string()))?;
+        let [said, log] = ["said", "log"].map(|name| {
+            let path = part.records.with_extension(name);
+            let file = OpenOptions::new().create(true).append(true).open(&path);
+            file.map_err(Failure::system(path.display().to_string()))
+        });
+        let (said, log) = (said?, log?);
         let mut process = command.spawn().map_err(Failure::system(self.program.display().to_string()))?;
         player.life += 1;
         (player.ending, player.silent) = (false, false);
         let ears = Ears { peer, life: player.life, sender: self.sender.clone() };
         if let (Some(stdout), Some(stderr)) = (process.stdout.take(), process.stderr.take()) {
             let other = ears.clone();
-            std::thread::spawn(move || ears.lines(stdout));
+            std::thread::spawn(move || ears.lines(stdout, said));
             std::thread::spawn(move || other.log(stderr, log));
         }
         player.process = Some(process);
@@ -222,7 +226,8 @@ impl Cast {
                 self.players[peer].silent = true;
                 if !self.players[peer].ending {
                     let status = self.reap(peer)?;
-                    let log = self.players[peer].part.log.display();
+                    let log = self.players[peer].part.records.with_extension("log");
+                    let log = log.display();
                     return Failure::broken(format!("peer {peer} ended by itself ({status}); see {log}"));
                 }
             }
@@ -263,10 +268,12 @@ impl Ears {
         self.sender.send(Heard { peer: self.peer, life: self.life, what }).is_ok()
     }
 
-    fn lines(self, stdout: ChildStdout) {
+    fn lines(self, stdout: ChildStdout, mut said: File) {
         let mut lines = BufReader::new(stdout);
         let mut text = String::new();
         while let Ok(1..) = lines.read_line(&mut text) {
+            // For whoever looks into a run that went wrong; without it the run goes on.
+            let _ = said.write_all(text.as_bytes());
             // A kill may have cut the last line.
             if !text.ends_with('\n') {
                 break;
@@ -285,7 +292,6 @@ impl Ears {
 
     fn log(self, stderr: ChildStderr, mut log: File) {
         for text in BufReader::new(stderr).lines().map_while(Result::ok) {
-            // The log is for people; without it the run goes on.
             let _ = writeln!(log, "{text}");
             if !self.tell(What::Log(text)) {
                 return;

@@ -60,7 +60,7 @@ pub fn found(args: &Arguments, dir: &Path, homes: &[SocketAddr]) -> Result<Sessi
         drop(blobs);
         let store = SessionStore::create(folder, manifest, &charter, StoreOptions::default());
         store.and_then(SessionStore::close).map_err(Failure::setup)?;
-        let invitation = invitation(&charter, &signers, homes, peer)?;
+        let invitation = invitation(args, &charter, &signers, homes, peer)?;
         session.put("invitation", invitation.as_bytes()).map_err(Failure::setup)?;
     }
     Ok(Session { charter: Arc::new(charter), folders })
@@ -116,6 +116,7 @@ fn manifest(args: &Arguments, signers: &[Signer], text: PathBuf) -> Result<Found
 
 /// What `peer` joined with, so to say.
 fn invitation(
+    args: &Arguments,
     charter: &Charter,
     signers: &[Signer],
     homes: &[SocketAddr],
@@ -126,7 +127,11 @@ fn invitation(
     let others = signers.iter().zip(homes).enumerate().filter(|(index, _)| *index != peer);
     let address = |(_, (signer, home)): (usize, (&Signer, &SocketAddr))| {
         let id = peer_of(&signer.key()).ok_or_else(|| Failure::setup("a key is none"))?;
-        Ok(format!("/ip4/{}/udp/{}/quic-v1/p2p/{id}", home.ip(), home.port()))
+        let (ip, port) = (home.ip(), home.port());
+        Ok(match args.tcp {
+            true => format!("/ip4/{ip}/tcp/{port}/p2p/{id}"),
+            false => format!("/ip4/{ip}/udp/{port}/quic-v1/p2p/{id}"),
+        })
     };
     let addresses = others.map(address).collect::<Result<_, Failure>>()?;
     let ticket = Some(Ticket::issue(founder, session, 0));

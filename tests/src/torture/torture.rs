@@ -68,7 +68,7 @@ pub fn run(args: &Arguments, report: &mut Report) -> Result<(), Failure> {
         dir: session.folders[peer].path().to_owned(),
         listen: homes[peer],
         network: network.as_ref().map(|network: &Network| -> Arc<File> { network.namespace(peer) }),
-        log: place.path().join(format!("peer-{peer}.log")),
+        records: place.path().join(format!("peer-{peer}")),
         keep_history: peer == 0,
     };
     let cast = Cast::new(program.clone(), (0..peers).map(part).collect());
