@@ -24,6 +24,9 @@ use super::wire::{Get, MAX_BLOB, Reply};
 const MAX_WORKING: usize = 8;
 /// Pieces that one source works on at a time: the next is asked for before the first is done.
 const DEPTH: usize = 2;
+/// A source that sends nothing at all for so long makes room for others that have nothing to do: for
+/// half a minute a connection does not show that the process at its end was killed.
+const SILENT: Duration = Duration::from_secs(2);
 /// Every so often a source is judged: if it is slow and others have nothing to do, they take over.
 const JUDGED: Duration = Duration::from_secs(10);
 /// Bytes per second below which a source is slow in any case.
@@ -237,12 +240,19 @@ impl Job {
         let fetching = self.fetch_gaps(source, piece);
         tokio::pin!(fetching);
         let mut crawled = 0;
+        let mut judged_after = SILENT;
         loop {
             let before = self.received[source].load(Ordering::Relaxed);
-            match tokio::time::timeout(JUDGED, &mut fetching).await {
+            match tokio::time::timeout(judged_after, &mut fetching).await {
                 Ok(Ok(())) => return Ended::Idle,
                 Ok(Err(ReceiveError::Source(error))) => return Ended::Failed(error),
                 Ok(Err(ReceiveError::Store(error))) => return Ended::Store(error),
+                Err(_) if judged_after == SILENT => {
+                    if self.is_silent(source, before) && self.schedule().has_spare() {
+                        return Ended::Slow;
+                    }
+                    judged_after = JUDGED;
+                }
                 Err(_) if self.is_slow(source, before) && self.schedule().has_spare() => return Ended::Slow,
                 Err(_) => {
                     crawled = if self.rate(source, before) < self.floor(CRAWL) { crawled + 1 } else { 0 };
@@ -266,6 +276,12 @@ impl Job {
             }
         }
         Ok(())
+    }
+
+    /// Whether a source that had delivered `before` bytes [`SILENT`] ago sent nothing since. Where our own
+    /// cap leaves each source little, that says nothing.
+    fn is_silent(&self, source: usize, before: u64) -> bool {
+        self.received[source].load(Ordering::Relaxed) == before && self.floor(SLOW) == SLOW
     }
 
     /// Whether a source that had delivered `before` bytes [`JUDGED`] ago is slow: beside the best one,

@@ -39,6 +39,25 @@ async fn a_source_that_sends_a_wrong_byte_is_named_and_the_fetch_goes_on() {
 }
 
 #[tokio::test]
+async fn a_source_that_says_nothing_makes_room_before_it_is_judged() {
+    let (server, client) = (Peer::new(1), Peer::new(2));
+    let data = noise(100_000, 3);
+    let root = server.store.insert(&data).unwrap();
+    // As after a kill: the connection stands, and nobody is there.
+    let (endpoint, silent) = liar::endpoint(8);
+    let holding = tokio::spawn(async move {
+        let connection = endpoint.accept().await.unwrap().await.unwrap();
+        connection.closed().await
+    });
+    let begun = std::time::Instant::now();
+    let fetched = client.plane.fetch(root, data.len() as u64, vec![silent, server.source()]).await.unwrap();
+    assert!(begun.elapsed() < std::time::Duration::from_secs(8), "{:?}", begun.elapsed());
+    assert!(fetched.failures.is_empty(), "{:?}", fetched.failures);
+    assert_eq!((fetched.bytes[0].1, fetched.bytes[1].1 > 100_000), (0, true));
+    holding.abort();
+}
+
+#[tokio::test]
 async fn a_lie_alone_leaves_no_blob() {
     let (server, client) = (Peer::new(1), Peer::new(2));
     let bytes = noise(1000, 1);
