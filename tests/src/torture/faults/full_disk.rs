@@ -2,6 +2,7 @@
 //! one and waits without two, and when there is space again the same processes go on.
 
 use crate::failure::Failure;
+use crate::ledger::Ledger;
 use crate::plan::{Fault, too_many};
 use crate::tmpfs::Filler;
 use crate::torture::Stage;
@@ -31,15 +32,15 @@ pub(super) fn run(stage: &mut Stage<'_>, fault: &Fault) -> Result<(), Failure> {
         stage.cast.pass(fault.lasts)?;
         stage.at_most_one_more(before, "by peers whose disks are full")?;
     }
-    let before: Vec<usize> =
-        targets.iter().map(|peer| stage.cast.ledger.peers[*peer].announcements).collect();
+    let announcements = |ledger: &Ledger| -> Vec<usize> {
+        targets.iter().map(|peer| ledger.peers[*peer].announcements).collect()
+    };
+    let before = announcements(&stage.cast.ledger);
     fillers.into_iter().try_for_each(Filler::remove)?;
     stage.all_go_on(&format!("they said so after {:.1} s; all go on", took.as_secs_f64()))?;
-    let mut counts = targets.iter().zip(before);
     stage.cast.until("they announce again", |ledger| {
-        counts.clone().all(|(peer, before)| ledger.peers[*peer].announcements > before)
+        announcements(ledger).iter().zip(&before).all(|(now, before)| now > before)
     })?;
-    let _ = counts.next();
     Ok(())
 }
 
