@@ -21,7 +21,7 @@ pub struct Peer {
     pub announcements: usize,
     /// It said that its disk is full, since it was last asked to listen for it.
     pub disk_full: bool,
-    /// It said that it does not vote any more.
+    /// It said that it signs nothing more.
     pub barred: Option<String>,
     /// How the session ended for its present process.
     pub ended: Option<String>,
@@ -36,7 +36,7 @@ pub struct Ledger {
     pub certificates: BTreeMap<u64, Hash>,
     /// Tokens counted so far.
     pub tokens: u64,
-    /// The one peer that may say that it does not vote any more.
+    /// The one peer that may say that it signs nothing more.
     pub may_be_barred: Option<usize>,
 }
 
@@ -72,7 +72,7 @@ impl Ledger {
 
     /// A line of a peer's log.
     pub fn logged(&mut self, peer: usize, text: &str) -> Result<(), Failure> {
-        self.peers[peer].disk_full |= text.contains("not voting: trying again");
+        self.peers[peer].disk_full |= text.contains("not voting: ") && text.contains("trying again");
         match text.contains("panicked at") {
             true => Failure::broken(format!("peer {peer} panicked: {text}")),
             false => Ok(()),
@@ -129,15 +129,17 @@ impl Ledger {
     }
 
     fn warned(&mut self, peer: usize, text: &str) -> Result<(), Failure> {
-        if text.contains("does not vote any more") {
+        if text.contains("signs nothing more") {
             self.peers[peer].barred = Some(text.to_owned());
             if self.may_be_barred == Some(peer) {
                 return Ok(());
             }
-            return Failure::broken(format!("peer {peer} votes no more, and nobody forged it: {text}"));
+            return Failure::broken(format!(
+                "peer {peer} signs nothing more, and its folder is no copy: {text}"
+            ));
         }
         let grave =
-            ["contradicted itself", "memory fault", "two certified blocks", "the certified block of height"];
+            ["contradicted itself", "two certified blocks", "the certified block of height", "is rebuilt"];
         match grave.iter().any(|words| text.contains(words)) {
             true => Failure::broken(format!("peer {peer} warns: {text}")),
             false => Ok(()),
@@ -200,7 +202,7 @@ mod tests {
         let mut ledger = Ledger::new(2);
         ledger.take(0, &warning("blob 12 could not be read")).unwrap();
         assert!(ledger.take(0, &warning("ab contradicted itself: it signed two")).is_err());
-        let barred = warning("an older copy. This peer does not vote any more");
+        let barred = warning("an older copy. It signs nothing more");
         assert!(ledger.take(0, &barred).is_err());
         ledger.may_be_barred = Some(1);
         ledger.take(1, &barred).unwrap();

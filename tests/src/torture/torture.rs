@@ -38,8 +38,6 @@ pub struct Stage<'a> {
     pub network: Option<Network>,
     /// Session folders that were replaced by others: what is in them was said, too.
     pub set_aside: Vec<SessionFolder>,
-    /// Why no more faults can be borne.
-    pub crippled: Option<String>,
 }
 
 /// Runs it all.
@@ -73,8 +71,7 @@ pub fn run(args: &Arguments, report: &mut Report) -> Result<(), Failure> {
     };
     let cast = Cast::new(program.clone(), (0..peers).map(part).collect());
     report.note(&format!("session {} in {}", session.charter.session, place.path().display()));
-    let (set_aside, crippled) = (Vec::new(), None);
-    let mut stage = Stage { report, cast, session, program, network, set_aside, crippled };
+    let mut stage = Stage { report, cast, session, program, network, set_aside: Vec::new() };
     let result = stage.play(args, &faults);
     drop(stage.cast);
     match result {
@@ -96,10 +93,6 @@ impl Stage<'_> {
         all.iter().try_for_each(|peer| self.cast.start(*peer))?;
         self.cast.until("the first blocks", |ledger| ledger.are_at(&all, 3))?;
         for fault in faults {
-            if let Some(reason) = &self.crippled {
-                self.report.skipped(fault.kind, reason);
-                continue;
-            }
             faults::inject(self, fault)?;
         }
         let goal = self.cast.ledger.highest() + 2;

@@ -47,8 +47,8 @@ pub(super) fn run(stage: &mut Stage<'_>, fault: &Fault) -> Result<(), Failure> {
 /// `driftless status` says what is wrong, once the peer had a moment to notice.
 fn says_so(stage: &Stage<'_>, peer: usize) -> Result<(), Failure> {
     let objects = stage.ask(peer, &["status"])?;
-    let warning = objects.first().and_then(|object| object["warning"].as_str()).unwrap_or_default();
-    match warning.contains("not voting") {
+    let disk = objects.first().and_then(|object| object["disk"].as_str()).unwrap_or_default();
+    match disk.contains("no space left") {
         true => Ok(()),
         false => Failure::broken(format!("the disk of peer {peer} is full, but its status says {objects:?}")),
     }

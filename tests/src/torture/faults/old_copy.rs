@@ -1,7 +1,6 @@
-//! A folder is put back to an older copy of itself: its peer must not contradict what it signed since.
-//!
-//! If it says that it votes no more, the newest folder comes back in its place, since nothing else
-//! was said in its name; else the copy stays.
+//! A folder is put back to an older copy of itself: its peer must find out that it signed something
+//! since, sign nothing more, and follow. Then the newest folder comes back in its place, since nothing
+//! else was said in its name.
 
 use std::path::Path;
 use std::process::Command;
@@ -31,22 +30,14 @@ pub(super) fn run(stage: &mut Stage<'_>, fault: &Fault) -> Result<(), Failure> {
     stage.cast.ledger.may_be_barred = Some(peer);
     let goal = stage.cast.ledger.highest();
     stage.cast.start(peer)?;
-    stage.cast.until("the copy is told or catches up", |ledger| {
-        ledger.peers[peer].barred.is_some() || ledger.are_at(&[peer], goal)
-    })?;
+    stage.cast.until("the copy finds out", |ledger| ledger.peers[peer].barred.is_some())?;
+    stage.cast.until("it follows", |ledger| ledger.are_at(&[peer], goal))?;
     stage.others_go_on(&[peer])?;
     let of = &stage.cast.ledger.peers[peer];
-    let announcements = of.announcements;
-    let Some(reason) = of.barred.clone() else {
-        stage.set_aside.push(SessionFolder::at(newest));
-        return stage.all_go_on("it was not told from the newest folder, and goes on");
-    };
+    let reason = of.barred.clone().unwrap_or_default();
     stage.report.barred();
-    if announcements > 0 {
-        stage.set_aside.push(SessionFolder::at(newest));
-        stage.crippled = Some(format!("peer {peer} votes no more, and announced something before"));
-        stage.report.recovered(stage.cast.ledger.highest(), Default::default(), &reason);
-        return Ok(());
+    if of.announcements > 0 {
+        return Failure::broken(format!("peer {peer} announced something before it found out: {reason}"));
     }
     stage.cast.end(&[peer], libc::SIGINT)?;
     let barred = beside("barred");
