@@ -64,6 +64,20 @@ pub enum Command {
     /// Leave the session now; its folder stays.
     #[command(after_help = "Example: driftless leave 1f3a")]
     Leave(EndArguments),
+    /// Check a whole run from a folder's files: every signature, link and digest.
+    ///
+    /// It trusts nobody, needs no node and no network, and may run beside a node. Without --replay the
+    /// chain is followed by its control pages: certificates, members, statements, snapshots, and every
+    /// byte of every file. With --replay the states are computed again from the kept contributions, and
+    /// with them the signatures under contributions, their weights and every digest. Exit code 1 if
+    /// anything is wrong.
+    #[command(after_help = "Examples:\n  driftless verify plays --replay\n  driftless verify D --json")]
+    Verify(VerifyArguments),
+    /// List what every height counted, by whom, with weights and bytes.
+    #[command(
+        after_help = "Examples:\n  driftless history plays --details\n  driftless history D/peer-0 --csv > run.csv"
+    )]
+    History(HistoryArguments),
     /// Print an invitation to a running session.
     #[command(after_help = "Example: driftless invite")]
     Invite(SessionArgument),
@@ -288,6 +302,37 @@ pub struct EndArguments {
 pub struct StateArgument {
     /// The session (name or beginning of its id), or a data or session folder.
     pub session: Option<String>,
+}
+
+/// Options of `verify`.
+#[derive(Debug, Clone, Args)]
+pub struct VerifyArguments {
+    /// The session (name or beginning of its id), a data or session folder, or a folder of `demo --dir`.
+    pub session: Option<String>,
+    /// Compute the states again, from genesis or from the oldest snapshot that the kept contributions
+    /// reach back to.
+    #[arg(long)]
+    pub replay: bool,
+}
+
+/// Options of `history`.
+#[derive(Debug, Clone, Args)]
+pub struct HistoryArguments {
+    /// Which state.
+    #[command(flatten)]
+    pub state: StateArgument,
+    /// The first height listed.
+    #[arg(long, value_name = "HEIGHT")]
+    pub from: Option<u64>,
+    /// The last height listed.
+    #[arg(long, value_name = "HEIGHT")]
+    pub to: Option<u64>,
+    /// A line for each contribution, join and leave as well.
+    #[arg(long)]
+    pub details: bool,
+    /// Comma-separated values: a row for each contribution, and one for each height without any.
+    #[arg(long, conflicts_with_all = ["details", "json"])]
+    pub csv: bool,
 }
 
 /// Options of `eval`.

@@ -21,3 +21,4 @@ pub mod parameters;
 pub mod report;
 pub mod settings;
 pub mod terms;
+pub mod verify;

@@ -138,7 +138,7 @@ pub fn find(dir: &Path, argument: Option<&str>) -> Result<SessionFolder, Offline
     if path.join("manifest").is_file() {
         return Ok(SessionFolder::at(path));
     }
-    if path.join("sessions").is_dir() {
+    if path.is_dir() {
         return pick(&Folder::open(path)?, None);
     }
     pick(&Folder::open(dir)?, Some(text))
@@ -216,7 +216,7 @@ fn read(folder: &SessionFolder, charter: &Arc<Charter>) -> Result<(State, u64), 
 }
 
 /// The state after `certified`; `None` if a contribution or a block before it is not here.
-fn apply(
+pub(crate) fn apply(
     folder: &SessionFolder,
     charter: &Arc<Charter>,
     state: &State,
@@ -243,7 +243,7 @@ fn apply(
     if found == expected { Ok(Some(next)) } else { Err(OfflineError::Digest { height, expected, found }) }
 }
 
-fn genesis(folder: &SessionFolder, charter: &Charter) -> Result<State, OfflineError> {
+pub(crate) fn genesis(folder: &SessionFolder, charter: &Charter) -> Result<State, OfflineError> {
     let read = |root: &Hash| {
         let bytes = read_blob(&folder.pages(), root).or_else(|| read_blob(&folder.blobs(), root));
         bytes.ok_or_else(|| format!("page {} is not in this folder", root.short()))

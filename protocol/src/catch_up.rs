@@ -178,8 +178,9 @@ impl CatchUp {
         self.blocks_only = true;
     }
 
-    /// What to ask now, if the head is behind what peers told and nothing is under way.
-    pub fn ask(&mut self, now: Time, head: Height, snapshot_every: u32) -> Option<Ask> {
+    /// What to ask now, if the head is behind what peers told and nothing is under way: a snapshot
+    /// where the gap is longer than `longest`, blocks otherwise.
+    pub fn ask(&mut self, now: Time, head: Height, longest: u64) -> Option<Ask> {
         let useless = self.blobs_gone || self.snapshots_only;
         let next_is_here = self.queued.contains_key(&(head + 1)) && !useless;
         if self.snapshot.is_some() || next_is_here || self.target() <= head {
@@ -197,7 +198,7 @@ impl CatchUp {
         let (of, height) = *ahead.get(self.turn % ahead.len().max(1))?;
         self.turn = self.turn.wrapping_add(1);
         let gap = height - head;
-        let far = gap > u64::from(snapshot_every) && !self.blocks_only;
+        let far = (gap > longest || self.blobs_gone) && !self.blocks_only;
         let ask = match far || self.snapshots_only {
             true => Ask::Snapshot { of },
             false => Ask::Blocks { of, from: head + 1 },

@@ -188,9 +188,9 @@ impl Slots {
         if announcement.base != base {
             return Verdict::Refused("taken against other outer parameters");
         }
-        if let Err(reason) =
-            check_counted(ground.charter, ground.state, ground.scope(), slot, base, &open.drawn, &counted)
-        {
+        let (control, scope) = (&ground.state.control, ground.scope());
+        let checked = check_counted(ground.charter, control, scope, slot, Some(base), &open.drawn, &counted);
+        if let Err(reason) = checked {
             return Verdict::Refused(reason);
         }
         let held = matches!(announcement.payload, Payload::Inline(_));

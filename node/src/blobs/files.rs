@@ -37,6 +37,16 @@ pub(super) fn checked_outboard(
     }
 }
 
+/// The hash tree that belongs beside a large blob, computed from its file.
+///
+/// # Errors
+/// The file cannot be read.
+pub fn outboard_of(path: &Path) -> io::Result<Vec<u8>> {
+    let file = File::open(path)?;
+    let length = file.metadata()?.len();
+    Ok(tree::outboard(io::BufReader::with_capacity(256 << 10, file), length)?.1)
+}
+
 /// A file that disappears unless it gets its final name.
 pub(super) struct Temporary {
     file: File,

@@ -36,7 +36,7 @@ mod tree;
 mod wire;
 
 pub use fetch::{FetchError, Fetched};
-pub use files::OpenBlob;
+pub use files::{OpenBlob, outboard_of};
 pub use peers::{Source, SourceError};
 pub use plane::{BindError, BlobEvent, DataPlane, Hooks, Welcome};
 pub use push::{PushError, Pushed};

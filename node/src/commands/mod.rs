@@ -4,6 +4,7 @@ mod bench;
 mod eval;
 mod export;
 mod foreground;
+mod history;
 mod identity;
 mod import;
 mod join;
@@ -15,6 +16,7 @@ mod run;
 mod sample;
 mod sessions;
 mod signals;
+mod verify;
 
 pub(crate) use new::codec;
 pub(crate) use sample::write_text;
@@ -129,6 +131,8 @@ async fn dispatch(arguments: Arguments, output: Output) -> Result<(), CommandErr
         Command::Finish(end) => sessions::end(&dir()?, Verb::Finish, end, output).await,
         Command::Leave(end) => sessions::leave(&dir()?, end, output).await,
         Command::Invite(which) => sessions::invite(&dir()?, which, output).await,
+        Command::Verify(options) => verify::run(options, &dir()?, output),
+        Command::History(options) => history::run(options, &dir()?, output),
         Command::Eval(options) => eval::run(options, &dir()?, output),
         Command::Sample(options) => sample::run(options, &dir()?, output),
         Command::Export(options) => export::run(options, &dir()?, output),

@@ -31,7 +31,7 @@
 //! | `bar` | that this key signs nothing more |
 //! | `snapshots`, `checkpoints` | two of each |
 //! | `sweep` | which blobs nobody needs any more |
-//! | `peek` | the newest snapshot, read beside a running node |
+//! | `peek` | snapshots, read beside a running node |
 //! | `frame`, `disk`, `error` | hashed headers; writes and barriers, counted; typed errors |
 
 mod acknowledged;
@@ -52,10 +52,10 @@ mod sweep;
 #[cfg(test)]
 mod tests;
 
-pub use chain::{ChainReader, ReadBlock};
+pub use chain::{ChainReader, ReadBlock, TornTail};
 pub use disk::StoreStats;
 pub use error::{StoreError, Warning};
 pub use folder::{Folder, SessionFolder};
 pub use lock::FolderLock;
-pub use peek::newest_snapshot;
+pub use peek::{check_taking, newest_snapshot, read_listing, read_snapshot, snapshot_heights};
 pub use session::{Options, SessionStore, StoreReader};

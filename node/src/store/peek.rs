@@ -1,28 +1,69 @@
-//! The newest snapshot by reading files only: nothing is tidied up, so it is safe beside a node.
+//! Snapshots by reading files only: nothing is tidied up, so it is safe beside a node.
 
 use std::io;
 
 use driftless_protocol::Hash;
+use driftless_protocol::block::{CertifiedBlock, Height};
 use driftless_protocol::charter::Charter;
 use driftless_protocol::event::Snapshot;
 
-use super::disk::numbered;
+use super::disk::{numbered, numbered_path};
 use super::error::StoreError;
 use super::folder::SessionFolder;
+use super::frame::{self, Kind};
 use super::recovery::Shape;
-use super::snapshots::{SUFFIX, assemble, read_listing};
+use super::snapshots::{self, Listing, SUFFIX, TAKING, assemble};
 
 /// The newest snapshot in a session's folder that is whole; `None` if there is none.
 ///
 /// A running node deletes older snapshots: a page that vanished is [`StoreError::NotFound`], and
 /// worth another try.
 pub fn newest_snapshot(folder: &SessionFolder, charter: &Charter) -> Result<Option<Snapshot>, StoreError> {
+    let mut failed = None;
+    for height in snapshot_heights(folder)?.into_iter().rev() {
+        match read_snapshot(folder, charter, height) {
+            Ok(Snapshot { block: Some(block), .. }) if !charter.certifies(&block) => {
+                let path = numbered_path(&folder.pages(), height, SUFFIX);
+                let reason = "no quorum signed its block: this is not the session's state".to_owned();
+                return Err(StoreError::corrupt(&path, reason));
+            }
+            Ok(snapshot) => return Ok(Some(snapshot)),
+            Err(error) => failed = failed.or(Some(error)),
+        }
+    }
+    failed.map_or(Ok(None), Err)
+}
+
+/// Heights of the snapshots in a session's folder, ascending.
+pub fn snapshot_heights(folder: &SessionFolder) -> Result<Vec<Height>, StoreError> {
     let pages = folder.pages();
     if !pages.is_dir() {
-        return Ok(None);
+        return Ok(Vec::new());
     }
-    let shape = Shape::from(charter);
-    let read = |root: &Hash| {
+    Ok(numbered(&pages, SUFFIX)?.into_iter().map(|(height, _)| height).collect())
+}
+
+/// What the record of a snapshot lists, as a joiner would be told of it; no block at height 0.
+pub fn read_listing(
+    folder: &SessionFolder,
+    session: Hash,
+    height: Height,
+) -> Result<(Option<CertifiedBlock>, Vec<u8>, Vec<Hash>), StoreError> {
+    let path = numbered_path(&folder.pages(), height, SUFFIX);
+    let Listing { block, control, pages } = snapshots::read_listing(&path, session, height)?;
+    Ok((block, control, pages))
+}
+
+/// The snapshot of a height, its digest checked.
+pub fn read_snapshot(
+    folder: &SessionFolder,
+    charter: &Charter,
+    height: Height,
+) -> Result<Snapshot, StoreError> {
+    let (pages, shape) = (folder.pages(), Shape::from(charter));
+    let path = numbered_path(&pages, height, SUFFIX);
+    let listing = snapshots::read_listing(&path, shape.session, height)?;
+    assemble(&path, &listing, &shape, |root: &Hash| {
         let path = pages.join(root.to_string());
         let bytes = std::fs::read(&path).map_err(|error| match error.kind() {
             io::ErrorKind::NotFound => StoreError::NotFound { root: *root, folder: pages.clone() },
@@ -32,18 +73,14 @@ pub fn newest_snapshot(folder: &SessionFolder, charter: &Charter) -> Result<Opti
             found if found == *root => Ok(bytes),
             found => Err(StoreError::CorruptBlob { file: path, root: *root, found }),
         }
-    };
-    let mut failed = None;
-    for (height, path) in numbered(&pages, SUFFIX)?.into_iter().rev() {
-        let listing = read_listing(&path, shape.session, height);
-        match listing.and_then(|listing| assemble(&path, &listing, &shape, read)) {
-            Ok(Snapshot { block: Some(block), .. }) if !charter.certifies(&block) => {
-                let reason = "no quorum signed its block: this is not the session's state".to_owned();
-                return Err(StoreError::corrupt(&path, reason));
-            }
-            Ok(snapshot) => return Ok(Some(snapshot)),
-            Err(error) => failed = failed.or(Some(error)),
-        }
+    })
+}
+
+/// Checks the list of a snapshot that is being fetched, if there is one.
+pub fn check_taking(folder: &SessionFolder, session: Hash) -> Result<(), StoreError> {
+    let path = folder.pages().join(TAKING);
+    match frame::read(&path, Kind::Offer, session) {
+        Err(StoreError::Io { source, .. }) if source.kind() == io::ErrorKind::NotFound => Ok(()),
+        result => result.map(|_| ()),
     }
-    failed.map_or(Ok(None), Err)
 }

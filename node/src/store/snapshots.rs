@@ -26,7 +26,7 @@ use crate::blobs::BlobStore;
 pub(super) const SUFFIX: &str = "snapshot";
 const KEPT: usize = 2;
 /// Lists the pages of a snapshot that is being fetched.
-const TAKING: &str = "taking";
+pub(super) const TAKING: &str = "taking";
 
 /// The body of a snapshot's record.
 #[derive(Debug, Clone, PartialEq, Encode, Decode)]

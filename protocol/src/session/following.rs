@@ -192,8 +192,12 @@ impl Session {
         if self.restoring.is_some() || self.halted.is_some() || rebuilding {
             return;
         }
-        let every = self.charter.manifest.snapshot_every;
-        if let Some(ask) = self.catch_up.ask(now, self.height(), every) {
+        // A kept history has no gaps, as long as others have what is in them.
+        let longest = match self.options.keep_history {
+            true => u64::MAX,
+            false => u64::from(self.charter.manifest.snapshot_every),
+        };
+        if let Some(ask) = self.catch_up.ask(now, self.height(), longest) {
             let (height, target) = (self.height(), self.catch_up.target());
             if target > height + 1 {
                 self.event(Event::CatchingUp { height, target });

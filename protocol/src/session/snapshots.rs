@@ -41,7 +41,8 @@ impl Snapshots {
         self.kept = heights.iter().map(|height| (*height, now)).collect();
     }
 
-    /// Drops those that nobody can be downloading any more; returns the oldest that stays.
+    /// Drops those that nobody can be downloading any more; returns the oldest that stays, 0 while
+    /// there is no older one than the newest to go back to.
     fn retain(&mut self, now: Time, grace: Span) -> Height {
         while self.kept.len() > ALWAYS {
             let replaced = self.kept[1].1;
@@ -50,7 +51,8 @@ impl Snapshots {
             }
             self.kept.pop_front();
         }
-        self.kept.front().map_or(0, |(height, _)| *height)
+        let oldest = self.kept.front().filter(|_| self.kept.len() >= ALWAYS);
+        oldest.map_or(0, |(height, _)| *height)
     }
 }
 

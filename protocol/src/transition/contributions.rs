@@ -5,35 +5,35 @@ use crate::charter::Charter;
 use crate::identity::{Domain, Hash, PeerKey, Scope};
 use crate::manifest::Data;
 use crate::membership::{ControlPage, Member};
-use crate::state::State;
 
 use super::{Aggregation, Invalid, Part, Plan};
 
 pub(super) fn close(
     charter: &Charter,
-    state: &State,
+    before: &ControlPage,
+    base: &dyn Fn(usize) -> Option<Hash>,
     scope: Scope,
     plan: &mut Plan,
     closing: &Closing,
 ) -> Result<(), Invalid> {
     let slot = closing.slot;
     let stream = usize::from(slot.stream);
-    let next = state.control.closed.get(stream) == Some(&slot.ordinal);
-    if !next || !state.control.has_draw(slot.ordinal) {
+    let next = before.closed.get(stream) == Some(&slot.ordinal);
+    if !next || !before.has_draw(slot.ordinal) {
         return Err(Invalid::SlotNotOpen(slot));
     }
     let drawn = plan.control.drawn(slot.ordinal, Hash::default(), usize::MAX);
-    let base = state.outer(stream).digest();
+    let base = base(stream);
     let mut previous = None;
     for counted in &closing.counted {
-        let member = state.control.members.get(usize::from(counted.member)).map(|member| member.key);
+        let member = before.members.get(usize::from(counted.member)).map(|member| member.key);
         let ascending = previous.is_none_or(|last| last < counted.member);
         previous = Some(counted.member);
-        check_counted(charter, state, scope, slot, base, &drawn, counted)
+        check_counted(charter, before, scope, slot, base, &drawn, counted)
             .and(ascending.then_some(()).ok_or("members are not ascending"))
             .map_err(|reason| Invalid::Contribution { slot, member, reason })?;
     }
-    let parts = weigh(charter, &state.control, slot, &closing.counted);
+    let parts = weigh(charter, before, slot, &closing.counted);
     book(charter, plan, slot, &drawn, &parts, &closing.counted);
     if !parts.is_empty() {
         plan.aggregations.push(Aggregation { slot, parts });
@@ -41,17 +41,18 @@ pub(super) fn close(
     Ok(())
 }
 
-/// Everything about one contribution that does not need its blob.
+/// Everything about one contribution that does not need its blob; its signature only where `base`, the
+/// digest of the parameters it was taken against, is known.
 pub(crate) fn check_counted(
     charter: &Charter,
-    state: &State,
+    control: &ControlPage,
     scope: Scope,
     slot: Slot,
-    base: Hash,
+    base: Option<Hash>,
     drawn: &[PeerKey],
     counted: &Counted,
 ) -> Result<(), &'static str> {
-    let member = state.control.members.get(usize::from(counted.member)).ok_or("no such member")?;
+    let member = control.members.get(usize::from(counted.member)).ok_or("no such member")?;
     if drawn.binary_search(&member.key).is_err() {
         return Err("the member was not drawn for this slot");
     }
@@ -63,6 +64,7 @@ pub(crate) fn check_counted(
     if *length != charter.manifest.method.codec().encoded_len(values) {
         return Err("the blob's length is not the codec's");
     }
+    let Some(base) = base else { return Ok(()) };
     let announcement = counted.announcement(slot, base);
     if !member.key.verify(Domain::Announcement, scope, &announcement, &counted.signature) {
         return Err("the signature does not hold for this slot and base");

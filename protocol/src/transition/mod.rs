@@ -109,9 +109,36 @@ pub struct Parent<'a> {
 
 /// Checks `items` of a block on `parent` and plans its application.
 pub fn check(charter: &Charter, parent: Parent<'_>, items: &[Item]) -> Result<Plan, Invalid> {
-    let mut control = parent.state.control.clone();
+    let base = |stream| Some(parent.state.outer(stream).digest());
+    plan(charter, &parent.state.control, parent.hash, items, &base)
+}
+
+/// Follows a chain by its control pages alone: checks everything about a block that needs no
+/// parameters, and returns the control page after it with what was counted.
+///
+/// Left out are the signatures under contributions, which cover the parameters that they were taken
+/// against, and the block's digest.
+pub fn follow(
+    charter: &Charter,
+    control: &ControlPage,
+    parent: Hash,
+    block: &Block,
+) -> Result<Plan, Invalid> {
+    continues_page(control, parent, block)?;
+    plan(charter, control, parent, &block.items, &|_| None)
+}
+
+/// `base` gives the digest of a stream's outer pages, if they are at hand.
+fn plan(
+    charter: &Charter,
+    before: &ControlPage,
+    parent: Hash,
+    items: &[Item],
+    base: &dyn Fn(usize) -> Option<Hash>,
+) -> Result<Plan, Invalid> {
+    let mut control = before.clone();
     let scope = Scope { session: charter.session, generation: control.generation };
-    control.settle_draws(parent.hash, usize::from(charter.manifest.max_contributors));
+    control.settle_draws(parent, usize::from(charter.manifest.max_contributors));
     control.height += 1;
     let mut plan = Plan { control, aggregations: Vec::new() };
     let mut previous = (0, 0);
@@ -123,7 +150,7 @@ pub fn check(charter: &Charter, parent: Parent<'_>, items: &[Item]) -> Result<Pl
         previous = order;
         let statement = |reason| Invalid::Statement { item: index, reason };
         match item {
-            Item::Close(closing) => close(charter, parent.state, scope, &mut plan, closing)?,
+            Item::Close(closing) => close(charter, before, base, scope, &mut plan, closing)?,
             Item::Join(join) => admit(charter, scope, &mut plan.control, join).map_err(statement)?,
             Item::Leave(leave) => dismiss(scope, &mut plan.control, leave).map_err(statement)?,
             Item::Convict(evidence) => convict(scope, &mut plan.control, evidence).map_err(statement)?,
@@ -134,10 +161,12 @@ pub fn check(charter: &Charter, parent: Parent<'_>, items: &[Item]) -> Result<Pl
 
 /// Whether `block` continues the chain after `parent`.
 pub fn continues(parent: Parent<'_>, block: &Block) -> Result<(), Invalid> {
-    let expected = parent.state.control.height + 1;
-    let fits = block.height == expected
-        && block.parent == parent.hash
-        && block.generation == parent.state.control.generation;
+    continues_page(&parent.state.control, parent.hash, block)
+}
+
+fn continues_page(control: &ControlPage, parent: Hash, block: &Block) -> Result<(), Invalid> {
+    let expected = control.height + 1;
+    let fits = block.height == expected && block.parent == parent && block.generation == control.generation;
     if fits { Ok(()) } else { Err(Invalid::NotNext { expected }) }
 }
 

@@ -17,7 +17,10 @@ fn with_a_late_joiner(seed: u64, start: u64, snapshot_every: u32) -> Setup {
     let mut setup = Setup::small(seed, 4);
     setup.manifest.stop_at = Some(8 * 6 * 4 * 20);
     setup.manifest.snapshot_every = snapshot_every;
-    setup.peers.push(PeerSetup { start: at(start), ..PeerSetup::contributor() });
+    let mut joiner = PeerSetup { start: at(start), ..PeerSetup::contributor() };
+    // Whoever keeps a history takes blocks where it can.
+    joiner.options.keep_history = false;
+    setup.peers.push(joiner);
     setup
 }
 

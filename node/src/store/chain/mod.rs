@@ -20,7 +20,7 @@ use super::disk::{Disk, numbered_path};
 use super::error::StoreError;
 use super::frame::{self, HEADER, Kind};
 
-pub use reader::{ChainReader, ReadBlock};
+pub use reader::{ChainReader, ReadBlock, TornTail};
 pub(super) use walk::{Found, Torn, Walk};
 
 const SUFFIX: &str = "blocks";

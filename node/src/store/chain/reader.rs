@@ -1,7 +1,7 @@
 //! Reading a chain without a store: offline, or beside a node that is running.
 
 use driftless_protocol::Hash;
-use driftless_protocol::block::CertifiedBlock;
+use driftless_protocol::block::{CertifiedBlock, Height};
 
 use super::walk::Walk;
 use crate::store::acknowledged;
@@ -15,6 +15,18 @@ use crate::store::folder::SessionFolder;
 pub struct ChainReader {
     walk: Walk,
     failed: bool,
+    acknowledged: Option<Height>,
+}
+
+/// An unfinished record at the end of the chain.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct TornTail {
+    /// The file it lies in.
+    pub file: std::path::PathBuf,
+    /// Where it begins.
+    pub offset: u64,
+    /// The height that was being written.
+    pub height: Height,
 }
 
 /// A block of the chain as it was found.
@@ -37,8 +49,20 @@ impl ChainReader {
     pub fn open(folder: &SessionFolder, session: Hash) -> Result<ChainReader, StoreError> {
         // The mark first: the chain can only have grown since.
         let mark = acknowledged::read_mark(&folder.db(), session)?;
-        let walk = Walk::new(&folder.chain(), session, mark.map(|mark| mark.height))?;
-        Ok(ChainReader { walk, failed: false })
+        let acknowledged = mark.map(|mark| mark.height);
+        let walk = Walk::new(&folder.chain(), session, acknowledged)?;
+        Ok(ChainReader { walk, failed: false, acknowledged })
+    }
+
+    /// The height up to which nothing may be missing, if the folder says so.
+    pub fn acknowledged(&self) -> Option<Height> {
+        self.acknowledged
+    }
+
+    /// What was being written last, once all blocks are read.
+    pub fn torn(&self) -> Option<TornTail> {
+        let torn = self.walk.torn()?;
+        Some(TornTail { file: torn.path.clone(), offset: torn.offset, height: torn.height })
     }
 }
 

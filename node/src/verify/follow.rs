@@ -1,0 +1,158 @@
+//! The chain, block by block: links, certificates and the control page after each.
+
+use std::fs::File;
+use std::path::Path;
+
+use driftless_protocol::Hash;
+use driftless_protocol::block::Height;
+use driftless_protocol::charter::Charter;
+use driftless_protocol::membership::ControlPage;
+use driftless_protocol::state::state_digest;
+use driftless_protocol::transition::{self, Plan};
+
+use super::Problem;
+use crate::offline::OfflineError;
+use crate::store::{ChainReader, ReadBlock, SessionFolder, TornTail, read_listing, snapshot_heights};
+
+/// A block with what it did.
+pub struct Followed {
+    /// The block and where it lies.
+    pub read: ReadBlock,
+    /// The control page before it, unless it is not known here.
+    pub before: Option<ControlPage>,
+    /// What it counted and the control page after it.
+    pub plan: Option<Plan>,
+}
+
+/// Where the walk stands.
+struct Walk<'a> {
+    folder: &'a SessionFolder,
+    charter: &'a Charter,
+    /// The control page at the head; none while it is not known.
+    control: Option<ControlPage>,
+    head: Hash,
+}
+
+/// Reads the chain of a folder in order and hands every block to `visit`. What does not hold is added
+/// to `problems`.
+///
+/// # Errors
+/// The folder cannot be read at all.
+pub fn follow(
+    folder: &SessionFolder,
+    charter: &Charter,
+    problems: &mut Vec<Problem>,
+    visit: &mut dyn FnMut(&Followed),
+) -> Result<(), OfflineError> {
+    let snapshots = snapshot_heights(folder)?;
+    let control = Some(charter.genesis_control());
+    let mut walk = Walk { folder, charter, control, head: charter.session };
+    let running = is_running(folder);
+    let mut reader = ChainReader::open(folder, charter.session)?;
+    let mut last = 0;
+    while let Some(read) = reader.next() {
+        let read = match read {
+            Ok(read) => read,
+            Err(error) => {
+                problems.push(Problem::from_store(error, folder));
+                return Ok(());
+            }
+        };
+        last = read.block.block.height;
+        let followed = walk.take(read, problems);
+        visit(&followed);
+        if snapshots.contains(&last) {
+            walk.compare_with_snapshot(last, &followed, problems);
+        }
+    }
+    if let Some(TornTail { file, offset, height }) = reader.torn().filter(|_| !running) {
+        let reason = format!(
+            "an unfinished record at byte {offset}: its process died while it was written, or it was damaged \
+             since. The next `driftless run` cuts it off and fetches the block again"
+        );
+        problems.push(Problem::at(&file, reason).of_height(height));
+    }
+    if reader.acknowledged().is_none() && last > 0 && !running {
+        let reason = "the file that says how much of the chain must be here is missing";
+        problems.push(Problem::at(&folder.db().join("acknowledged"), reason));
+    }
+    Ok(())
+}
+
+impl Walk<'_> {
+    fn take(&mut self, read: ReadBlock, problems: &mut Vec<Problem>) -> Followed {
+        let block = &read.block.block;
+        let height = block.height;
+        let problem = |reason: String| Problem::at(&read.file, reason).of_height(height);
+        if read.after_gap {
+            self.control = None;
+        }
+        // Committees are fixed: where the page before is not known, they are the manifest's.
+        let seats = match &self.control {
+            Some(control) => control.seats.clone(),
+            None => self.charter.founding_seats(),
+        };
+        let quorum = self.charter.quorum(seats.len());
+        if !read.block.is_certified(self.charter.session, &seats, quorum) {
+            problems.push(problem("its certificate is not that of a quorum".into()));
+        }
+        let before = self.control.take();
+        let plan = before.as_ref().and_then(|control| {
+            match transition::follow(self.charter, control, self.head, block) {
+                Ok(plan) => Some(plan),
+                Err(invalid) => {
+                    problems.push(problem(invalid.to_string()));
+                    None
+                }
+            }
+        });
+        self.control = plan.as_ref().map(|plan| plan.control.clone());
+        if self.control.is_none() && before.is_none() {
+            self.begin_at_snapshot(&read, problems);
+        }
+        self.head = read.hash;
+        Followed { read, before, plan }
+    }
+
+    /// Where blocks are missing because a snapshot was taken over them, its control page is where it
+    /// goes on.
+    fn begin_at_snapshot(&mut self, read: &ReadBlock, problems: &mut Vec<Problem>) {
+        let height = read.block.block.height;
+        match read_listing(self.folder, self.charter.session, height) {
+            Ok((Some(block), control, _)) if block.block == read.block.block => {
+                self.control = ControlPage::from_bytes(&control).ok();
+            }
+            _ if read.after_gap => {
+                // The snapshot may be gone since: later ones are where it goes on.
+            }
+            Err(error) => problems.push(Problem::from_store(error, self.folder)),
+            Ok(_) => {}
+        }
+    }
+
+    /// A snapshot lists the certified state, and its control page is the one that the blocks lead to.
+    fn compare_with_snapshot(&mut self, height: Height, followed: &Followed, problems: &mut Vec<Problem>) {
+        let file = self.folder.pages().join(format!("{height:08}.snapshot"));
+        let mut problem = |reason: &str| problems.push(Problem::at(&file, reason).of_height(height));
+        // A damaged record is found where all files are checked.
+        let Ok((block, control, pages)) = read_listing(self.folder, self.charter.session, height) else {
+            return;
+        };
+        if block.is_none_or(|block| block.block != followed.read.block.block) {
+            return problem("it is the snapshot of another block than the chain's");
+        }
+        if state_digest(&control, pages.into_iter()) != followed.read.block.block.digest {
+            return problem("its state is not the one that was certified");
+        }
+        if self.control.as_ref().is_some_and(|followed| followed.to_bytes() != control) {
+            problem("its control page is not the one that the blocks lead to");
+        }
+    }
+}
+
+/// Whether a node works on the data folder that this session lies in.
+fn is_running(folder: &SessionFolder) -> bool {
+    let data = folder.path().parent().and_then(Path::parent);
+    let lock = data.and_then(|data| File::open(data.join("lock")).ok());
+    lock.is_some_and(|lock| lock.try_lock_shared().is_err())
+}
