@@ -41,6 +41,18 @@ pub fn mount_disk(at: &Path) -> Result<(), Failure> {
         .map_err(Failure::system(format!("a small disk at {}", at.display())))
 }
 
+/// Takes a small disk away, and what is on it.
+pub fn unmount_disk(at: &Path) -> Result<(), Failure> {
+    let what = || at.display().to_string();
+    let path =
+        CString::new(at.as_os_str().as_bytes()).map_err(|error| Failure::system(what())(error.into()))?;
+    // SAFETY: the pointer is to a string that lives until the call returns.
+    match unsafe { libc::umount2(path.as_ptr(), libc::MNT_DETACH) } {
+        0 => Ok(()),
+        _ => Err(Failure::system(what())(io::Error::last_os_error())),
+    }
+}
+
 fn unshare(flags: libc::c_int) -> io::Result<()> {
     // SAFETY: a plain system call.
     match unsafe { libc::unshare(flags) } {

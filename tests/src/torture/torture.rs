@@ -54,9 +54,11 @@ pub fn run(args: &Arguments, report: &mut Report) -> Result<(), Failure> {
         _ => true,
     });
     let peers = usize::from(args.peers);
-    if disks {
-        (0..peers).try_for_each(|peer| tmpfs::mount_disk(&place.path().join(format!("peer-{peer}"))))?;
-    }
+    let small: Vec<PathBuf> = match disks {
+        true => (0..peers).map(|peer| place.path().join(format!("peer-{peer}"))).collect(),
+        false => Vec::new(),
+    };
+    small.iter().try_for_each(|folder| tmpfs::mount_disk(folder))?;
     let homes = match &network {
         Some(_) => (0..peers).map(netns::home).collect(),
         None => free_ports(peers),
@@ -76,6 +78,8 @@ pub fn run(args: &Arguments, report: &mut Report) -> Result<(), Failure> {
     drop(stage.cast);
     match result {
         Ok(findings) => {
+            // Else the temporary folder could not be removed.
+            small.iter().try_for_each(|folder| tmpfs::unmount_disk(folder))?;
             stage.report.summary(&findings);
             Ok(())
         }
