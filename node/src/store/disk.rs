@@ -125,16 +125,22 @@ pub(super) fn make_folder(path: &Path) -> Result<(), StoreError> {
     let missing: Vec<&Path> =
         path.ancestors().take_while(|folder| !folder.as_os_str().is_empty() && !folder.is_dir()).collect();
     fs::create_dir_all(path).map_err(|error| StoreError::io(path, error))?;
-    for folder in missing {
-        let above = folder.parent().filter(|above| !above.as_os_str().is_empty());
-        let above = above.unwrap_or(Path::new("."));
-        match File::open(above).and_then(|folder| folder.sync_all()) {
-            // A folder that may be written but not listed cannot be synced; the user chose it.
-            Err(error) if error.kind() == io::ErrorKind::PermissionDenied => {}
-            result => result.map_err(|error| StoreError::io(above, error))?,
+    let disk = Disk::default();
+    missing.iter().filter_map(|folder| folder.parent()).try_for_each(|above| sync_above(&disk, above))
+}
+
+/// Makes the names in a folder durable that is not ours alone.
+pub(super) fn sync_above(disk: &Disk, folder: &Path) -> Result<(), StoreError> {
+    use io::ErrorKind::{InvalidInput, PermissionDenied};
+    let folder = if folder.as_os_str().is_empty() { Path::new(".") } else { folder };
+    match disk.sync_folder(folder) {
+        // One that may be written but not listed, or whose file system knows no such barrier, cannot
+        // be synced; the user chose it.
+        Err(StoreError::Io { source, .. }) if matches!(source.kind(), PermissionDenied | InvalidInput) => {
+            Ok(())
         }
+        result => result,
     }
-    Ok(())
 }
 
 /// Removes what `Disk::replace` left in a folder when its process died.

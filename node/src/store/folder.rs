@@ -20,7 +20,7 @@ use driftless_protocol::manifest::{Manifest, SignedManifest};
 use rand::TryRng;
 use rand::rngs::SysRng;
 
-use super::disk::{Disk, make_folder};
+use super::disk::{Disk, make_folder, sync_above};
 use super::error::StoreError;
 use super::lock::FolderLock;
 
@@ -265,6 +265,11 @@ impl SessionFolder {
         self.path.join("db")
     }
 
+    /// The files of the database itself.
+    pub(super) fn sled(&self) -> PathBuf {
+        self.db().join("sled")
+    }
+
     /// Logs.
     pub fn log(&self) -> PathBuf {
         self.path.join("log")
@@ -275,11 +280,16 @@ impl SessionFolder {
         Disk::default().replace(&self.path.join(name), &[bytes])
     }
 
-    /// Makes the folders below.
-    pub(super) fn make(&self) -> Result<(), StoreError> {
-        [self.chain(), self.pages(), self.blobs(), self.checkpoints(), self.db(), self.log()]
-            .iter()
-            .try_for_each(|folder| make_folder(folder))
+    /// Makes the folders below; every name in them, and theirs, is durable when this returns.
+    ///
+    /// A process that was killed may have left names behind it that nobody waited for. The next one
+    /// finds them and relies on them, so it must not lose them when the power goes.
+    pub(super) fn make(&self, disk: &Disk) -> Result<(), StoreError> {
+        let folders = [self.chain(), self.pages(), self.blobs(), self.checkpoints(), self.db(), self.log()];
+        folders.iter().try_for_each(|folder| make_folder(folder))?;
+        folders.iter().try_for_each(|folder| disk.sync_folder(folder))?;
+        // The session, `sessions`, the data folder, and what the data folder lies in.
+        self.path.ancestors().take(4).try_for_each(|folder| sync_above(disk, folder))
     }
 }
 

@@ -53,7 +53,7 @@ pub(super) fn recover(
     let session = shape.session;
     let disk = Arc::new(Disk::default());
     let mut warnings = Vec::new();
-    folder.make()?;
+    folder.make(&disk)?;
     remove_temporaries(&folder.db())?;
     let pages = Arc::new(BlobStore::open(folder.pages())?);
     let blobs = Arc::new(BlobStore::open(folder.blobs())?);
@@ -195,7 +195,7 @@ fn open_journal(
     session: Hash,
     mark: Option<Mark>,
 ) -> Result<(Journal, Contents), StoreError> {
-    let path = folder.db().join("sled");
+    let path = folder.sled();
     make_folder(&path)?;
     let (journal, contents) = Journal::open(disk.clone(), &path, session, mark.map_or(0, |mark| mark.batch))?;
     if mark.is_none() && journal.batch() > 0 {

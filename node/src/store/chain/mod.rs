@@ -154,6 +154,10 @@ impl Chain {
             walk::cut(torn)?;
             disk.sync_folder(folder)?;
         }
+        // The process before may have been killed before the barrier behind its last block.
+        if let Some(last) = segments.last() {
+            disk.sync(&last.file, &last.path)?;
+        }
         let index = Arc::new(Index { session, segments: RwLock::new(segments) });
         let folder = folder.to_owned();
         Ok((Chain { disk, folder, session, index, tip, segment_bytes, unclean: false }, torn))
