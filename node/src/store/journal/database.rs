@@ -37,6 +37,7 @@ impl std::fmt::Debug for Database {
 impl Database {
     pub(super) fn open(disk: Arc<Disk>, folder: &Path) -> Result<Database, StoreError> {
         make_folder(folder)?;
+        remove_unfinished(folder)?;
         let db = open_sled(folder)?;
         let path = folder.join("db");
         let failed = |error| StoreError::io(&path, error);
@@ -80,6 +81,24 @@ impl Database {
         self.disk.count(0, bytes as u64);
         self.disk.sync(&self.file, &self.path)
     }
+}
+
+/// Removes index snapshots that sled was writing when its process died. It takes them for whole
+/// ones, and refuses to open when they are not; without them it reads its log from further back.
+fn remove_unfinished(folder: &Path) -> Result<(), StoreError> {
+    remove_files(folder, ".generating")
+}
+
+fn remove_files(folder: &Path, suffix: &str) -> Result<(), StoreError> {
+    let failed = |error| StoreError::io(folder, error);
+    for entry in std::fs::read_dir(folder).map_err(failed)? {
+        let entry = entry.map_err(failed)?;
+        let is_file = entry.file_type().map_err(failed)?.is_file();
+        if is_file && entry.file_name().to_string_lossy().ends_with(suffix) {
+            std::fs::remove_file(entry.path()).map_err(failed)?;
+        }
+    }
+    Ok(())
 }
 
 /// Opens sled. Its own lock may outlive the handle that was dropped before by a moment (its threads
