@@ -94,6 +94,12 @@ pub(super) fn read_mark(folder: &Path, session: Hash) -> Result<Option<Mark>, St
     Ok(read(&path_in(folder), session)?.map(|(_, mark)| mark))
 }
 
+/// Whether there is a height record in a database folder.
+pub(super) fn is_there(folder: &Path) -> Result<bool, StoreError> {
+    let path = path_in(folder);
+    path.try_exists().map_err(|error| StoreError::io(&path, error))
+}
+
 fn path_in(folder: &Path) -> PathBuf {
     folder.join("acknowledged")
 }

@@ -10,14 +10,14 @@ use driftless_protocol::event::{Record, Recovered, Snapshot};
 use driftless_protocol::manifest::SignedManifest;
 use driftless_protocol::wire::SnapshotOffer;
 
-use super::acknowledged::{Acknowledged, Mark};
+use super::acknowledged::{self, Acknowledged, Mark};
 use super::bar;
 use super::chain::{Chain, Index};
 use super::checkpoints::Checkpoints;
 use super::disk::{Disk, StoreStats};
 use super::error::{StoreError, Warning};
 use super::folder::{Folder, SessionFolder};
-use super::journal::Journal;
+use super::journal::{self, Journal};
 use super::recovery::{Shape, recover};
 use super::snapshots::Snapshots;
 use super::sweep::Pending;
@@ -70,7 +70,9 @@ impl SessionStore {
         if session.exists() {
             return Err(StoreError::SessionExists { folder: session.path().to_owned() });
         }
-        let (store, _) = recover(session, &checked_shape(manifest, charter)?, options)?;
+        let shape = checked_shape(manifest, charter)?;
+        discard_unfounded(&session)?;
+        let (store, _) = recover(session, &shape, options)?;
         store.disk.replace(&store.folder.manifest_path(), &[&manifest.to_bytes()])?;
         Ok(store)
     }
@@ -295,6 +297,13 @@ fn read_or_discard(store: &BlobStore, root: &Hash) -> Result<Vec<u8>, StoreError
         store.remove(root)?;
     }
     Ok(read?)
+}
+
+/// Removes the database that an interrupted founding left, which may be torn: nobody relied on it
+/// yet where the record of what is durable was not made either.
+fn discard_unfounded(session: &SessionFolder) -> Result<(), StoreError> {
+    let relied_on = acknowledged::is_there(&session.db())?;
+    if relied_on { Ok(()) } else { journal::discard(&session.sled()) }
 }
 
 fn checked_shape(manifest: &SignedManifest, charter: &Charter) -> Result<Shape, StoreError> {

@@ -83,6 +83,11 @@ impl Database {
     }
 }
 
+/// Removes every file of a database, if there is one.
+pub(in crate::store) fn discard(folder: &Path) -> Result<(), StoreError> {
+    if folder.is_dir() { remove_files(folder, "") } else { Ok(()) }
+}
+
 /// Removes index snapshots that sled was writing when its process died. It takes them for whole
 /// ones, and refuses to open when they are not; without them it reads its log from further back.
 fn remove_unfinished(folder: &Path) -> Result<(), StoreError> {

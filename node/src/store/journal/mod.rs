@@ -19,6 +19,7 @@ use driftless_protocol::wire;
 use super::disk::Disk;
 use super::error::StoreError;
 use database::Database;
+pub(super) use database::discard;
 use entry::{Key, Meta, PART};
 
 /// Slots of a stream for which a signature is kept after they closed.
