@@ -10,7 +10,8 @@ use super::program;
 fn five_kills_lose_nothing() {
     let mut torture = Command::new(env!("CARGO_BIN_EXE_driftless-torture"));
     // Over TCP the end of a process is noticed at once, which saves this test half a minute.
-    torture.args("--json --seed 42 --kills 4 --double-kills 1 --period 2 --tcp --program".split(' '));
+    torture
+        .args("--json --seed 42 --kills 4 --double-kills 1 --period 2 --batch 2 --tcp --program".split(' '));
     let said = torture.arg(program::path()).stdin(Stdio::null()).output().unwrap();
     let text = String::from_utf8(said.stdout).unwrap();
     assert_eq!(said.status.code(), Some(0), "{text}{}", String::from_utf8_lossy(&said.stderr));

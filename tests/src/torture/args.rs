@@ -45,6 +45,9 @@ pub struct Arguments {
     /// Inner steps between two exchanges of a fragment.
     #[arg(long, default_value_t = 4)]
     pub period: u32,
+    /// Samples of an inner step [default: the demo's]; fewer leave the processor to others.
+    #[arg(long)]
+    pub batch: Option<u32>,
     /// Text to train on [default: the first 40,000 bytes of the demo's].
     #[arg(long, value_name = "FILE")]
     pub data: Option<PathBuf>,

@@ -94,6 +94,7 @@ fn manifest(args: &Arguments, signers: &[Signer], text: PathBuf) -> Result<Found
     let preset = Manifest::preset("gpt:tiny").map_err(Failure::setup)?;
     let overrides = Overrides {
         period: Some(args.period),
+        batch: args.batch,
         max_overrun: Some(Overrun::Strict),
         budget_tokens: args.budget.or((args.tokens > 0).then_some(args.tokens)),
         ..Overrides::default()

@@ -34,7 +34,7 @@ impl Report {
     /// Says what was asked for.
     pub fn new(args: &Arguments) -> Report {
         let counts = Kind::ALL.map(|kind| (kind.word().to_owned(), kind.asked(args).into()));
-        let mut parameters = json!({ "seed": args.seed, "peers": args.peers, "period": args.period,
+        let mut parameters = json!({ "seed": args.seed, "peers": args.peers, "period": args.period, "batch": args.batch,
             "tokens": args.tokens, "budget": args.budget, "data": args.data, "tcp": args.tcp });
         if let Some(object) = parameters.as_object_mut() {
             object.extend(counts);
