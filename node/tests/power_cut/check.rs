@@ -62,6 +62,7 @@ pub fn check(session: &Session, root: &Path, known: &Known, life: &Life) -> Resu
         let read = reader.blob(&Hash::of(&blob(*slot)));
         expect(read.is_ok_and(|bytes| bytes == blob(*slot)), format!("the blob of {slot:?} is gone"))?;
     }
+    expect(recovered.bar.is_some() || !known.barred, "that this key signs nothing is forgotten".into())?;
     let number = recovered.checkpoint.as_ref().map(|checkpoint| checkpoint.height);
     let relied_on = known.checkpoint;
     expect(number >= relied_on, format!("checkpoint {number:?}, {relied_on:?} was acknowledged"))?;

@@ -9,7 +9,8 @@ use driftless::store::{Folder, Options, SessionStore, StoreError};
 use driftless_protocol::Hash;
 use driftless_protocol::block::{Height, Slot};
 use driftless_protocol::consensus::WalRecord;
-use driftless_protocol::event::{Record, Recovered};
+use driftless_protocol::event::{Record, Recovered, Snapshot};
+use driftless_protocol::wire::SnapshotOffer;
 use rand::RngExt;
 use rand::rngs::StdRng;
 
@@ -33,12 +34,15 @@ pub struct Known {
     pub wal: usize,
     pub signed: BTreeSet<Slot>,
     pub blobs: BTreeSet<Slot>,
+    /// Whether the key signs nothing any more.
+    pub barred: bool,
 }
 
 impl Known {
     fn learn(&mut self, record: &Record) {
         match record {
-            Record::Blob { .. } => {}
+            Record::Blob { .. } | Record::Offer(_) => {}
+            Record::Bar(bar) => self.barred = bar.is_some(),
             Record::Signed(signed) => drop(self.signed.insert(signed.content.slot)),
             Record::Wal(_) => self.wal += 1,
             Record::Block(block) => self.moved_to(block.block.height),
@@ -152,7 +156,9 @@ impl<'a> Peer<'a> {
 
     fn record(&mut self) -> Record {
         let next = self.told.height + 1;
-        match self.rng.random_range(0..20) {
+        match self.rng.random_range(0..22) {
+            20 => Record::Bar(Some(self.session.bar())),
+            21 => Record::Offer(offer_of(self.session.snapshot(self.told.height + 4))),
             0..3 => {
                 let slot = slot_of(next + self.rng.random_range(0..3));
                 let bytes = blob(slot);
@@ -307,5 +313,15 @@ pub fn known_of(store: &SessionStore, recovered: &Recovered, before: &Known) -> 
         wal: recovered.wal.len(),
         signed: recovered.signed.iter().map(|signed| signed.content.slot).collect(),
         blobs: blobs.collect(),
+        barred: recovered.bar.is_some(),
+    }
+}
+
+/// A snapshot as its holder offers it.
+fn offer_of(snapshot: Snapshot) -> SnapshotOffer {
+    SnapshotOffer {
+        control: snapshot.state.control.to_bytes(),
+        pages: snapshot.pages().map(|page| page.hash()).collect(),
+        block: snapshot.block.expect("a certified height"),
     }
 }

@@ -6,7 +6,7 @@ use driftless_protocol::charter::Charter;
 use driftless_protocol::codec::Codec;
 use driftless_protocol::committee::Committee;
 use driftless_protocol::consensus::WalRecord;
-use driftless_protocol::event::{Checkpoint, Snapshot};
+use driftless_protocol::event::{Bar, Checkpoint, Snapshot};
 use driftless_protocol::identity::{Domain, Scope, Signature, Signed, Signer};
 use driftless_protocol::manifest::*;
 use driftless_protocol::membership::{ControlPage, LeaseRules};
@@ -66,6 +66,10 @@ impl Session {
 
     pub fn snapshot(&self, height: Height) -> Snapshot {
         Snapshot { block: (height > 0).then(|| self.block(height).clone()), state: self.state(height) }
+    }
+
+    pub fn bar(&self) -> Bar {
+        Bar { key: self.signer.key(), reason: "an older copy".into() }
     }
 
     pub fn signed(&self, slot: Slot) -> Signed<Announcement> {
