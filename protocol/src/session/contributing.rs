@@ -181,7 +181,7 @@ impl Session {
                 };
                 self.order(now, order, work);
             }
-            Next::Wait(waiting) => self.set_waiting(self.explain(waiting)),
+            Next::Wait(waiting) => self.set_waiting(self.explain(now, waiting)),
         }
     }
 
@@ -195,9 +195,11 @@ impl Session {
     }
 
     /// A wait for a certificate has deeper reasons that a user can do something about.
-    fn explain(&self, waiting: Waiting) -> Waiting {
+    fn explain(&self, now: Time, waiting: Waiting) -> Waiting {
         let seats = self.state.control.seats.len();
-        let reachable = self.other_voters().len() + usize::from(self.is_voter());
+        let speaks = |key: &PeerKey| self.heard_at.get(key).is_some_and(|at| now.since(*at) < super::SILENT);
+        let others = self.other_voters().into_iter().filter(speaks).count();
+        let reachable = others + usize::from(self.is_voter());
         match waiting {
             Waiting::Certificate | Waiting::Turn if self.catch_up.is_behind(self.height()) => {
                 Waiting::CatchUp

@@ -50,6 +50,8 @@ use voting::Voting;
 const MAX_PENDING: usize = 256;
 /// How often peers tell where their chain ends.
 const BEACON: Span = Span::seconds(10);
+/// A voter that says nothing for so long, not even where its chain ends, is not there.
+const SILENT: Span = Span::seconds(25);
 /// A failed fetch is tried again after this long.
 const FETCH_AGAIN: Span = Span::seconds(1);
 
@@ -95,6 +97,8 @@ pub struct Session {
     /// When this peer last did everything that it could.
     done_at: Time,
     connected: BTreeSet<PeerKey>,
+    /// When each voter said something last: a connection may outlive whoever is behind it.
+    heard_at: BTreeMap<PeerKey, Time>,
     slots: Slots,
     voting: Voting,
     recall: Recall,
@@ -181,6 +185,7 @@ impl Session {
             head_at: now,
             done_at: now,
             connected: BTreeSet::new(),
+            heard_at: BTreeMap::new(),
             candidates: Candidates::default(),
             snapshots: Snapshots::new(options.writes_per_day),
             catch_up: CatchUp::default(),
@@ -312,6 +317,9 @@ impl Session {
     }
 
     fn handle_message(&mut self, now: Time, from: PeerKey, message: Message) {
+        if self.state.control.seats.contains(&from) {
+            self.heard_at.insert(from, now);
+        }
         match message {
             Message::Announce { announcement, .. } if announcement.by == self.me => {
                 self.own_announcement_received(&announcement);
