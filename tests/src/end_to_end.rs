@@ -10,6 +10,7 @@
 //! | `steward` | a member dies, the founder stops and comes back on its port, so does the member |
 //! | `models` | `export`, `import`, `new --from` |
 //! | `torture_run` | a short run of `driftless-torture`: five times processes are killed, nothing is lost |
+//! | `verify` | a run is checked from its folders; one wrong byte anywhere is found |
 //! | `bad_input` | every wrong file, word and port has an error of its own |
 //! | `workspace` | no process: who may depend on whom, licences, versions |
 
@@ -22,4 +23,5 @@ mod models;
 mod program;
 mod steward;
 mod torture_run;
+mod verify;
 mod workspace;
