@@ -12,7 +12,7 @@ use libp2p::multiaddr::Protocol;
 
 use crate::args::{Device, NetworkArguments};
 use crate::bandwidth::{Caps, Rate};
-use crate::node::{Listen, NodeOptions, both};
+use crate::node::{EVERYWHERE, Listen, NodeOptions, both};
 use crate::settings::Settings;
 
 /// How a node runs.
@@ -126,7 +126,7 @@ pub fn check_device(device: Option<Device>) -> Result<(), ConfigError> {
 
 fn listen_addresses(texts: &[String]) -> Result<Listen, ConfigError> {
     if texts.is_empty() {
-        return Ok(Listen::Kept);
+        return Ok(EVERYWHERE);
     }
     let mut control = Vec::new();
     let mut data = None;
@@ -170,11 +170,10 @@ fn socket_of(address: &Multiaddr) -> Option<SocketAddr> {
     }
 }
 
-/// Settings of a peer of `demo`: this machine only, ports that the system picks.
+/// Settings of a peer of `demo`: this machine only, on a port that `run` finds again.
 pub fn loopback(dir: PathBuf, threads: usize) -> Config {
-    let any = SocketAddr::from((Ipv4Addr::LOCALHOST, 0));
-    let node =
-        NodeOptions { dir, listen: Listen::At { control: both(any), data: any }, advertise: Vec::new() };
+    let listen = Listen::Kept(Ipv4Addr::LOCALHOST.into());
+    let node = NodeOptions { dir, listen, advertise: Vec::new() };
     Config { node, caps: Caps::default(), threads, keep_history: false, contribute: true }
 }
 
@@ -194,7 +193,7 @@ mod tests {
         let both = |ip: &str, port: u16| {
             vec![format!("/ip4/{ip}/udp/{port}/quic-v1"), format!("/ip4/{ip}/tcp/{port}")]
         };
-        assert_eq!(listen_addresses(&[]).unwrap(), Listen::Kept);
+        assert_eq!(listen_addresses(&[]).unwrap(), EVERYWHERE);
         assert_eq!(listen(&["4001"]), Ok((both("0.0.0.0", 4001), "0.0.0.0:4002".into())));
         assert_eq!(listen(&["127.0.0.1:0"]), Ok((both("127.0.0.1", 0), "127.0.0.1:0".into())));
         let one = "/ip4/127.0.0.1/tcp/7";

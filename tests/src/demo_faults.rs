@@ -66,3 +66,23 @@ fn a_peer_that_keeps_failing_ends_the_demo_with_its_log() {
     assert!(error.contains("peer 1 ended 3 times in a row"), "{error}");
     assert!(error.contains("an identity has 32 bytes"), "{error}");
 }
+
+/// Nobody invited these peers: they find each other where they met.
+#[test]
+fn what_a_stopped_demo_began_is_finished_by_run() {
+    let (folder, data) = folder_with_text();
+    let dir = folder.path().join("D");
+    let arguments = ["demo", "--peers", "2", "--period", "4", "--tokens", "24576", "--data", text(&data)];
+    let mut demo = Running::start(arguments.into_iter().chain(["--dir", text(&dir)]));
+    demo.until("a second block", |line| line["event"] == "block" && line["height"] == 2);
+    demo.signal(libc::SIGINT);
+    assert_eq!(demo.wait(), Some(1), "the session did not end");
+    let peers = [0, 1].map(|peer| dir.join(format!("peer-{peer}")));
+    let mut running = peers.each_ref().map(|peer| Running::start(["run", "--dir", text(peer)]));
+    for peer in &mut running {
+        assert_eq!(peer.event("ended")["ending"], "complete");
+        assert_eq!(peer.wait(), Some(0));
+    }
+    let digest = |peer: &Running| peer.events("block").last().unwrap()["digest"].clone();
+    assert_eq!(digest(&running[0]), digest(&running[1]));
+}

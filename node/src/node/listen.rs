@@ -19,9 +19,9 @@ const TRIES: usize = 64;
 /// Where a node listens.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Listen {
-    /// On every interface, on a port that is drawn once and kept in the folder: an invitation stays
-    /// good when its node is started again.
-    Kept,
+    /// At this address (unspecified: on every interface), on a port that is drawn once and kept in the
+    /// folder: an invitation stays good when its node is started again.
+    Kept(IpAddr),
     /// Where somebody says.
     At {
         /// The control plane.
@@ -31,15 +31,18 @@ pub enum Listen {
     },
 }
 
+/// What a node does that is not told.
+pub const EVERYWHERE: Listen = Listen::Kept(IpAddr::V4(Ipv4Addr::UNSPECIFIED));
+
 impl Listen {
     /// The addresses of the control plane and of the first data plane. Call it under the folder's
     /// lock.
     pub(super) fn resolve(self, folder: &Folder) -> Result<(Vec<Multiaddr>, SocketAddr), StoreError> {
         match self {
             Listen::At { control, data } => Ok((control, data)),
-            Listen::Kept => {
+            Listen::Kept(ip) => {
                 let port = kept_port(folder)?;
-                let at = |port| SocketAddr::from((Ipv4Addr::UNSPECIFIED, port));
+                let at = |port| SocketAddr::new(ip, port);
                 // 0 lets the system pick; the data plane has the next one otherwise.
                 Ok((both(at(port)), at(if port == 0 { 0 } else { port + 1 })))
             }
@@ -131,7 +134,7 @@ mod tests {
     fn a_folder_keeps_its_port_and_does_without_it_while_somebody_else_has_it() {
         let dir = tempfile::tempdir().unwrap();
         let folder = Folder::create(dir.path()).unwrap();
-        let resolve = || Listen::Kept.resolve(&folder).unwrap();
+        let resolve = || EVERYWHERE.resolve(&folder).unwrap();
         let (control, data) = resolve();
         assert_eq!(control, both(SocketAddr::from((Ipv4Addr::UNSPECIFIED, data.port() - 1))));
         assert_eq!(resolve(), (control.clone(), data));
@@ -166,7 +169,7 @@ mod tests {
         let dir = tempfile::tempdir().unwrap();
         let folder = Folder::create(dir.path()).unwrap();
         std::fs::write(dir.path().join("port"), "70000").unwrap();
-        let error = Listen::Kept.resolve(&folder).unwrap_err().to_string();
+        let error = EVERYWHERE.resolve(&folder).unwrap_err().to_string();
         assert!(error.contains("port") && error.contains("70000"), "{error}");
     }
 }

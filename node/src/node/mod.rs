@@ -4,6 +4,7 @@ mod error;
 mod founding;
 mod joining;
 mod listen;
+mod met;
 mod router;
 #[cfg(test)]
 mod tests;
@@ -39,7 +40,7 @@ pub use error::NodeError;
 pub use founding::{FoundingFiles, genesis_state};
 pub use joining::JoinProgress;
 pub(crate) use listen::both;
-pub use listen::{Listen, Reach};
+pub use listen::{EVERYWHERE, Listen, Reach};
 use router::Router;
 
 /// Events that wait for whoever shows a session.
@@ -215,6 +216,7 @@ impl Node {
         plane.also_serve(reader.pages().clone());
         let (answers, inputs) = mpsc::channel(driver::INPUTS);
         let worker = ComputeWorker::start(engine, &charter, answers.clone())?;
+        let members = pushers.clone();
         let parts = Parts {
             hello: self.hello_addresses(&plane),
             control: inner.control.clone(),
@@ -235,10 +237,19 @@ impl Node {
         let driver = Driver::new(session, parts, answers, event_sender, status_sender, origin);
         let channels = Channels { inputs, net, blobs, commands: command_receiver };
         self.dial(&options.peers);
+        let folder = inner.folder.session(id);
+        for (peer, addresses) in met::read(&folder) {
+            inner.control.keep(peer, addresses);
+        }
         let router = inner.router.clone();
         let control = inner.control.clone();
+        let keeper = met::Keeper { folder, router: router.clone(), members };
         let task = tokio::spawn(async move {
-            let outcome = driver.run(channels).await;
+            let outcome = tokio::select! {
+                outcome = driver.run(channels) => outcome,
+                () = keeper.run() => unreachable!("it keeps the list as long as the session runs"),
+            };
+            keeper.finish().await;
             router.detach(id).await;
             control.leave_session(id).await;
             outcome

@@ -20,13 +20,16 @@ pub(super) struct Router {
     connected: watch::Receiver<BTreeMap<PeerKey, Seen>>,
     /// Dials that failed, newest last, for error messages.
     failures: Arc<Mutex<Vec<String>>>,
+    /// Where connected peers listen: as they are seen, then as they say.
+    listening: Arc<Mutex<BTreeMap<PeerKey, Vec<Multiaddr>>>>,
 }
 
 impl Router {
     /// Takes over the control plane's events.
     pub fn start(control: Control, events: mpsc::Receiver<ControlEvent>) -> Router {
         let (sender, connected) = watch::channel(BTreeMap::new());
-        let router = Router { routes: Arc::default(), connected, failures: Arc::default() };
+        let (routes, failures, listening) = Default::default();
+        let router = Router { routes, connected, failures, listening };
         tokio::spawn(router.clone().run(control, events, sender));
         router
     }
@@ -55,6 +58,25 @@ impl Router {
     /// Who is connected, now and later.
     pub fn connected(&self) -> watch::Receiver<BTreeMap<PeerKey, Seen>> {
         self.connected.clone()
+    }
+
+    /// Where connected peers can be dialled, as far as anybody can tell.
+    pub fn addresses(&self) -> Vec<(PeerKey, Vec<Multiaddr>)> {
+        let listening = self.listening.lock().unwrap_or_else(PoisonError::into_inner);
+        listening.iter().map(|(peer, addresses)| (*peer, addresses.clone())).collect()
+    }
+
+    fn note_listening(&self, peer: PeerKey, said: Vec<Multiaddr>) {
+        let seen = self.connected.borrow().get(&peer).and_then(|seen| seen.address);
+        let here = said.iter().filter_map(|address| with_ip(address, seen?));
+        let mut addresses: Vec<Multiaddr> = here.collect();
+        for address in said {
+            let usable = ip_of(&address).is_some_and(|ip| !ip.is_unspecified());
+            if usable && !addresses.contains(&address) {
+                addresses.push(address);
+            }
+        }
+        self.listening.lock().unwrap_or_else(PoisonError::into_inner).insert(peer, addresses);
     }
 
     /// Why dials failed so far.
@@ -100,12 +122,12 @@ impl Router {
                     connected.send_modify(|all| {
                         all.remove(&peer);
                     });
+                    self.listening.lock().unwrap_or_else(PoisonError::into_inner).remove(&peer);
                     self.tell_all(|| NetEvent::Disconnected { peer }).await;
                 }
                 ControlEvent::DialFailed { addresses, reason, .. } => self.note_failure(&addresses, &reason),
-                ControlEvent::Identified { .. }
-                | ControlEvent::Subscribed { .. }
-                | ControlEvent::ListenAddress { .. } => {}
+                ControlEvent::Identified { peer, listen, .. } => self.note_listening(peer, listen),
+                ControlEvent::Subscribed { .. } | ControlEvent::ListenAddress { .. } => {}
             }
         }
     }
@@ -143,6 +165,17 @@ pub(super) fn ip_of(address: &Multiaddr) -> Option<IpAddr> {
         Protocol::Ip6(ip) => Some(IpAddr::V6(ip)),
         _ => None,
     })
+}
+
+/// The same address at another IP address of the same kind.
+fn with_ip(address: &Multiaddr, ip: IpAddr) -> Option<Multiaddr> {
+    let mut parts = address.iter();
+    let first = match (parts.next()?, ip) {
+        (Protocol::Ip4(_), IpAddr::V4(ip)) => Protocol::Ip4(ip),
+        (Protocol::Ip6(_), IpAddr::V6(ip)) => Protocol::Ip6(ip),
+        _ => return None,
+    };
+    Some(std::iter::once(first).chain(parts).collect())
 }
 
 /// What most failures mean; the transports wrap them in layers of their own types.
