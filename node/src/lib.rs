@@ -4,6 +4,7 @@ pub mod bandwidth;
 pub mod blobs;
 pub mod compute_worker;
 pub mod control;
+pub mod disk_use;
 pub mod driver;
 pub mod engine;
 pub mod node;

@@ -7,6 +7,7 @@ use driftless_protocol::event::{Ending, Event, Waiting};
 use driftless_protocol::{Hash, PeerKey};
 use serde::{Deserialize, Serialize};
 
+use crate::disk_use::DiskUse;
 use crate::node::SessionEvent;
 
 /// One line: an event and what goes with every event.
@@ -30,6 +31,9 @@ pub struct Line {
     /// Bytes that both planes received since the node started.
     #[serde(default)]
     pub bytes_received: u64,
+    /// What writing to the disk cost since the session was opened.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub disk_use: Option<DiskUse>,
 }
 
 /// What happened.
@@ -151,7 +155,7 @@ pub struct ClosedSlot {
 impl Line {
     /// A line of no session.
     pub fn new(report: Report) -> Line {
-        Line { report, peer: None, session: None, at: 0.0, bytes_sent: 0, bytes_received: 0 }
+        Line { report, peer: None, session: None, at: 0.0, bytes_sent: 0, bytes_received: 0, disk_use: None }
     }
 
     /// The line of a session's event.
@@ -163,6 +167,7 @@ impl Line {
             at: (event.at.as_secs_f64() * 1e6).round() / 1e6,
             bytes_sent: event.bytes_sent,
             bytes_received: event.bytes_received,
+            disk_use: Some(event.disk_use),
         }
     }
 }

@@ -65,8 +65,8 @@ impl Temporary {
         store.write_at(&self.file, &self.path, bytes, 0)
     }
 
-    pub(super) fn rename(self, to: &Path) -> Result<(), StoreError> {
-        self.file.sync_all().map_err(|error| StoreError::io(&self.path, error))?;
+    pub(super) fn rename(self, store: &BlobStore, to: &Path) -> Result<(), StoreError> {
+        store.meter.barrier(|| self.file.sync_all()).map_err(|error| StoreError::io(&self.path, error))?;
         fs::rename(&self.path, to).map_err(|error| StoreError::io(to, error))
     }
 }

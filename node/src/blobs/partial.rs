@@ -144,9 +144,15 @@ impl Partial {
             return Err(StoreError::io(&self.data_path, missing));
         }
         let files = self.files()?;
-        files.data.sync_all().map_err(|error| StoreError::io(&self.data_path, error))?;
+        self.store
+            .meter
+            .barrier(|| files.data.sync_all())
+            .map_err(|error| StoreError::io(&self.data_path, error))?;
         if self.len >= OUTBOARD_FROM {
-            files.outboard.sync_all().map_err(|error| StoreError::io(&self.outboard_path, error))?;
+            self.store
+                .meter
+                .barrier(|| files.outboard.sync_all())
+                .map_err(|error| StoreError::io(&self.outboard_path, error))?;
             let kept = self.store.outboard_path(&self.root);
             fs::rename(&self.outboard_path, &kept).map_err(|error| StoreError::io(&kept, error))?;
         } else {

@@ -22,6 +22,7 @@ use driftless_protocol::Hash;
 
 use super::files::{OpenBlob, Outboard, Tee, Temporary, checked_outboard, remove_if_there};
 use super::tree;
+use crate::disk_use::{DiskMeter, DiskUse};
 
 /// Blobs of at least this many bytes keep their outboard in a file beside them; smaller ones
 /// recompute it when they are served (5 ms for 16 MiB).
@@ -84,6 +85,7 @@ pub struct BlobStore {
     pub(super) folder: PathBuf,
     pub(super) next_temporary: AtomicU64,
     outboards: Mutex<VecDeque<(Hash, Arc<[u8]>)>>,
+    pub(super) meter: DiskMeter,
     /// Bytes that may still be written before the disk pretends to be full.
     #[cfg(test)]
     pub(crate) space: AtomicU64,
@@ -105,6 +107,7 @@ impl BlobStore {
             folder,
             next_temporary: AtomicU64::new(0),
             outboards: Mutex::default(),
+            meter: DiskMeter::default(),
             #[cfg(test)]
             space: AtomicU64::new(u64::MAX),
         })
@@ -113,6 +116,11 @@ impl BlobStore {
     /// The folder.
     pub fn folder(&self) -> &Path {
         &self.folder
+    }
+
+    /// What writing cost since the folder was opened.
+    pub fn disk_use(&self) -> DiskUse {
+        self.meter.total()
     }
 
     /// Stores `bytes` durably and returns their root. Storing what is there already is free.
@@ -290,7 +298,7 @@ impl BlobStore {
         let outboard = checked_outboard(root, path, &data, len)?;
         let temporary = Temporary::new(self)?;
         temporary.write(self, &outboard)?;
-        temporary.rename(&outboard_path)?;
+        temporary.rename(self, &outboard_path)?;
         File::open(&outboard_path).map_err(|error| StoreError::io(&outboard_path, error))
     }
 
@@ -299,16 +307,16 @@ impl BlobStore {
         if let Some(outboard) = outboard {
             let temporary = Temporary::new(self)?;
             temporary.write(self, outboard)?;
-            temporary.rename(&self.outboard_path(&root))?;
+            temporary.rename(self, &self.outboard_path(&root))?;
         }
-        data.rename(&self.path(&root))?;
+        data.rename(self, &self.path(&root))?;
         self.sync_folder()
     }
 
     /// Makes renames and removals in the folder durable.
     pub(crate) fn sync_folder(&self) -> Result<(), StoreError> {
-        File::open(&self.folder)
-            .and_then(|folder| folder.sync_all())
+        self.meter
+            .barrier(|| File::open(&self.folder).and_then(|folder| folder.sync_all()))
             .map_err(|error| StoreError::io(&self.folder, error))
     }
 
@@ -354,6 +362,7 @@ impl BlobStore {
                 return Err(StoreError::io(path, io::ErrorKind::StorageFull.into()));
             }
         }
-        file.write_all_at(bytes, offset).map_err(|error| StoreError::io(path, error))
+        let written = self.meter.write(bytes.len(), || file.write_all_at(bytes, offset));
+        written.map_err(|error| StoreError::io(path, error))
     }
 }

@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use driftless_protocol::Hash;
 
+use crate::disk_use::DiskUse;
 use crate::report::{Line, Report, waiting_for};
 
 /// What does not change during a run.
@@ -65,10 +66,14 @@ pub struct Peer {
     pub sent: Counter,
     /// Bytes received.
     pub received: Counter,
-    /// Bytes sent when the first contribution of all was announced.
+    /// What writing cost its process so far.
+    disk: DiskUse,
+    /// Bytes sent, and what writing had cost, when the first contribution of all was announced.
     sent_before: u64,
+    disk_before: DiskUse,
     /// Bytes sent and received when its last block was applied.
     at_head: (u64, u64),
+    disk_at_head: DiskUse,
     trained: Option<Trained>,
 }
 
@@ -89,6 +94,12 @@ impl Peer {
     /// Bytes sent from the first announcement to its last block.
     pub fn bytes_sent(&self) -> u64 {
         self.at_head.0.saturating_sub(self.sent_before)
+    }
+
+    /// What writing cost from the first announcement to its last block; of a process that was
+    /// started again, since then.
+    pub fn disk_use(&self) -> DiskUse {
+        self.disk_at_head.since(self.disk_before)
     }
 
     /// Bytes received until its last block.
@@ -169,6 +180,7 @@ impl Ledger {
         if let Some(peer) = self.peers.get_mut(peer) {
             peer.sent.restart();
             peer.received.restart();
+            (peer.disk, peer.disk_before) = (DiskUse::default(), DiskUse::default());
             peer.step = None;
             peer.state = "restarting".into();
             peer.ended = None;
@@ -180,6 +192,7 @@ impl Ledger {
         let peer = self.peers.get_mut(index)?;
         peer.sent.set(line.bytes_sent);
         peer.received.set(line.bytes_received);
+        peer.disk = line.disk_use.unwrap_or(peer.disk);
         match &line.report {
             Report::Started { .. } => peer.state = "connecting".into(),
             Report::Trained { step, loss, steps_per_second } => {
@@ -198,7 +211,9 @@ impl Ledger {
                 self.slots.entry((*stream, *ordinal)).or_insert(times);
                 if self.first_announced.is_none() {
                     self.first_announced = Some(now);
-                    self.peers.iter_mut().for_each(|peer| peer.sent_before = peer.sent.total());
+                    for peer in &mut self.peers {
+                        (peer.sent_before, peer.disk_before) = (peer.sent.total(), peer.disk);
+                    }
                 }
             }
             Report::Paused { reason } => peer.state = waiting_word(reason).into(),
@@ -242,6 +257,7 @@ impl Ledger {
         if peer.head.is_none_or(|(head, _)| head < height) {
             peer.head = Some((height, digest));
             peer.at_head = (peer.sent.total(), peer.received.total());
+            peer.disk_at_head = peer.disk;
             self.last_block = Some(now);
         }
         if !block.slots.is_empty() && self.first_slot.is_none() {
@@ -330,6 +346,18 @@ pub(super) mod tests {
     }
 
     const NOW: Duration = Duration::from_secs(1);
+
+    #[test]
+    fn what_the_disk_cost_is_counted_from_the_first_announcement_to_the_last_block() {
+        let cost = |fsyncs| DiskUse { fsyncs, bytes_written: 100 * fsyncs, seconds: fsyncs as f64 / 8.0 };
+        let with = |line: Line, fsyncs| Line { disk_use: Some(cost(fsyncs)), ..line };
+        let mut ledger = Ledger::new(facts(1));
+        ledger.take(0, &with(Line::new(Report::Resumed), 6), NOW);
+        ledger.take(0, &with(announced(0), 10), NOW);
+        ledger.take(0, &with(block(1, b"a", 1), 30), NOW);
+        ledger.take(0, &with(Line::new(Report::Resumed), 50), NOW);
+        assert_eq!(ledger.peers[0].disk_use(), cost(20));
+    }
 
     #[test]
     fn a_height_is_agreed_when_everybody_reported_one_digest() {

@@ -5,6 +5,8 @@
 //! is from the first announcement until the last peer applied the block that closed it, as seen by
 //! this process.
 
+use std::ops::Add;
+
 use driftless_protocol::codec::Codec;
 use driftless_protocol::manifest::{DeadlineBounds, Manifest, Preset};
 use driftless_protocol::method::Method;
@@ -20,6 +22,7 @@ use super::{Place, summary};
 use crate::args::BenchSlotArguments;
 use crate::blobs::bench::median;
 use crate::commands::CommandError;
+use crate::disk_use::DiskUse;
 use crate::output::{Output, bytes};
 
 /// Slots before the first measured one.
@@ -42,6 +45,12 @@ struct SlotReport {
     bytes_per_peer: f64,
     /// The same in multiples of the model.
     times_model: f64,
+    /// What writing to the disk cost a peer per slot: barriers, bytes, seconds of all its threads.
+    fsyncs: f64,
+    bytes_written: f64,
+    disk_seconds: f64,
+    /// Those seconds in terms of the slot's.
+    disk_share: f64,
     replicas_identical: bool,
 }
 
@@ -62,12 +71,17 @@ pub async fn run(options: &BenchSlotArguments, output: Output) -> Result<(), Com
     output.result(&report, || {
         format!(
             "median {:.0} ms a slot ({:.0} to {:.0}), from the first announcement to the state applied \
-             everywhere; each peer sends {} a slot, {:.2} times the model",
+             everywhere; each peer sends {} a slot, {:.2} times the model; it waits for {:.0} barriers and \
+             writes {} in {:.0} ms, {:.0}% of the slot",
             report.seconds * 1e3,
             report.fastest * 1e3,
             report.slowest * 1e3,
             bytes(report.bytes_per_peer as u64),
-            report.times_model
+            report.times_model,
+            report.fsyncs,
+            bytes(report.bytes_written as u64),
+            report.disk_seconds * 1e3,
+            report.disk_share * 100.0
         )
     });
     Ok(())
@@ -105,17 +119,25 @@ fn report(ledger: &Ledger, replicas_identical: bool) -> SlotReport {
     let slots = ledger.slots.len().max(1) as f64;
     let bytes_per_peer = sent as f64 / facts.peers as f64 / slots;
     let model = 4.0 * facts.parameters as f64;
+    let disk = ledger.peers.iter().map(Peer::disk_use).fold(DiskUse::default(), DiskUse::add);
+    let per_slot = |total: f64| total / facts.peers as f64 / slots;
+    let disk_seconds = per_slot(disk.seconds);
+    let typical = median(&seconds);
     SlotReport {
         measured: "slot",
         parameters: facts.parameters,
         peers: facts.peers,
         slots: seconds.len(),
         counted: ledger.counted_bytes() as f64 / model / slots,
-        seconds: median(&seconds),
+        seconds: typical,
         fastest: seconds.iter().copied().fold(f64::INFINITY, f64::min),
         slowest: seconds.iter().copied().fold(0.0, f64::max),
         bytes_per_peer,
         times_model: bytes_per_peer / model,
+        fsyncs: per_slot(disk.fsyncs as f64),
+        bytes_written: per_slot(disk.bytes_written as f64),
+        disk_seconds,
+        disk_share: if typical > 0.0 { disk_seconds / typical } else { 0.0 },
         replicas_identical,
     }
 }

@@ -8,6 +8,7 @@ use driftless_protocol::session::Status;
 use tokio::sync::{mpsc, watch};
 
 use super::Driver;
+use crate::disk_use::DiskUse;
 
 /// The status is computed at most this often.
 const STATUS_EVERY: Duration = Duration::from_millis(250);
@@ -21,6 +22,8 @@ pub struct SessionEvent {
     pub bytes_sent: u64,
     /// Bytes received on both planes since the process started.
     pub bytes_received: u64,
+    /// What writing cost since the session was opened.
+    pub disk_use: DiskUse,
     /// Time since the session was opened.
     pub at: Duration,
 }
@@ -44,6 +47,8 @@ pub struct SessionStatus {
     pub bytes_sent: u64,
     /// Bytes received on both planes since the process started.
     pub bytes_received: u64,
+    /// What writing cost since the session was opened.
+    pub disk_use: DiskUse,
     /// Peers of this session that are connected.
     pub connected: usize,
     /// The last warning.
@@ -95,8 +100,10 @@ impl Driver {
         tracing::warn!("{text}");
         let (bytes_sent, bytes_received) = self.traffic();
         let (event, at) = (Event::Warning(text), self.reporter.origin.elapsed());
+        let disk_use = self.parts.reader.disk_use();
         // The driver waits for the disk and must not wait for whoever reads this as well.
-        let _ = self.reporter.events.try_send(SessionEvent { event, bytes_sent, bytes_received, at });
+        let _ =
+            self.reporter.events.try_send(SessionEvent { event, bytes_sent, bytes_received, disk_use, at });
         self.reporter.disk = trouble;
         // At once: this driver waits for the disk, and nothing else may come that would renew it.
         self.reporter.last = None;
@@ -124,7 +131,8 @@ impl Driver {
         }
         let (bytes_sent, bytes_received) = self.traffic();
         let at = self.reporter.origin.elapsed();
-        let event = SessionEvent { event, bytes_sent, bytes_received, at };
+        let disk_use = self.parts.reader.disk_use();
+        let event = SessionEvent { event, bytes_sent, bytes_received, disk_use, at };
         if frequent {
             let _ = self.reporter.events.try_send(event);
         } else {
@@ -151,6 +159,7 @@ impl Driver {
             tokens_per_second: steps_per_second * per_step as f32,
             bytes_sent,
             bytes_received,
+            disk_use: self.parts.reader.disk_use(),
             connected: self.session.connected(),
             warning: self.reporter.warning.clone(),
             disk: self.reporter.disk.clone(),

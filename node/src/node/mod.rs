@@ -339,6 +339,7 @@ impl Parts {
             tokens_per_second: 0.0,
             bytes_sent: 0,
             bytes_received: 0,
+            disk_use: Default::default(),
             connected: 0,
             warning: None,
             disk: None,

@@ -4,43 +4,20 @@ use std::fs::{self, File, OpenOptions};
 use std::io;
 use std::os::unix::fs::{FileExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
-use std::sync::atomic::{AtomicU64, Ordering};
 
 use super::error::StoreError;
-use crate::blobs::{BlobStore, OUTBOARD_FROM};
-
-/// What durability cost so far.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
-pub struct StoreStats {
-    /// Barriers waited for: fsync and fdatasync of files and folders.
-    pub fsyncs: u64,
-    /// Bytes handed to the disk, the database's own included.
-    pub bytes_written: u64,
-}
+use crate::blobs::BlobStore;
+use crate::disk_use::DiskMeter;
 
 /// Counts barriers and bytes; in tests it also fails where it is told to.
 #[derive(Debug, Default)]
 pub(super) struct Disk {
-    fsyncs: AtomicU64,
-    bytes: AtomicU64,
+    pub(super) meter: DiskMeter,
     #[cfg(test)]
     pub(super) faults: super::tests::Faults,
 }
 
 impl Disk {
-    pub(super) fn stats(&self) -> StoreStats {
-        StoreStats {
-            fsyncs: self.fsyncs.load(Ordering::Relaxed),
-            bytes_written: self.bytes.load(Ordering::Relaxed),
-        }
-    }
-
-    /// Books what somebody else wrote.
-    pub(super) fn count(&self, fsyncs: u64, bytes: u64) {
-        self.fsyncs.fetch_add(fsyncs, Ordering::Relaxed);
-        self.bytes.fetch_add(bytes, Ordering::Relaxed);
-    }
-
     pub(super) fn write_at(
         &self,
         file: &File,
@@ -50,25 +27,23 @@ impl Disk {
     ) -> Result<(), StoreError> {
         #[cfg(test)]
         self.faults.write(file, path, bytes, offset)?;
-        file.write_all_at(bytes, offset).map_err(|error| StoreError::io(path, error))?;
-        self.count(0, bytes.len() as u64);
-        Ok(())
+        let written = self.meter.write(bytes.len(), || file.write_all_at(bytes, offset));
+        written.map_err(|error| StoreError::io(path, error))
     }
 
     /// Waits until the file's bytes, and the length needed to read them, are on the disk.
     pub(super) fn sync(&self, file: &File, path: &Path) -> Result<(), StoreError> {
         #[cfg(test)]
         self.faults.step(path)?;
-        self.count(1, 0);
-        file.sync_data().map_err(|error| StoreError::io(path, error))
+        self.meter.barrier(|| file.sync_data()).map_err(|error| StoreError::io(path, error))
     }
 
     /// Makes the names in a folder durable.
     pub(super) fn sync_folder(&self, folder: &Path) -> Result<(), StoreError> {
         #[cfg(test)]
         self.faults.step(folder)?;
-        self.count(1, 0);
-        File::open(folder).and_then(|f| f.sync_all()).map_err(|error| StoreError::io(folder, error))
+        let synced = self.meter.barrier(|| File::open(folder).and_then(|folder| folder.sync_all()));
+        synced.map_err(|error| StoreError::io(folder, error))
     }
 
     /// Puts a file with these parts, one after another, in the place of `path`: the whole old
@@ -113,9 +88,7 @@ impl Disk {
     pub(super) fn put_blob(&self, store: &BlobStore, bytes: &[u8]) -> Result<(), StoreError> {
         #[cfg(test)]
         self.faults.step(store.folder())?;
-        let outboard = bytes.len() as u64 >= OUTBOARD_FROM;
         store.insert(bytes)?;
-        self.count(2 + u64::from(outboard), bytes.len() as u64);
         Ok(())
     }
 }

@@ -53,7 +53,6 @@ mod sweep;
 mod tests;
 
 pub use chain::{ChainReader, ReadBlock, TornTail};
-pub use disk::StoreStats;
 pub use error::{StoreError, Warning};
 pub use folder::{Folder, SessionFolder};
 pub use lock::FolderLock;

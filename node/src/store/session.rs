@@ -14,7 +14,7 @@ use super::acknowledged::{self, Acknowledged, Mark};
 use super::bar;
 use super::chain::{Chain, Index};
 use super::checkpoints::Checkpoints;
-use super::disk::{Disk, StoreStats};
+use super::disk::Disk;
 use super::error::{StoreError, Warning};
 use super::folder::{Folder, SessionFolder};
 use super::journal::{self, Journal};
@@ -22,6 +22,7 @@ use super::recovery::{Shape, recover};
 use super::snapshots::Snapshots;
 use super::sweep::Pending;
 use crate::blobs::{self, BlobStore};
+use crate::disk_use::DiskUse;
 
 /// How a session's files are kept.
 #[derive(Debug, Clone, Copy)]
@@ -105,13 +106,14 @@ impl SessionStore {
     }
 
     /// What durability cost since the store was opened.
-    pub fn stats(&self) -> StoreStats {
-        self.disk.stats()
+    pub fn disk_use(&self) -> DiskUse {
+        self.reader().disk_use()
     }
 
     /// A handle for whoever answers other peers; cheap to clone.
     pub fn reader(&self) -> StoreReader {
         StoreReader {
+            disk: self.disk.clone(),
             chain: self.chain.index().clone(),
             blobs: self.blobs.clone(),
             pages: self.pages.clone(),
@@ -166,7 +168,6 @@ impl SessionStore {
             return Ok(());
         }
         self.blobs.remove_all(roots)?;
-        self.disk.count(u64::from(!roots.is_empty()), 0);
         Ok(())
     }
 
@@ -237,6 +238,7 @@ impl SessionStore {
 /// Answers other peers from a session's files while its store goes on writing.
 #[derive(Debug, Clone)]
 pub struct StoreReader {
+    disk: Arc<Disk>,
     chain: Arc<Index>,
     blobs: Arc<BlobStore>,
     pages: Arc<BlobStore>,
@@ -254,6 +256,11 @@ impl StoreReader {
         max_bytes: usize,
     ) -> Result<Vec<CertifiedBlock>, StoreError> {
         self.chain.read(from, max, max_bytes)
+    }
+
+    /// What writing cost since the store was opened: its own files, blobs and pages.
+    pub fn disk_use(&self) -> DiskUse {
+        self.disk.meter.total() + self.blobs.disk_use() + self.pages.disk_use()
     }
 
     /// The newest snapshot, as a peer that joins is told of it.

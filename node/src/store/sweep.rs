@@ -90,7 +90,6 @@ impl SessionStore {
         gone.extend(copied.filter(|root| self.blobs.contains(root)));
         gone.retain(|root| !pinned.contains(root));
         self.blobs.remove_all(&gone)?;
-        self.disk.count(u64::from(!gone.is_empty()), 0);
         Ok(gone.len())
     }
 

@@ -118,6 +118,7 @@ impl Foreground {
             "connected": status.connected,
             "bytes_sent": status.bytes_sent,
             "bytes_received": status.bytes_received,
+            "disk_use": status.disk_use,
             "warning": status.warning,
             "barred": core.barred,
             "disk": status.disk,

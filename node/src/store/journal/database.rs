@@ -74,11 +74,14 @@ impl Database {
                 None => batch.remove(key.as_slice()),
             }
         }
-        let bytes = guarded(&self.folder, || {
-            self.db.apply_batch(batch)?;
-            self.db.flush()
+        let meter = &self.disk.meter;
+        let bytes = meter.time(|| {
+            guarded(&self.folder, || {
+                self.db.apply_batch(batch)?;
+                self.db.flush()
+            })
         })?;
-        self.disk.count(0, bytes as u64);
+        meter.add_bytes(bytes as u64);
         self.disk.sync(&self.file, &self.path)
     }
 }

@@ -86,10 +86,10 @@ fn records_persisted_without_sync_wait_for_the_next_that_asks() {
     let dir = tempfile::tempdir().unwrap();
     let running = dir.path().join("running");
     let (mut store, _) = open(&running).unwrap();
-    let before = store.stats();
+    let before = store.disk_use();
     store.persist(&Record::Wal(vote(1, 0)), false).unwrap();
     store.persist(&Record::Signed(signed(0, 0, 1)), false).unwrap();
-    assert_eq!(store.stats(), before);
+    assert_eq!(store.disk_use(), before);
     copy(&running, &dir.path().join("early"));
     let (_, recovered) = open(&dir.path().join("early")).unwrap();
     assert!(recovered.wal.is_empty() && recovered.signed.is_empty());
@@ -188,12 +188,12 @@ fn barriers_and_bytes_are_counted() {
     let (mut store, _) = open(dir.path()).unwrap();
     store.persist(&Record::Wal(vote(1, 0)), true).unwrap();
     store.persist(&Record::Block(block(1)), true).unwrap();
-    let before = store.stats();
+    let before = store.disk_use();
     store.persist(&Record::Wal(vote(2, 0)), true).unwrap();
-    let vote = store.stats();
+    let vote = store.disk_use();
     assert_eq!(vote.fsyncs - before.fsyncs, 2, "the database and the height record");
     store.persist(&Record::Block(block(2)), true).unwrap();
-    let block = store.stats();
+    let block = store.disk_use();
     assert_eq!(block.fsyncs - vote.fsyncs, 2, "the chain file and the height record");
     assert!(vote.bytes_written > before.bytes_written && block.bytes_written > vote.bytes_written);
 }
