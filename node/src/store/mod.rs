@@ -58,3 +58,4 @@ pub use folder::{Folder, SessionFolder};
 pub use lock::FolderLock;
 pub use peek::{check_taking, newest_snapshot, read_listing, read_snapshot, snapshot_heights};
 pub use session::{Options, SessionStore, StoreReader};
+pub use snapshots::Listing;

@@ -3,7 +3,7 @@
 use std::io;
 
 use driftless_protocol::Hash;
-use driftless_protocol::block::{CertifiedBlock, Height};
+use driftless_protocol::block::Height;
 use driftless_protocol::charter::Charter;
 use driftless_protocol::event::Snapshot;
 
@@ -43,15 +43,9 @@ pub fn snapshot_heights(folder: &SessionFolder) -> Result<Vec<Height>, StoreErro
     Ok(numbered(&pages, SUFFIX)?.into_iter().map(|(height, _)| height).collect())
 }
 
-/// What the record of a snapshot lists, as a joiner would be told of it; no block at height 0.
-pub fn read_listing(
-    folder: &SessionFolder,
-    session: Hash,
-    height: Height,
-) -> Result<(Option<CertifiedBlock>, Vec<u8>, Vec<Hash>), StoreError> {
-    let path = numbered_path(&folder.pages(), height, SUFFIX);
-    let Listing { block, control, pages } = snapshots::read_listing(&path, session, height)?;
-    Ok((block, control, pages))
+/// What the record of a snapshot lists.
+pub fn read_listing(folder: &SessionFolder, session: Hash, height: Height) -> Result<Listing, StoreError> {
+    snapshots::read_listing(&numbered_path(&folder.pages(), height, SUFFIX), session, height)
 }
 
 /// The snapshot of a height, its digest checked.

@@ -30,10 +30,13 @@ pub(super) const TAKING: &str = "taking";
 
 /// The body of a snapshot's record.
 #[derive(Debug, Clone, PartialEq, Encode, Decode)]
-pub(super) struct Listing {
-    pub(super) block: Option<CertifiedBlock>,
-    pub(super) control: Vec<u8>,
-    pub(super) pages: Vec<Hash>,
+pub struct Listing {
+    /// The block whose digest the state has; none at height 0.
+    pub block: Option<CertifiedBlock>,
+    /// The control page.
+    pub control: Vec<u8>,
+    /// Roots of the pages in digest order.
+    pub pages: Vec<Hash>,
 }
 
 /// The snapshots of a session.

@@ -58,8 +58,9 @@ fn check_snapshots(
 ) -> Result<(), OfflineError> {
     for height in snapshot_heights(folder)? {
         match read_listing(folder, charter.session, height) {
-            Ok((_, _, pages)) => {
-                let paths = pages.into_iter().map(|root| (root, folder.pages().join(root.to_string())));
+            Ok(listing) => {
+                let paths =
+                    listing.pages.into_iter().map(|root| (root, folder.pages().join(root.to_string())));
                 for (root, path) in paths.filter(|(_, path)| !path.is_file()) {
                     let reason = "the snapshot's page is not here";
                     verified.problem(Problem::at(&path, reason).of_height(height).of_root(root));

@@ -12,7 +12,9 @@ use driftless_protocol::transition::{self, Plan};
 
 use super::Problem;
 use crate::offline::OfflineError;
-use crate::store::{ChainReader, ReadBlock, SessionFolder, TornTail, read_listing, snapshot_heights};
+use crate::store::{
+    ChainReader, Listing, ReadBlock, SessionFolder, TornTail, read_listing, snapshot_heights,
+};
 
 /// A block with what it did.
 pub struct Followed {
@@ -50,7 +52,7 @@ pub fn follow(
     let running = is_running(folder);
     let mut reader = ChainReader::open(folder, charter.session)?;
     let mut last = 0;
-    while let Some(read) = reader.next() {
+    for read in reader.by_ref() {
         let read = match read {
             Ok(read) => read,
             Err(error) => {
@@ -119,8 +121,8 @@ impl Walk<'_> {
     fn begin_at_snapshot(&mut self, read: &ReadBlock, problems: &mut Vec<Problem>) {
         let height = read.block.block.height;
         match read_listing(self.folder, self.charter.session, height) {
-            Ok((Some(block), control, _)) if block.block == read.block.block => {
-                self.control = ControlPage::from_bytes(&control).ok();
+            Ok(listing) if listing.block.as_ref().is_some_and(|block| block.block == read.block.block) => {
+                self.control = ControlPage::from_bytes(&listing.control).ok();
             }
             _ if read.after_gap => {
                 // The snapshot may be gone since: later ones are where it goes on.
@@ -135,9 +137,8 @@ impl Walk<'_> {
         let file = self.folder.pages().join(format!("{height:08}.snapshot"));
         let mut problem = |reason: &str| problems.push(Problem::at(&file, reason).of_height(height));
         // A damaged record is found where all files are checked.
-        let Ok((block, control, pages)) = read_listing(self.folder, self.charter.session, height) else {
-            return;
-        };
+        let Ok(listing) = read_listing(self.folder, self.charter.session, height) else { return };
+        let Listing { block, control, pages } = listing;
         if block.is_none_or(|block| block.block != followed.read.block.block) {
             return problem("it is the snapshot of another block than the chain's");
         }
