@@ -15,6 +15,9 @@ use crate::bandwidth::{Caps, Rate};
 use crate::node::{EVERYWHERE, Listen, NodeOptions, both};
 use crate::settings::Settings;
 
+/// What a home machine's disk bears for many years: a consumer drive of 500 GB is good for 150 TB.
+pub const WRITES_PER_DAY: u64 = 20_000_000_000;
+
 /// How a node runs.
 #[derive(Debug, Clone)]
 pub struct Config {
@@ -26,6 +29,8 @@ pub struct Config {
     pub threads: usize,
     /// Keep every blob.
     pub keep_history: bool,
+    /// Bytes that may be written in a day.
+    pub writes_per_day: u64,
     /// Take part in training; else only follow.
     pub contribute: bool,
 }
@@ -96,6 +101,7 @@ pub fn resolve(dir: PathBuf, written: Settings) -> Result<Config, ConfigError> {
     Ok(Config {
         threads: settings.threads.unwrap_or_else(|| (cores() - 1).max(1)),
         keep_history: settings.keep_history.unwrap_or(false),
+        writes_per_day: settings.writes_per_day.unwrap_or(WRITES_PER_DAY),
         contribute: settings.contribute.unwrap_or(true),
         caps: Caps { up: rate(settings.up), down: rate(settings.down) },
         node: NodeOptions { dir, listen, advertise },
@@ -174,7 +180,14 @@ fn socket_of(address: &Multiaddr) -> Option<SocketAddr> {
 pub fn loopback(dir: PathBuf, threads: usize) -> Config {
     let listen = Listen::Kept(Ipv4Addr::LOCALHOST.into());
     let node = NodeOptions { dir, listen, advertise: Vec::new() };
-    Config { node, caps: Caps::default(), threads, keep_history: false, contribute: true }
+    Config {
+        node,
+        caps: Caps::default(),
+        threads,
+        keep_history: false,
+        writes_per_day: WRITES_PER_DAY,
+        contribute: true,
+    }
 }
 
 #[cfg(test)]

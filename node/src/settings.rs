@@ -28,6 +28,8 @@ pub struct Settings {
     pub threads: Option<usize>,
     /// Keep every blob.
     pub keep_history: Option<bool>,
+    /// Bytes that may be written in a day.
+    pub writes_per_day: Option<u64>,
     /// Take part in training; else only follow.
     pub contribute: Option<bool>,
 }
@@ -42,6 +44,7 @@ impl From<&NetworkArguments> for Settings {
             device: arguments.device,
             threads: arguments.threads,
             keep_history: arguments.keep_history.then_some(true),
+            writes_per_day: arguments.writes_per_day,
             contribute: None,
         }
     }
@@ -59,6 +62,7 @@ impl Settings {
             device: self.device.or(other.device),
             threads: self.threads.or(other.threads),
             keep_history: self.keep_history.or(other.keep_history),
+            writes_per_day: self.writes_per_day.or(other.writes_per_day),
             contribute: self.contribute.or(other.contribute),
         }
     }
@@ -92,6 +96,7 @@ mod tests {
             down: Some(Rate::UNLIMITED),
             threads: Some(2),
             keep_history: Some(true),
+            writes_per_day: Some(50_000_000_000),
             contribute: Some(false),
             ..Settings::default()
         };

@@ -82,6 +82,7 @@ pub(super) fn session_options(config: &Config) -> SessionOptions {
         ticket: None,
         keep_history: config.keep_history,
         checkpoint_every: 4,
+        writes_per_day: config.writes_per_day,
         peers: Vec::new(),
         threads: config.threads,
         caps: config.caps,

@@ -72,6 +72,8 @@ pub struct SessionOptions {
     pub keep_history: bool,
     /// Stream-0 slots between two checkpoints.
     pub checkpoint_every: u32,
+    /// Bytes that may be written in a day; snapshots and checkpoints are rarer where it takes that.
+    pub writes_per_day: u64,
     /// Peers to dial and keep.
     pub peers: Vec<(Option<PeerKey>, Multiaddr)>,
     /// Compute threads.
@@ -378,7 +380,7 @@ impl SessionSeed {
             ticket: options.ticket.clone(),
             keep_history: options.keep_history,
             checkpoint_every: options.checkpoint_every,
-            ..Options::default()
+            writes_per_day: options.writes_per_day,
         };
         let now = driftless_protocol::time::Time(0);
         let genesis = self.genesis;
