@@ -335,7 +335,7 @@ pub struct HistoryArguments {
     #[arg(long)]
     pub details: bool,
     /// Comma-separated values: a row for each contribution, and one for each height without any.
-    #[arg(long, conflicts_with_all = ["details", "json"])]
+    #[arg(long, conflicts_with = "details")]
     pub csv: bool,
 }
 

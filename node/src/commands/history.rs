@@ -62,6 +62,9 @@ const COLUMNS: &str =
 
 /// Lists the heights of a folder.
 pub(super) fn run(options: &HistoryArguments, dir: &Path, output: Output) -> Result<(), CommandError> {
+    if options.csv && output.is_json() {
+        return Err(CommandError::Usage("--csv and --json exclude each other".into()));
+    }
     let folder = offline::find(dir, options.state.session.as_deref())?;
     let charter = charter_of(&folder)?;
     let mut out = BufWriter::new(std::io::stdout().lock());
