@@ -12,7 +12,7 @@ use driftless_protocol::charter::Charter;
 use driftless_protocol::layout::LayoutError;
 use driftless_protocol::manifest::Data;
 use driftless_protocol::state::State;
-use driftless_protocol::transition::{self, CandidateJob, Invalid, Parent};
+use driftless_protocol::transition::{self, CandidateError, CandidateJob, Invalid, Parent};
 
 use crate::node::{NodeError, genesis_state};
 use crate::parameters;
@@ -53,6 +53,14 @@ pub enum OfflineError {
         height: Height,
         /// Why.
         reason: Invalid,
+    },
+    /// The state after a block cannot be computed.
+    #[error("the state after block {height} of this folder cannot be computed: {reason}")]
+    Candidate {
+        /// Its height.
+        height: Height,
+        /// Why.
+        reason: CandidateError,
     },
     /// The state after a block is not the one that was certified.
     #[error("the state after block {height} is {}, but {} was certified", found.short(), expected.short())]
@@ -135,7 +143,8 @@ impl Offline {
 pub fn find(dir: &Path, argument: Option<&str>) -> Result<SessionFolder, OfflineError> {
     let Some(text) = argument else { return pick(&Folder::open(dir)?, None) };
     let path = Path::new(text);
-    if path.join("manifest").is_file() {
+    // A demo's own folder holds a manifest as well.
+    if path.join("manifest").is_file() && path.join("chain").is_dir() {
         return Ok(SessionFolder::at(path));
     }
     if path.is_dir() {
@@ -238,7 +247,11 @@ pub(crate) fn apply(
     let plan = checked.map_err(|reason| OfflineError::Invalid { height, reason })?;
     let job = CandidateJob::new(0, charter.clone(), state.clone(), plan);
     let mut read = |root: &Hash| read_blob(&folder.blobs(), root).ok_or_else(|| "not here".to_string());
-    let Ok(next) = job.run(&mut read) else { return Ok(None) };
+    let next = match job.run(&mut read) {
+        Ok(next) => next,
+        Err(CandidateError::Missing { .. }) => return Ok(None),
+        Err(reason) => return Err(OfflineError::Candidate { height, reason }),
+    };
     let (expected, found) = (block.digest, next.digest());
     if found == expected { Ok(Some(next)) } else { Err(OfflineError::Digest { height, expected, found }) }
 }

@@ -161,6 +161,13 @@ impl Instance {
 
     /// A verified vote of our own key that is not ours silences us for this height.
     pub fn notice_own_key(&mut self, vote: &Signed<Vote>) {
+        if self.me == Some(vote.by) && self.adopts {
+            let latest = self.own.votes.entry(vote.content.step).or_insert_with(|| vote.clone());
+            if latest.content.attempt < vote.content.attempt {
+                *latest = vote.clone();
+            }
+            return;
+        }
         // Older ones may be ours, sent on by others to prove a lock, and forgotten here.
         if vote.content.attempt >= self.vote_floor() {
             self.silence_if_own(vote.by, vote.content.attempt);
@@ -169,6 +176,10 @@ impl Instance {
 
     /// The same for a proposal.
     pub fn notice_own_proposal(&mut self, proposal: &Signed<Proposal>) {
+        if self.me == Some(proposal.by) && self.adopts {
+            self.own.proposal = Some(proposal.clone());
+            return;
+        }
         self.silence_if_own(proposal.by, proposal.content.attempt);
     }
 

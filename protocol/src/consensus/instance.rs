@@ -47,6 +47,8 @@ pub(super) struct Instance {
     pub entered: bool,
     pub decided: bool,
     pub replaying: bool,
+    /// What this key said elsewhere is taken for its own.
+    pub adopts: bool,
     /// The attempt for which the driver wants a block from us.
     pub wanted: Option<Attempt>,
 }
@@ -83,6 +85,7 @@ impl Instance {
             entered: false,
             decided: false,
             replaying: false,
+            adopts: false,
             wanted: None,
         }
     }

@@ -116,6 +116,14 @@ impl Consensus {
         self.step(|instance| instance.replay(now, records)).unwrap_or(Ok(()))
     }
 
+    /// From now on what this key said at this height and is not known here counts as said, so that it
+    /// is not contradicted; right after `start_height`. (Otherwise it silences this peer.)
+    pub fn adopt_own(&mut self) {
+        if let Some(instance) = &mut self.instance {
+            instance.adopts = true;
+        }
+    }
+
     /// Begins the first attempt, if that did not happen yet.
     pub fn enter(&mut self, now: Time) {
         self.step(|instance| instance.enter(now));

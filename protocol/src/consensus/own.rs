@@ -29,6 +29,11 @@ pub(super) struct Own {
 }
 
 impl Own {
+    /// The highest attempt of a vote; 0 without any.
+    pub fn last_attempt(&self) -> Attempt {
+        self.votes.values().map(|vote| vote.content.attempt).max().unwrap_or(0)
+    }
+
     /// A logged statement that the replay did not lead to.
     pub fn unexplained(&self) -> Option<ReplayError> {
         let proposal = self.logged_proposals.keys().map(|attempt| (*attempt, StatementKind::Proposal));
@@ -43,7 +48,9 @@ impl Instance {
         let content = offer.statement();
         let attempt = content.attempt;
         let repeated = self.own.proposal.as_ref().is_some_and(|p| p.content.attempt >= attempt);
-        let Some(signer) = self.voice.as_ref().filter(|_| !repeated) else { return };
+        // A proposal that nobody heard may have been made in the attempts that this key took part in.
+        let risky = self.adopts && attempt <= self.own.last_attempt();
+        let Some(signer) = self.voice.as_ref().filter(|_| !repeated && !risky) else { return };
         if self.proposals.body(content.block).is_none() {
             return;
         }

@@ -178,6 +178,9 @@ impl Session {
                     self.candidates.checking.push_front(proposed);
                 }
             }
+            (_, Err(error @ CandidateError::Damaged { .. })) => {
+                self.state_is_wrong(self.height() + 1, &error.to_string());
+            }
             (_, Err(error @ CandidateError::FloatEnvironment)) => self.halt(error.to_string()),
             (Purpose::Propose { height, attempt, items }, Ok(state)) => {
                 self.proposal_ready(now, height, attempt, items, state);
@@ -237,7 +240,9 @@ impl Session {
             }
             // Each alone is finite, so nobody can tell whose fault it is.
             CandidateError::NotFinite(slot) => self.slots.reject_all(*slot, &error.to_string()),
-            CandidateError::Missing { .. } | CandidateError::FloatEnvironment => {}
+            CandidateError::Missing { .. }
+            | CandidateError::Damaged { .. }
+            | CandidateError::FloatEnvironment => {}
         }
     }
 

@@ -137,6 +137,9 @@ impl Session {
         self.catch_up.told_head(from, height);
         self.heard(from);
         self.acknowledged(from, height);
+        if height == self.height() && self.state.control.seats.contains(&from) {
+            self.remind(from);
+        }
         if height < self.height() && height + 1 >= self.height() {
             // One behind: it may have missed the gossip. Further behind, it asks for itself.
             let height = self.height();

@@ -332,7 +332,7 @@ impl Session {
                 } else if self.can_vote() {
                     self.voting.consensus.proposal_received(now, proposal, block);
                 } else if proposal.by == self.me {
-                    self.own_proposal_received(&proposal);
+                    self.own_proposal_received(&proposal, &block);
                 }
             }
             Message::Vote(vote) => {

@@ -8,7 +8,7 @@
 
 use std::collections::BTreeSet;
 
-use crate::block::{Announcement, Attempt, CertifiedBlock, Height, Proposal, Step, Vote};
+use crate::block::{Announcement, Attempt, Block, CertifiedBlock, Height, Proposal, Step, Vote};
 use crate::consensus::WalRecord;
 use crate::event::{Bar, Output, Record};
 use crate::identity::{Domain, Hash, PeerKey, Signed};
@@ -21,6 +21,8 @@ use super::Session;
 const ALONE: Span = Span::seconds(20);
 /// Who claims a longer chain and shows nothing of it for so long is not believed.
 const QUIET: Span = Span::seconds(30);
+/// Votes and proposals of this key that are kept.
+const MAX_MET: usize = 16;
 /// A voter whose chain's end is not known yet is asked for it this often.
 const ASK_AGAIN: Span = Span::seconds(2);
 
@@ -31,10 +33,14 @@ pub(super) struct Recall {
     bar: Option<Bar>,
     /// Votes are made from this height on.
     vote_from: Height,
+    /// Up to this height, what this key said elsewhere is held against nobody.
+    pardoned: Height,
     /// Contributions are made to later slots than this ordinal's.
     contribute_after: Option<u32>,
     /// Something of this key was met that is not in this folder.
     forgetful: bool,
+    /// Votes and proposals of this key that others showed while it did not vote.
+    met: Vec<Message>,
 }
 
 #[derive(Debug)]
@@ -154,7 +160,9 @@ impl Session {
     /// Tells a peer what it said in the running height and for the open slots: after a restart it
     /// compares that with its folder.
     pub(super) fn remind(&mut self, peer: PeerKey) {
-        let mut said = self.voting.consensus.statements_of(&peer);
+        // Statements of a height that is decided would be answered with where the chain ends, and so on.
+        let running = self.voting.consensus.height() == self.height() + 1;
+        let mut said = if running { self.voting.consensus.statements_of(&peer) } else { Vec::new() };
         let announcements = self.slots.announcements_of(&peer);
         said.extend(announcements.into_iter().map(|announcement| Message::Announce {
             announcement,
@@ -173,14 +181,21 @@ impl Session {
             WalRecord::OwnVote(own) => own.content == vote.content,
             _ => false,
         });
-        let news = vote.content.height > self.height() && !logged;
+        let news = vote.content.height > self.height() && !self.is_pardoned(vote.content.height) && !logged;
         if news && vote.holds(Domain::Vote, self.scope()) {
+            self.keep_met(Message::Vote(vote.clone()));
             self.met_own(&format!("a vote at height {}", vote.content.height));
         }
     }
 
+    fn keep_met(&mut self, message: Message) {
+        if self.recall.met.len() < MAX_MET && !self.recall.met.contains(&message) {
+            self.recall.met.push(message);
+        }
+    }
+
     /// A proposal of this peer's own key came while it does not vote.
-    pub(super) fn own_proposal_received(&mut self, proposal: &Signed<Proposal>) {
+    pub(super) fn own_proposal_received(&mut self, proposal: &Signed<Proposal>, block: &Block) {
         if self.is_stuck() {
             return;
         }
@@ -188,8 +203,10 @@ impl Session {
             WalRecord::OwnProposal { proposal: own, .. } => own.content == proposal.content,
             _ => false,
         });
-        let news = proposal.content.height > self.height() && !logged;
+        let height = proposal.content.height;
+        let news = height > self.height() && !self.is_pardoned(height) && !logged;
         if news && proposal.holds(Domain::Proposal, self.scope()) {
+            self.keep_met(Message::Propose { proposal: proposal.clone(), block: block.clone() });
             self.met_own(&format!("a proposal at height {}", proposal.content.height));
         }
     }
@@ -204,6 +221,7 @@ impl Session {
         let slot = signed.content.slot;
         let next = self.state.control.closed.get(usize::from(slot.stream));
         let open = next.is_some_and(|next| slot.ordinal >= *next);
+        let open = open && self.recall.may_contribute_to(slot.ordinal);
         // While the state is rebuilt, what was signed is not at hand.
         let restored = self.is_stuck() || self.restoring.iter().any(|restoring| restoring.announced(slot));
         if open
@@ -220,7 +238,7 @@ impl Session {
         let block = &certified.block;
         for (closing, _) in block.closings().zip(counts_me).filter(|(_, counted)| **counted) {
             let slot = closing.slot;
-            if !self.contributing.announced(slot) {
+            if !self.contributing.announced(slot) && self.recall.may_contribute_to(slot.ordinal) {
                 let what = format!("a contribution to slot {} of stream {}", slot.ordinal, slot.stream);
                 self.met_own(&what);
             }
@@ -230,12 +248,18 @@ impl Session {
         }
     }
 
+    /// Whether what this key signed at a height was left out on purpose: its user said that nothing
+    /// else signs any more.
+    fn is_pardoned(&self, height: Height) -> bool {
+        height <= self.recall.pardoned
+    }
+
     fn is_unknown_precommit(&self, certified: &CertifiedBlock) -> bool {
         let (height, certificate) = (certified.block.height, &certified.certificate);
         let seat = self.state.control.seats.iter().position(|key| *key == self.me);
         let signed =
             seat.is_some_and(|seat| certificate.precommits.iter().any(|(by, _)| usize::from(*by) == seat));
-        if !signed {
+        if !signed || self.is_pardoned(height) {
             return false;
         }
         let hash = certified.block.hash();
@@ -307,16 +331,32 @@ impl Session {
     }
 
     /// The user's word that nothing else signs with this key: it takes part again from the next
-    /// height and the next slots on, since it may have signed something in those that run.
+    /// slots and the next height on, since it may have signed something in those that run. Where a
+    /// height cannot be decided without it, it takes what it said there from those who heard it.
     pub(super) fn vote_again(&mut self, now: Time) {
         if self.recall.bar.take().is_none() {
             return;
         }
         self.outputs.push_back(Output::Persist { record: Record::Bar(None), sync: true });
-        self.recall.vote_from = self.height() + 2;
+        let next = self.height() + 1;
+        let seats = self.state.control.seats.len();
+        let needed = self.charter.quorum(seats) == seats;
+        self.recall.vote_from = if needed { next } else { next + 1 };
+        self.recall.pardoned = next;
         self.recall.contribute_after = self.state.control.closed.iter().copied().max();
         self.training.start_over(&self.state);
         self.begin_height(now);
+        self.voting.consensus.adopt_own();
+        for message in std::mem::take(&mut self.recall.met) {
+            match message {
+                Message::Vote(vote) => self.voting.consensus.vote_received(now, vote),
+                Message::Propose { proposal, block } => {
+                    self.voting.consensus.proposal_received(now, proposal, block);
+                }
+                _ => {}
+            }
+        }
+        self.vote(now);
     }
 }
 

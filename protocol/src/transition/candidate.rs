@@ -43,6 +43,16 @@ pub enum CandidateError {
         /// What is wrong.
         reason: MethodError,
     },
+    /// A page of the parent state changed in memory since its hash was taken.
+    #[error("a page of the state changed in memory (array {array}, fragment {fragment}, page {page})")]
+    Damaged {
+        /// Which array.
+        array: usize,
+        /// Which fragment of it.
+        fragment: usize,
+        /// Which page of that.
+        page: usize,
+    },
     /// This thread rounds or flushes small numbers otherwise than all others do.
     #[error("this thread's floating point settings are not the standard ones: a library changed them")]
     FloatEnvironment,
@@ -81,6 +91,18 @@ impl CandidateJob {
         Ok(self.state)
     }
 
+    /// A wrong bit in memory is found before it is computed with: whoever decides alone would certify
+    /// what comes of it.
+    fn check_pages(&self, fragment: usize) -> Result<(), CandidateError> {
+        for (array, fragments) in self.state.arrays.iter().enumerate() {
+            let mut pages = fragments[fragment].pages().iter();
+            if let Some(page) = pages.position(|page| Hash::of(page.bytes()) != page.hash()) {
+                return Err(CandidateError::Damaged { array, fragment, page });
+            }
+        }
+        Ok(())
+    }
+
     fn outer_step(
         &mut self,
         aggregation: &Aggregation,
@@ -96,6 +118,7 @@ impl CandidateJob {
             missed: u32::from(part.missed),
         };
         let contributions: Vec<_> = aggregation.parts.iter().zip(payloads).map(contribution).collect();
+        self.check_pages(fragment)?;
         let mut arrays: Vec<Vec<f32>> =
             self.state.arrays.iter().map(|array| array[fragment].to_vec()).collect();
         let manifest = &self.charter.manifest;

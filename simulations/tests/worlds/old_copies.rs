@@ -7,7 +7,7 @@ use driftless_sim::faults::Fault;
 use driftless_sim::network::Link;
 use driftless_sim::{PeerSetup, Setup, World};
 
-use crate::support::{at, closings, report, told, until, world};
+use crate::support::{all_ended, at, closings, report, told, until, world};
 
 /// Four voters and a contributor; `peer` copies its folder and gets that copy back later.
 fn with_an_old_copy(seed: u64, peer: usize, copied: u64, restored: u64) -> World {
@@ -65,6 +65,25 @@ fn a_barred_voter_follows_and_takes_part_again_when_it_is_told() {
     world.command(world.now(), 2, Command::VoteAgain);
     assert!(until(&mut world, 90_000, |world| counted(world) > before + 1), "{}", report(&world));
     assert!(!barred(&world, 2) && world.certified().control.convicted.is_empty());
+}
+
+/// Nothing can be decided without it, so it takes what it said from the one who heard it.
+#[test]
+fn where_every_voter_is_needed_a_barred_one_goes_on_from_what_it_said() {
+    for seed in 0..8 {
+        let mut setup = Setup::small(seed, 2);
+        let restored = 4_000 + 61 * seed;
+        let down = Span::millis(200);
+        setup.faults =
+            vec![(at(2_000), Fault::Copy { peer: 1 }), (at(restored), Fault::Restore { peer: 1, down })];
+        let mut world = world(setup);
+        assert!(until(&mut world, 30_000, |world| barred(world, 1)), "seed {seed}\n{}", report(&world));
+        let later = world.now() + Span::seconds(15);
+        until(&mut world, later.0 / 1_000, |_| false);
+        world.command(world.now(), 1, Command::VoteAgain);
+        assert!(until(&mut world, 200_000, all_ended), "seed {seed}\n{}", report(&world));
+        assert!(world.certified().control.convicted.is_empty());
+    }
 }
 
 #[test]

@@ -58,6 +58,23 @@ fn random_faults(random: &mut Random, setup: &mut Setup) {
     setup.faults = faults::crashes(seed, count, cuts, at(FAULTS), Span::seconds(6));
     setup.faults.extend(faults::partitions(seed, count, parts, at(FAULTS), Span::seconds(8)));
     setup.faults.push((at(FAULTS), Fault::Loss(0)));
+    if random.chance(250) {
+        let peer = random.below(count as u64) as usize;
+        setup.faults.push((at(random.below(FAULTS)), Fault::Flip { peer, seed }));
+    }
+    let seats = setup.peers.iter().filter(|peer| peer.seat).count();
+    let peer = random.below(count as u64) as usize;
+    // Where every voter is needed, one that comes back with less than it said has to be told by the
+    // others what that was, and they may have missed it.
+    if (seats > 3 || !setup.peers[peer].seat) && random.chance(300) {
+        let copied = random.below(FAULTS / 2);
+        let restored = copied + random.below(FAULTS / 2);
+        setup.faults.push((at(copied), Fault::Copy { peer }));
+        setup.faults.push((
+            at(restored),
+            Fault::Restore { peer, down: random.span(Span::millis(1), Span::seconds(4)) },
+        ));
+    }
 }
 
 fn survive(seed: u64) {
@@ -81,6 +98,9 @@ fn survive(seed: u64) {
         let wish = if random.chance(500) { Command::Leave } else { Command::Finish };
         world.command(at(random.below(15_000)), last, wish);
     }
+    until(&mut world, FAULTS + 12_000, |_| false);
+    // Whoever is barred by then is told that its newer folder is gone.
+    (0..=last).for_each(|peer| world.command(world.now(), peer, Command::VoteAgain));
     // Voters come to the end; others may have lost their last words to the end of the others.
     let done =
         until(&mut world, END, |world| world.peers()[..seats].iter().all(|peer| peer.ending().is_some()));
