@@ -30,11 +30,8 @@ pub(super) fn replay(
         match offline::apply(folder, charter, &state, head, &read.block) {
             Ok(Some(next)) => (state, head) = (next, read.hash),
             Ok(None) => {
-                verified.problem(
-                    unreadable(folder, block).unwrap_or_else(|| {
-                        problem("its contributions do not decode to finite updates".into())
-                    }),
-                );
+                let gone = || problem("a contribution vanished while it was read".into());
+                verified.problem(unreadable(folder, block).unwrap_or_else(gone));
                 break;
             }
             Err(error) => {
