@@ -7,6 +7,7 @@ use std::io;
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::path::{Path, PathBuf};
 
+use driftless_protocol::session::WRITES_PER_DAY;
 use libp2p::Multiaddr;
 use libp2p::multiaddr::Protocol;
 
@@ -14,9 +15,6 @@ use crate::args::{Device, NetworkArguments};
 use crate::bandwidth::{Caps, Rate};
 use crate::node::{EVERYWHERE, Listen, NodeOptions, both};
 use crate::settings::Settings;
-
-/// What a home machine's disk bears for many years: a consumer drive of 500 GB is good for 150 TB.
-pub const WRITES_PER_DAY: u64 = 20_000_000_000;
 
 /// How a node runs.
 #[derive(Debug, Clone)]

@@ -93,7 +93,7 @@ fn options(peers: Vec<(Option<PeerKey>, Multiaddr)>) -> SessionOptions {
         ticket: None,
         keep_history: true,
         checkpoint_every: 4,
-        writes_per_day: crate::config::WRITES_PER_DAY,
+        writes_per_day: driftless_protocol::session::WRITES_PER_DAY,
         peers,
         threads: 1,
         caps: Caps::default(),

@@ -71,6 +71,9 @@ pub struct Options {
     pub writes_per_day: u64,
 }
 
+/// What a home machine's disk is asked to bear unless its owner says otherwise: 20 GB.
+pub const WRITES_PER_DAY: u64 = 20_000_000_000;
+
 impl Default for Options {
     fn default() -> Options {
         Options {
@@ -78,7 +81,7 @@ impl Default for Options {
             ticket: None,
             keep_history: false,
             checkpoint_every: 4,
-            writes_per_day: 20_000_000_000,
+            writes_per_day: WRITES_PER_DAY,
         }
     }
 }
