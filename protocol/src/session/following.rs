@@ -66,16 +66,27 @@ impl Session {
         }
     }
 
-    /// A proposal or vote of `by` on `height`, not verified yet. Votes travel between voters only,
-    /// and one of a height to come is taken from its author only: it cannot be verified before
-    /// that height begins, and a forged one would take its place.
-    pub(super) fn statement_received(
-        &mut self,
-        now: Time,
-        from: PeerKey,
-        by: PeerKey,
-        height: Height,
-    ) -> bool {
+    /// A proposal or a vote, not verified yet: consensus takes it in, and a peer that does not vote
+    /// looks only for what its own key said.
+    pub(super) fn statement_received(&mut self, now: Time, from: PeerKey, statement: Message) {
+        let (by, height) = match &statement {
+            Message::Propose { proposal, .. } => (proposal.by, proposal.content.height),
+            Message::Vote(vote) => (vote.by, vote.content.height),
+            _ => return,
+        };
+        if !self.is_welcome(now, from, by, height) {
+            return;
+        }
+        if self.can_vote() {
+            self.voting.take_in(now, statement);
+        } else if by == self.me {
+            self.own_statement_received(statement);
+        }
+    }
+
+    /// Votes travel between voters only, and one of a height to come is taken from its author only: it
+    /// cannot be verified before that height begins, and a forged one would take its place.
+    fn is_welcome(&mut self, now: Time, from: PeerKey, by: PeerKey, height: Height) -> bool {
         if !self.state.control.seats.contains(&from) {
             return false;
         }

@@ -330,22 +330,7 @@ impl Session {
             Message::Announce { announcement, mirrors, relay } => {
                 self.announcement_received(now, announcement, mirrors, relay)
             }
-            Message::Propose { proposal, block } => {
-                if !self.statement_received(now, from, proposal.by, block.height) {
-                } else if self.can_vote() {
-                    self.voting.consensus.proposal_received(now, proposal, block);
-                } else if proposal.by == self.me {
-                    self.own_proposal_received(&proposal, &block);
-                }
-            }
-            Message::Vote(vote) => {
-                if !self.statement_received(now, from, vote.by, vote.content.height) {
-                } else if self.can_vote() {
-                    self.voting.consensus.vote_received(now, vote);
-                } else if vote.by == self.me {
-                    self.own_vote_received(&vote);
-                }
-            }
+            Message::Propose { .. } | Message::Vote(_) => self.statement_received(now, from, message),
             Message::Block(certified) => self.certified_received(from, certified),
             Message::Join(join) => self.join_received(join),
             Message::Leave(leave) => self.leave_received(leave),

@@ -8,7 +8,7 @@
 
 use std::collections::BTreeSet;
 
-use crate::block::{Announcement, Attempt, Block, CertifiedBlock, Height, Proposal, Step, Vote};
+use crate::block::{Announcement, Attempt, CertifiedBlock, Height, Step, Vote};
 use crate::consensus::WalRecord;
 use crate::event::{Bar, Output, Record};
 use crate::identity::{Domain, Hash, PeerKey, Signed};
@@ -172,42 +172,30 @@ impl Session {
         said.into_iter().for_each(|message| self.send(vec![peer], message));
     }
 
-    /// A vote of this peer's own key came while it does not vote.
-    pub(super) fn own_vote_received(&mut self, vote: &Signed<Vote>) {
+    /// A vote or a proposal of this peer's own key came while it does not vote.
+    pub(super) fn own_statement_received(&mut self, statement: Message) {
         if self.is_stuck() {
             return;
         }
-        let logged = self.logged().any(|record| match record {
-            WalRecord::OwnVote(own) => own.content == vote.content,
+        let known = |own: &WalRecord| match (own, &statement) {
+            (WalRecord::OwnVote(own), Message::Vote(vote)) => own.content == vote.content,
+            (WalRecord::OwnProposal { proposal: own, .. }, Message::Propose { proposal, .. }) => {
+                own.content == proposal.content
+            }
             _ => false,
-        });
-        let news = vote.content.height > self.height() && !self.is_pardoned(vote.content.height) && !logged;
-        if news && vote.holds(Domain::Vote, self.scope()) {
-            self.keep_met(Message::Vote(vote.clone()));
-            self.met_own(&format!("a vote at height {}", vote.content.height));
-        }
-    }
-
-    fn keep_met(&mut self, message: Message) {
-        if self.recall.met.len() < MAX_MET && !self.recall.met.contains(&message) {
-            self.recall.met.push(message);
-        }
-    }
-
-    /// A proposal of this peer's own key came while it does not vote.
-    pub(super) fn own_proposal_received(&mut self, proposal: &Signed<Proposal>, block: &Block) {
-        if self.is_stuck() {
-            return;
-        }
-        let logged = self.logged().any(|record| match record {
-            WalRecord::OwnProposal { proposal: own, .. } => own.content == proposal.content,
-            _ => false,
-        });
-        let height = proposal.content.height;
-        let news = height > self.height() && !self.is_pardoned(height) && !logged;
-        if news && proposal.holds(Domain::Proposal, self.scope()) {
-            self.keep_met(Message::Propose { proposal: proposal.clone(), block: block.clone() });
-            self.met_own(&format!("a proposal at height {}", proposal.content.height));
+        };
+        let (what, height, holds) = match &statement {
+            Message::Vote(vote) => ("vote", vote.content.height, vote.holds(Domain::Vote, self.scope())),
+            Message::Propose { proposal, .. } => {
+                ("proposal", proposal.content.height, proposal.holds(Domain::Proposal, self.scope()))
+            }
+            _ => return,
+        };
+        if holds && height > self.height() && !self.is_pardoned(height) && !self.logged().any(known) {
+            if self.recall.met.len() < MAX_MET && !self.recall.met.contains(&statement) {
+                self.recall.met.push(statement);
+            }
+            self.met_own(&format!("a {what} at height {height}"));
         }
     }
 
@@ -346,15 +334,10 @@ impl Session {
         self.recall.contribute_after = self.state.control.closed.iter().copied().max();
         self.training.start_over(&self.state);
         self.begin_height(now);
-        self.voting.consensus.adopt_own();
-        for message in std::mem::take(&mut self.recall.met) {
-            match message {
-                Message::Vote(vote) => self.voting.consensus.vote_received(now, vote),
-                Message::Propose { proposal, block } => {
-                    self.voting.consensus.proposal_received(now, proposal, block);
-                }
-                _ => {}
-            }
+        let met = std::mem::take(&mut self.recall.met);
+        if needed {
+            self.voting.consensus.adopt_own();
+            met.into_iter().for_each(|statement| self.voting.take_in(now, statement));
         }
         self.vote(now);
     }
