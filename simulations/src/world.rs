@@ -311,17 +311,16 @@ impl World {
         let now = self.reach(who, whom).then(|| self.peers[whom].life);
         let before = self.peers[who].met.get(&whom).copied();
         let key = self.peers[whom].key;
-        if before.is_some() && before != now {
-            self.peers[who].met.remove(&whom);
-            self.input(who, Input::Disconnected(key))?;
+        match now {
+            Some(life) => self.peers[who].met.insert(whom, life),
+            None => self.peers[who].met.remove(&whom),
+        };
+        match (before, now) {
+            (None, Some(_)) => self.input(who, Input::Connected(key)),
+            (Some(_), None) => self.input(who, Input::Disconnected(key)),
+            (Some(before), Some(now)) if before != now => self.input(who, Input::Restarted(key)),
+            _ => Ok(()),
         }
-        // The power may have gone meanwhile.
-        let here = self.peers[who].is_up();
-        if let Some(life) = now.filter(|_| here && before != now) {
-            self.peers[who].met.insert(whom, life);
-            self.input(who, Input::Connected(key))?;
-        }
-        Ok(())
     }
 
     pub(crate) fn schedule(&mut self, at: Time, happening: Happening) {
