@@ -56,6 +56,6 @@ pub use chain::{ChainReader, ReadBlock, TornTail};
 pub use error::{StoreError, Warning};
 pub use folder::{Folder, SessionFolder};
 pub use lock::FolderLock;
-pub use peek::{check_taking, newest_snapshot, read_listing, read_snapshot, snapshot_heights};
+pub use peek::{check_taking, newest_snapshot, read_listing, read_snapshot, snapshot_heights, snapshot_path};
 pub use session::{Options, SessionStore, StoreReader};
 pub use snapshots::Listing;

@@ -1,6 +1,7 @@
 //! Snapshots by reading files only: nothing is tidied up, so it is safe beside a node.
 
 use std::io;
+use std::path::PathBuf;
 
 use driftless_protocol::Hash;
 use driftless_protocol::block::Height;
@@ -23,7 +24,7 @@ pub fn newest_snapshot(folder: &SessionFolder, charter: &Charter) -> Result<Opti
     for height in snapshot_heights(folder)?.into_iter().rev() {
         match read_snapshot(folder, charter, height) {
             Ok(Snapshot { block: Some(block), .. }) if !charter.certifies(&block) => {
-                let path = numbered_path(&folder.pages(), height, SUFFIX);
+                let path = snapshot_path(folder, height);
                 let reason = "no quorum signed its block: this is not the session's state".to_owned();
                 return Err(StoreError::corrupt(&path, reason));
             }
@@ -43,9 +44,14 @@ pub fn snapshot_heights(folder: &SessionFolder) -> Result<Vec<Height>, StoreErro
     Ok(numbered(&pages, SUFFIX)?.into_iter().map(|(height, _)| height).collect())
 }
 
+/// The record of a height's snapshot.
+pub fn snapshot_path(folder: &SessionFolder, height: Height) -> PathBuf {
+    numbered_path(&folder.pages(), height, SUFFIX)
+}
+
 /// What the record of a snapshot lists.
 pub fn read_listing(folder: &SessionFolder, session: Hash, height: Height) -> Result<Listing, StoreError> {
-    snapshots::read_listing(&numbered_path(&folder.pages(), height, SUFFIX), session, height)
+    snapshots::read_listing(&snapshot_path(folder, height), session, height)
 }
 
 /// The snapshot of a height, its digest checked.
@@ -55,7 +61,7 @@ pub fn read_snapshot(
     height: Height,
 ) -> Result<Snapshot, StoreError> {
     let (pages, shape) = (folder.pages(), Shape::from(charter));
-    let path = numbered_path(&pages, height, SUFFIX);
+    let path = snapshot_path(folder, height);
     let listing = snapshots::read_listing(&path, shape.session, height)?;
     assemble(&path, &listing, &shape, |root: &Hash| {
         let path = pages.join(root.to_string());

@@ -75,6 +75,7 @@ fn check_snapshots(
     Ok(())
 }
 
+/// The entries of a folder, with their lengths; a link is not followed.
 fn list(folder: &Path) -> Result<Vec<(PathBuf, u64)>, StoreError> {
     let failed = |error| StoreError::Io { path: folder.to_owned(), source: error };
     let entries = match fs::read_dir(folder) {
@@ -93,6 +94,10 @@ fn list(folder: &Path) -> Result<Vec<(PathBuf, u64)>, StoreError> {
 }
 
 fn check_file(path: &Path) -> Result<Option<Problem>, OfflineError> {
+    // Opening a pipe would wait for whoever writes into it.
+    if fs::symlink_metadata(path).is_ok_and(|metadata| !metadata.is_file()) {
+        return Ok(Some(Problem::at(path, "it is not a plain file")));
+    }
     let checked = match kind_of(path) {
         Kind::Record | Kind::Unfinished => Ok(None),
         Kind::Unknown => Ok(Some(Problem::at(path, "no file of this name belongs here"))),

@@ -13,7 +13,7 @@ use driftless_protocol::transition::{self, Plan};
 use super::Problem;
 use crate::offline::OfflineError;
 use crate::store::{
-    ChainReader, Listing, ReadBlock, SessionFolder, TornTail, read_listing, snapshot_heights,
+    ChainReader, Listing, ReadBlock, SessionFolder, TornTail, read_listing, snapshot_heights, snapshot_path,
 };
 
 /// A block with what it did.
@@ -134,7 +134,7 @@ impl Walk<'_> {
 
     /// A snapshot lists the certified state, and its control page is the one that the blocks lead to.
     fn compare_with_snapshot(&mut self, height: Height, followed: &Followed, problems: &mut Vec<Problem>) {
-        let file = self.folder.pages().join(format!("{height:08}.snapshot"));
+        let file = snapshot_path(self.folder, height);
         let mut problem = |reason: &str| problems.push(Problem::at(&file, reason).of_height(height));
         // A damaged record is found where all files are checked.
         let Ok(listing) = read_listing(self.folder, self.charter.session, height) else { return };

@@ -39,7 +39,8 @@ pub(super) fn replay(
                 break;
             }
         }
-        told(Step::State(block.height - from, verified.height - from));
+        // A node beside this may have gone on since the chain was followed.
+        told(Step::State(block.height - from, verified.height.saturating_sub(from)));
     }
     Ok(())
 }
