@@ -7,14 +7,13 @@ use driftless_compute::{Corpus, DataError, Tokenizer};
 use driftless_protocol::charter::Charter;
 use driftless_protocol::codec::Codec;
 use driftless_protocol::committee::Committee;
-use driftless_protocol::identity::{Hash, Signer};
+use driftless_protocol::identity::Signer;
 use driftless_protocol::layout::LayoutError;
 use driftless_protocol::manifest::{
-    Admission, Data, DataFile, DeadlineBounds, Manifest, ManifestError, Pacing, Preset, SignedManifest,
+    Admission, Data, DataFile, DeadlineBounds, Manifest, ManifestError, Preset, SignedManifest,
 };
 use driftless_protocol::method::{Clip, Method, Overrun};
 use driftless_protocol::model::{GptShape, Model, ModelError};
-use driftless_protocol::time::Span;
 use rand::TryRng;
 use rand::rngs::SysRng;
 
@@ -159,28 +158,14 @@ pub fn found(terms: &Terms, founder: &Signer) -> Result<Founding, TermsError> {
     let tokenizer = terms.tokenizer.as_deref().map(list_file).transpose()?;
     let manifest = Manifest {
         name: terms.name.clone(),
-        rules: driftless_protocol::manifest::RULES,
-        model: terms.preset.model,
         tokenizer,
         seed,
-        genesis: Hash::default(),
-        imported: None,
-        init_scale: 0.02,
-        method: terms.preset.method.clone(),
-        training: terms.preset.training.clone(),
-        pacing: Pacing::Uniform,
-        committee: terms.committee.clone(),
         admission: terms.admission,
-        data,
         stop_at: terms.stop_at,
         deadline: terms.deadline,
-        heartbeat: Span::seconds(60),
-        max_lag: 4,
-        max_contributors: 64,
-        snapshot_every: 16,
         // Named members are trusted; one update among strangers' must not ruin the model.
         clip: (!matches!(terms.committee, Committee::Named { .. })).then_some(Clip { factor: 2.0 }),
-        slowest_link: 125_000,
+        ..terms.preset.clone().manifest(terms.committee.clone(), data)
     };
     let files =
         FoundingFiles { data: terms.data.clone(), tokenizer: terms.tokenizer.clone(), pages: Vec::new() };

@@ -5,9 +5,7 @@ use driftless_protocol::Hash;
 use driftless_protocol::codec::Codec;
 use driftless_protocol::committee::{Committee, QuorumRule};
 use driftless_protocol::identity::{PeerKey, Signer};
-use driftless_protocol::manifest::{
-    Admission, Data, DataFile, DeadlineBounds, Manifest, Pacing, Preset, RULES, Training,
-};
+use driftless_protocol::manifest::{Data, DataFile, DeadlineBounds, Manifest, Preset, Training};
 use driftless_protocol::method::{Method, Overrun, StreamingDiLoCo};
 use driftless_protocol::model::{GptShape, Model};
 use driftless_protocol::session::Options;
@@ -181,28 +179,11 @@ fn terms(seed: u64, model: Model, method: Method, training: Training, samples: u
         length: TINY_SHAKESPEARE.len() as u64,
         root: Hash::of(TINY_SHAKESPEARE),
     };
+    let committee = Committee::Elected { founder: PeerKey::default() };
+    let data = Data::Public { files: vec![file], samples_per_epoch: samples };
     Manifest {
         name: "simulated".into(),
-        rules: RULES,
-        model,
-        tokenizer: None,
         seed: Random::key(seed, "session"),
-        genesis: Hash::default(),
-        imported: None,
-        init_scale: 0.02,
-        method,
-        training,
-        pacing: Pacing::Uniform,
-        committee: Committee::Elected { founder: PeerKey::default() },
-        admission: Admission::Open,
-        data: Data::Public { files: vec![file], samples_per_epoch: samples },
-        stop_at: None,
-        deadline: DeadlineBounds::default(),
-        heartbeat: Span::seconds(60),
-        max_lag: 4,
-        max_contributors: 64,
-        snapshot_every: 16,
-        clip: None,
-        slowest_link: 125_000,
+        ..Preset { model, method, training }.manifest(committee, data)
     }
 }

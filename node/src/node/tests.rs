@@ -2,19 +2,16 @@
 
 use std::path::PathBuf;
 
+use driftless_protocol::Hash;
 use driftless_protocol::PeerKey;
 use driftless_protocol::charter::Charter;
-use driftless_protocol::codec::Codec;
 use driftless_protocol::committee::{Committee, QuorumRule};
 use driftless_protocol::event::{Ending, Event};
 use driftless_protocol::identity::Signer;
-use driftless_protocol::manifest::{
-    Admission, Data, DataFile, DeadlineBounds, Manifest, SignedManifest, Training,
-};
-use driftless_protocol::method::{Method, Overrun, StreamingDiLoCo};
+use driftless_protocol::manifest::{Data, DataFile, DeadlineBounds, Manifest, SignedManifest, Training};
+use driftless_protocol::method::Method;
 use driftless_protocol::model::{GptShape, Model};
 use driftless_protocol::time::Span;
-use driftless_protocol::{Hash, manifest::Pacing};
 use libp2p::Multiaddr;
 
 use super::{FoundingFiles, Listen, Node, NodeOptions, SessionHandle, SessionOptions};
@@ -24,49 +21,21 @@ use crate::store::Folder;
 const TEXT: &[u8] = driftless_compute::TINY_SHAKESPEARE;
 
 fn manifest(keys: Vec<PeerKey>, stop_at: u64) -> Manifest {
-    let model = Model::Gpt(GptShape { layers: 2, heads: 2, width: 32, context: 32, vocabulary: 256 });
     let corpus = driftless_compute::Corpus::embedded(TEXT, 32, [7; 32]).unwrap();
     let file = DataFile { name: "text".into(), length: TEXT.len() as u64, root: Hash::of(TEXT) };
+    let data = Data::Public { files: vec![file], samples_per_epoch: corpus.samples() };
+    let mut preset = Manifest::preset("gpt:tiny").unwrap();
+    preset.model = Model::Gpt(GptShape { layers: 2, heads: 2, width: 32, context: 32, vocabulary: 256 });
+    let Method::StreamingDiLoCo(method) = &mut preset.method;
+    (method.fragments, method.period) = (2, 4);
+    preset.training =
+        Training { batch: 4, learning_rate: 3e-3, warmup: 0.05, budget_tokens: stop_at, ..preset.training };
     let mut manifest = Manifest {
         name: "test".into(),
-        rules: 1,
-        model,
-        tokenizer: None,
         seed: [7; 32],
-        genesis: Hash::default(),
-        imported: None,
-        init_scale: 0.02,
-        method: Method::StreamingDiLoCo(StreamingDiLoCo {
-            fragments: 2,
-            period: 4,
-            tau: 1,
-            alpha: 0.5,
-            eta: 0.7,
-            mu: 0.9,
-            codec: Codec::E3M0,
-            max_overrun: Overrun::Slot,
-        }),
-        training: Training {
-            batch: 4,
-            learning_rate: 3e-3,
-            warmup: 0.05,
-            final_share: 0.05,
-            weight_decay: 0.1,
-            clip: 1.0,
-            budget_tokens: stop_at,
-        },
-        pacing: Pacing::Uniform,
-        committee: Committee::Named { keys, quorum: QuorumRule::TwoThirds },
-        admission: Admission::Open,
-        data: Data::Public { files: vec![file], samples_per_epoch: corpus.samples() },
         stop_at: Some(stop_at),
         deadline: DeadlineBounds { minimum: Span::seconds(5), maximum: Span::seconds(15) },
-        heartbeat: Span::seconds(60),
-        max_lag: 4,
-        max_contributors: 64,
-        snapshot_every: 16,
-        clip: None,
-        slowest_link: 125_000,
+        ..preset.manifest(Committee::Named { keys, quorum: QuorumRule::TwoThirds }, data)
     };
     let genesis = Charter::new(manifest.clone()).unwrap().genesis_state().digest();
     manifest.genesis = genesis;

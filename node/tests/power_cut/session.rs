@@ -153,31 +153,12 @@ fn state(signer: &Signer, lengths: &[usize], height: Height) -> State {
 }
 
 fn terms(founder: &Signer) -> Manifest {
-    let Preset { method: Method::StreamingDiLoCo(mut method), training, .. } =
-        Manifest::preset("gpt:tiny").unwrap();
+    let mut preset = Manifest::preset("gpt:tiny").unwrap();
+    preset.model = Model::Gpt(GptShape { layers: 2, heads: 1, width: 4, context: 8, vocabulary: 256 });
+    let Method::StreamingDiLoCo(method) = &mut preset.method;
     (method.fragments, method.codec) = (2, Codec::E3M0);
-    Manifest {
-        name: "power cut".into(),
-        rules: RULES,
-        model: Model::Gpt(GptShape { layers: 2, heads: 1, width: 4, context: 8, vocabulary: 256 }),
-        tokenizer: None,
-        seed: [7; 32],
-        genesis: Hash::default(),
-        imported: None,
-        init_scale: 0.02,
-        method: Method::StreamingDiLoCo(method),
-        training,
-        pacing: Pacing::Uniform,
-        committee: Committee::Steward { key: founder.key() },
-        admission: Admission::Open,
-        data: Data::Private { max_tokens_per_slot: 1 << 20 },
-        stop_at: None,
-        deadline: DeadlineBounds { minimum: Span::seconds(1), maximum: Span::seconds(15) },
-        heartbeat: Span::seconds(60),
-        max_lag: 4,
-        max_contributors: 64,
-        snapshot_every: 16,
-        clip: None,
-        slowest_link: 125_000,
-    }
+    let committee = Committee::Steward { key: founder.key() };
+    let manifest = preset.manifest(committee, Data::Private { max_tokens_per_slot: 1 << 20 });
+    let deadline = DeadlineBounds { minimum: Span::seconds(1), maximum: Span::seconds(15) };
+    Manifest { name: "power cut".into(), seed: [7; 32], deadline, ..manifest }
 }

@@ -1,7 +1,9 @@
 //! The defaults of the named models (FORMATS, "Defaults").
 
-use super::{Manifest, Training};
+use super::{Admission, Data, DeadlineBounds, Manifest, Pacing, Training, text};
 use crate::codec::Codec;
+use crate::committee::Committee;
+use crate::identity::Hash;
 use crate::method::{Method, Overrun, StreamingDiLoCo};
 use crate::model::{Model, ModelError};
 
@@ -48,5 +50,37 @@ impl Manifest {
             budget_tokens,
         };
         Ok(Preset { model, method: Method::StreamingDiLoCo(method), training })
+    }
+}
+
+impl Preset {
+    /// A manifest with this model, method and training, and the general defaults in everything else:
+    /// anyone may join, nothing is clipped, it has no name, no end, and its seed and genesis are zero.
+    #[must_use]
+    pub fn manifest(self, committee: Committee, data: Data) -> Manifest {
+        Manifest {
+            name: String::new(),
+            rules: text::rules(),
+            model: self.model,
+            tokenizer: None,
+            seed: [0; 32],
+            genesis: Hash::default(),
+            imported: None,
+            init_scale: text::init_scale(),
+            method: self.method,
+            training: self.training,
+            pacing: Pacing::Uniform,
+            committee,
+            admission: Admission::Open,
+            data,
+            stop_at: None,
+            deadline: DeadlineBounds::default(),
+            heartbeat: text::heartbeat(),
+            max_lag: text::max_lag(),
+            max_contributors: text::max_contributors(),
+            snapshot_every: text::snapshot_every(),
+            clip: None,
+            slowest_link: text::slowest_link(),
+        }
     }
 }

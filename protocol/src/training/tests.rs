@@ -3,7 +3,7 @@
 use super::*;
 use crate::committee::{Committee, QuorumRule};
 use crate::identity::{Hash, Signer};
-use crate::manifest::{Admission, DataFile, DeadlineBounds, Manifest, Pacing, Preset, RULES};
+use crate::manifest::{DataFile, Manifest};
 use crate::method::Overrun;
 
 const STEP: Span = Span::millis(10);
@@ -34,35 +34,17 @@ fn keys() -> [PeerKey; 2] {
 
 impl Peer {
     fn new() -> Peer {
-        let Preset { model, method, training } = Manifest::preset("gpt:tiny").unwrap();
-        let Method::StreamingDiLoCo(method) = method;
-        let method = StreamingDiLoCo { period: 4, max_overrun: Overrun::Strict, ..method };
+        let mut preset = Manifest::preset("gpt:tiny").unwrap();
+        let Method::StreamingDiLoCo(method) = &mut preset.method;
+        (method.period, method.max_overrun) = (4, Overrun::Strict);
+        let file = DataFile { name: "text".into(), length: 1 << 20, root: Hash::of(b"text") };
         let manifest = Manifest {
             name: "schedule".into(),
-            rules: RULES,
-            model,
-            tokenizer: None,
             seed: [7; 32],
-            genesis: Hash::default(),
-            imported: None,
-            init_scale: 0.02,
-            method: Method::StreamingDiLoCo(method),
-            training,
-            pacing: Pacing::Uniform,
-            committee: Committee::Named { keys: keys().to_vec(), quorum: QuorumRule::TwoThirds },
-            admission: Admission::Open,
-            data: Data::Public {
-                files: vec![DataFile { name: "text".into(), length: 1 << 20, root: Hash::of(b"text") }],
-                samples_per_epoch: 10_000,
-            },
-            stop_at: None,
-            deadline: DeadlineBounds::default(),
-            heartbeat: Span::seconds(60),
-            max_lag: 4,
-            max_contributors: 64,
-            snapshot_every: 16,
-            clip: None,
-            slowest_link: 125_000,
+            ..preset.manifest(
+                Committee::Named { keys: keys().to_vec(), quorum: QuorumRule::TwoThirds },
+                Data::Public { files: vec![file], samples_per_epoch: 10_000 },
+            )
         };
         let charter = Arc::new(Charter::new(manifest).unwrap());
         let state = charter.genesis_state();

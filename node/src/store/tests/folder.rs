@@ -115,32 +115,17 @@ fn a_long_path_gets_a_socket_in_the_temporary_folder() {
 
 fn manifest(name: &str) -> (SignedManifest, Charter) {
     let founder = Signer::from_seed([1; 32]);
-    let Preset { model, method: Method::StreamingDiLoCo(mut method), training } =
-        Manifest::preset("gpt:tiny").unwrap();
+    let mut preset = Manifest::preset("gpt:tiny").unwrap();
+    let Method::StreamingDiLoCo(method) = &mut preset.method;
     method.codec = Codec::E3M0;
+    let committee = Committee::Steward { key: founder.key() };
+    let data = Data::Private { max_tokens_per_slot: 1 << 20 };
     let manifest = Manifest {
         name: name.into(),
-        rules: RULES,
-        model,
-        tokenizer: None,
         seed: [7; 32],
         genesis: Hash::of(b"genesis"),
-        imported: None,
-        init_scale: 0.02,
-        method: Method::StreamingDiLoCo(method),
-        training,
-        pacing: Pacing::Uniform,
-        committee: Committee::Steward { key: founder.key() },
-        admission: Admission::Open,
-        data: Data::Private { max_tokens_per_slot: 1 << 20 },
-        stop_at: None,
         deadline: DeadlineBounds { minimum: Span::seconds(1), maximum: Span::seconds(15) },
-        heartbeat: Span::seconds(60),
-        max_lag: 4,
-        max_contributors: 64,
-        snapshot_every: 16,
-        clip: None,
-        slowest_link: 125_000,
+        ..preset.manifest(committee, data)
     };
     let charter = Charter::new(manifest.clone()).unwrap();
     (SignedManifest::seal(manifest, &founder).unwrap(), charter)
