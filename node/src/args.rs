@@ -171,8 +171,8 @@ pub struct NetworkArguments {
     /// Keep every contribution, so that the whole run can be verified back to its genesis.
     #[arg(long)]
     pub keep_history: bool,
-    /// Bytes that may be written in a day, such as 50GB: snapshots keep to a fifth of it and
-    /// checkpoints to two, the rest is for contributions [default: 20GB].
+    /// Bytes that may be written in a day, such as 50GB. Contributions are written in any case;
+    /// snapshots and checkpoints get as rare as it takes, down to a fifth of it [default: 20GB].
     #[arg(long, value_name = "BYTES", value_parser = size)]
     pub writes_per_day: Option<u64>,
     /// Not available yet: a monthly volume.

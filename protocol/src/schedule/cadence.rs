@@ -6,7 +6,7 @@
 
 use crate::time::{Span, Time};
 
-const DAY: Span = Span::seconds(24 * 3600);
+pub(super) const DAY: Span = Span::seconds(24 * 3600);
 /// This much of a day's share may be used ahead.
 const AHEAD: Span = Span::seconds(6 * 3600);
 
@@ -14,7 +14,7 @@ const AHEAD: Span = Span::seconds(6 * 3600);
 #[derive(Debug, Clone)]
 pub struct Cadence {
     /// Bytes in a day.
-    share: u64,
+    pub(super) share: u64,
     /// When the share has caught up with what was written.
     paid: Time,
 }
@@ -22,7 +22,7 @@ pub struct Cadence {
 impl Cadence {
     /// At most so many bytes a day.
     pub fn new(share: u64) -> Cadence {
-        Cadence { share: share.max(1), paid: Time::default() }
+        Cadence { share, paid: Time::default() }
     }
 
     /// Whether another write is within the share.
@@ -35,13 +35,16 @@ impl Cadence {
     /// and can give the same snapshot to a joiner together.
     pub fn is_due_at(&self, now: Time, number: u64) -> bool {
         let ahead = self.paid.since(now);
+        if ahead > AHEAD {
+            return false;
+        }
         let rarity = 2 * RAREST * (ahead - Span(AHEAD.0 / 2)).0 / AHEAD.0;
-        ahead <= AHEAD && u64::from(number.trailing_zeros()) >= rarity
+        u64::from(number.trailing_zeros()) >= rarity
     }
 
     /// So many bytes were written.
     pub fn spent(&mut self, now: Time, bytes: u64) {
-        let cost = u128::from(DAY.0) * u128::from(bytes) / u128::from(self.share);
+        let cost = u128::from(DAY.0) * u128::from(bytes) / u128::from(self.share.max(1));
         self.paid = self.paid.max(now) + Span(u64::try_from(cost).unwrap_or(u64::MAX));
     }
 }

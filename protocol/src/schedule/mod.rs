@@ -3,3 +3,4 @@
 
 pub mod cadence;
 pub mod deadlines;
+pub mod writes;

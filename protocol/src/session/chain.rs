@@ -265,10 +265,11 @@ impl Session {
         }
         self.adopt(now, block.hash(), state);
         self.training.apply(&self.state, block.closings().zip(counted.iter().copied()));
-        self.contributing.applied(now, &block, &counted, self.options.checkpoint_every);
         if !durable {
             self.keep_snapshot(now, &certified);
         }
+        let may_save = self.writes.checkpoints.is_due(now);
+        self.contributing.applied(&block, &counted, self.options.checkpoint_every, may_save);
         self.forget_statements();
         self.report(&block, was_member);
         if !durable {
@@ -353,12 +354,7 @@ impl Session {
 
     fn report(&mut self, block: &Block, was_member: bool) {
         let closed: Vec<_> = block.closings().map(|closing| (closing.slot, closing.counted.len())).collect();
-        let lengths =
-            block.closings().flat_map(|closing| &closing.counted).map(|counted| match &counted.payload {
-                crate::block::Payload::Blob { length, .. } => *length,
-                crate::block::Payload::Inline(bytes) => bytes.len() as u64,
-            });
-        let counted_bytes = lengths.sum();
+        let counted_bytes = counted_bytes(block);
         self.event(Event::Block {
             height: block.height,
             digest: block.digest,
@@ -373,4 +369,14 @@ impl Session {
             _ => {}
         }
     }
+}
+
+/// Bytes of all contributions that a block counts.
+pub(super) fn counted_bytes(block: &Block) -> u64 {
+    let counted = block.closings().flat_map(|closing| &closing.counted);
+    let lengths = counted.map(|counted| match &counted.payload {
+        crate::block::Payload::Blob { length, .. } => *length,
+        crate::block::Payload::Inline(bytes) => bytes.len() as u64,
+    });
+    lengths.fold(0, u64::saturating_add)
 }

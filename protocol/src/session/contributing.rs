@@ -6,7 +6,6 @@ use std::collections::BTreeMap;
 use crate::block::{Announcement, Block, Height, Payload, Slot, Work as ClaimedWork};
 use crate::event::{Checkpoint, Event, Output, Record, Waiting};
 use crate::identity::{Domain, Hash, PeerKey, Signed};
-use crate::schedule::cadence::Cadence;
 use crate::slot::Verdict;
 use crate::time::{Span, Time};
 use crate::training::{Next, SavedTraining};
@@ -56,14 +55,13 @@ struct Own {
 }
 
 /// This peer's contributions.
-#[derive(Debug)]
+#[derive(Debug, Default)]
 pub(super) struct Contributing {
     order: Option<(Order, Time)>,
     prepared: Vec<Prepared>,
     own: BTreeMap<Slot, Own>,
     /// A checkpoint is due as soon as theta is settled.
     save: bool,
-    checkpoints: Cadence,
     /// Engine bytes of a checkpoint to load first.
     pub restore: Option<Vec<u8>>,
     /// The validation loss of the final state.
@@ -73,27 +71,13 @@ pub(super) struct Contributing {
 }
 
 impl Contributing {
-    pub fn new(writes_per_day: u64) -> Contributing {
-        Contributing {
-            order: None,
-            prepared: Vec::new(),
-            own: BTreeMap::new(),
-            save: false,
-            checkpoints: Cadence::new(writes_per_day / 5 * 2),
-            restore: None,
-            evaluate: false,
-            evaluated: false,
-            saved: false,
-        }
-    }
-
-    /// A block was applied.
-    pub fn applied(&mut self, now: Time, block: &Block, counted: &[bool], checkpoint_every: u32) {
+    /// A block was applied. Every so many slots of stream 0 a checkpoint follows, if it `may`.
+    pub fn applied(&mut self, block: &Block, counted: &[bool], checkpoint_every: u32, may: bool) {
         for (closing, counted) in block.closings().zip(counted) {
             self.own.remove(&closing.slot);
             self.prepared.retain(|prepared| prepared.slot != closing.slot);
             let turn = closing.slot.ordinal % checkpoint_every.max(1) == checkpoint_every.max(1) - 1;
-            self.save |= *counted && closing.slot.stream == 0 && turn && self.checkpoints.is_due(now);
+            self.save |= *counted && closing.slot.stream == 0 && turn && may;
         }
     }
 
@@ -271,7 +255,7 @@ impl Session {
 
     fn checkpoint(&mut self, now: Time, height: Height, saved: SavedTraining, engine: &[u8]) {
         let bytes = wire::encode(&(saved, engine.to_vec()));
-        self.contributing.checkpoints.spent(now, bytes.len() as u64);
+        self.writes.checkpoints.spent(now, bytes.len() as u64);
         let record = Record::Checkpoint(Checkpoint { height, bytes });
         self.outputs.push_back(Output::Persist { record, sync: true });
         self.contributing.saved = true;

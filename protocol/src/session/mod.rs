@@ -31,6 +31,7 @@ use crate::charter::Charter;
 use crate::event::{Event, Input, Output, Waiting};
 use crate::identity::{Hash, PeerKey, Scope, Signed, Signer};
 use crate::invitation::Ticket;
+use crate::schedule::writes::Writes;
 use crate::slot::{Ground, Slots};
 use crate::state::State;
 use crate::time::{Span, Time};
@@ -66,8 +67,7 @@ pub struct Options {
     pub keep_history: bool,
     /// Stream-0 slots between two checkpoints.
     pub checkpoint_every: u32,
-    /// Bytes that may be written in a day; snapshots and checkpoints are rarer where they would take
-    /// more than their shares of it.
+    /// Bytes that may be written in a day; snapshots and checkpoints are as rare as it takes.
     pub writes_per_day: u64,
 }
 
@@ -112,6 +112,7 @@ pub struct Session {
     restoring: Option<Restoring>,
     training: Training,
     contributing: Contributing,
+    writes: Writes,
     /// Blobs known to be in the store, among those that matter now.
     held: BTreeSet<Hash>,
     /// Blobs asked for; `Some` is when a failed one may be asked for again.
@@ -190,10 +191,11 @@ impl Session {
             connected: BTreeSet::new(),
             heard_at: BTreeMap::new(),
             candidates: Candidates::default(),
-            snapshots: Snapshots::new(options.writes_per_day),
+            snapshots: Snapshots::default(),
             catch_up: CatchUp::default(),
             restoring: None,
-            contributing: Contributing::new(options.writes_per_day),
+            contributing: Contributing::default(),
+            writes: Writes::new(now, options.writes_per_day),
             options,
             held: BTreeSet::new(),
             fetching: BTreeMap::new(),

@@ -9,11 +9,11 @@ use std::collections::{BTreeMap, VecDeque};
 use crate::block::{CertifiedBlock, Height};
 use crate::event::{Output, Record, Snapshot};
 use crate::identity::Hash;
-use crate::schedule::cadence::Cadence;
 use crate::time::{Span, Time};
 use crate::transition::blob_root;
 
 use super::Session;
+use super::chain::counted_bytes;
 
 /// Snapshots that are kept in any case.
 const ALWAYS: usize = 2;
@@ -21,9 +21,8 @@ const ALWAYS: usize = 2;
 const AT_MOST: usize = 32;
 
 /// This peer's snapshots.
-#[derive(Debug)]
+#[derive(Debug, Default)]
 pub(super) struct Snapshots {
-    cadence: Cadence,
     /// Height and time of those on disk, ascending.
     kept: VecDeque<(Height, Time)>,
     /// Blobs by the height whose block counted them.
@@ -31,11 +30,6 @@ pub(super) struct Snapshots {
 }
 
 impl Snapshots {
-    pub fn new(writes_per_day: u64) -> Snapshots {
-        let cadence = Cadence::new(writes_per_day / 5);
-        Snapshots { cadence, kept: VecDeque::new(), counted: BTreeMap::new() }
-    }
-
     /// What a restart found; when they were made is not known.
     pub fn found(&mut self, now: Time, heights: &[Height]) {
         self.kept = heights.iter().map(|height| (*height, now)).collect();
@@ -57,15 +51,24 @@ impl Snapshots {
 }
 
 impl Session {
-    /// A block was applied: a snapshot may be due.
+    /// A block was applied: what it counted was written, and a snapshot may be due.
     pub(super) fn keep_snapshot(&mut self, now: Time, certified: &CertifiedBlock) {
         let height = certified.block.height;
+        self.writes.contributed(now, counted_bytes(&certified.block));
+        if let Some(bytes) = self.writes.excess(now) {
+            let (day, budget) = (bytes / 1_000_000_000, self.options.writes_per_day / 1_000_000_000);
+            self.warn(format!(
+                "contributions alone are {day} GB of writing a day, too much for the {budget} GB of \
+                 --writes-per-day: snapshots and checkpoints are as rare as they may be, contributions \
+                 cannot be left out. Allow more, or train in a session with a longer period (H)"
+            ));
+        }
         let counted = certified.block.closings().flat_map(|closing| &closing.counted);
         let roots = counted.filter_map(|counted| blob_root(&counted.payload)).collect();
         self.snapshots.counted.insert(height, roots);
         let every = u64::from(self.charter.manifest.snapshot_every);
         let occasion = height.is_multiple_of(every);
-        if self.is_complete() || (occasion && self.snapshots.cadence.is_due_at(now, height / every)) {
+        if self.is_complete() || (occasion && self.writes.snapshots.is_due_at(now, height / every)) {
             let snapshot = Snapshot { block: Some(certified.clone()), state: self.state.clone() };
             self.store_snapshot(now, snapshot);
         }
@@ -75,7 +78,7 @@ impl Session {
     pub(super) fn store_snapshot(&mut self, now: Time, snapshot: Snapshot) {
         let bytes: u64 = snapshot.pages().map(|page| page.bytes().len() as u64).sum();
         let seconds = bytes / self.charter.manifest.slowest_link.max(1) + 1;
-        self.snapshots.cadence.spent(now, bytes);
+        self.writes.snapshots.spent(now, bytes);
         self.snapshots.kept.push_back((snapshot.height(), now));
         let from = self.snapshots.retain(now, Span::seconds(seconds).times(4));
         self.outputs.push_back(Output::Retain { from });
