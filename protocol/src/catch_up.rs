@@ -18,7 +18,7 @@ use crate::wire::SnapshotOffer;
 /// Certified blocks kept ahead of the head.
 const MAX_QUEUED: usize = 128;
 /// An unanswered question is asked of somebody else after this long.
-const PATIENCE: Span = Span::seconds(5);
+const PATIENCE: Span = Span::seconds(3);
 /// Failed fetches of pages after which a snapshot is given up: its holders forgot it.
 const MAX_FAILURES: u32 = 16;
 
@@ -131,12 +131,14 @@ impl CatchUp {
         self.heads.values().map(Known::height).chain(queued).max().unwrap_or(0)
     }
 
-    /// Keeps a certified block for its turn.
-    pub fn queue(&mut self, head: Height, certified: CertifiedBlock) {
+    /// Keeps a certified block for its turn. Returns whether it is new and near enough.
+    pub fn queue(&mut self, head: Height, certified: CertifiedBlock) -> bool {
         let height = certified.block.height;
-        if height > head && height <= head + MAX_QUEUED as u64 {
-            self.queued.entry(height).or_insert(certified);
+        let news = height > head && height <= head + MAX_QUEUED as u64 && !self.queued.contains_key(&height);
+        if news {
+            self.queued.insert(height, certified);
         }
+        news
     }
 
     /// The next block to apply.
@@ -168,14 +170,22 @@ impl CatchUp {
     }
 
     /// Whether `from` was asked for a snapshot, and answers now. One snapshot at a time.
-    pub fn answers_snapshot(&mut self, from: PeerKey) -> bool {
-        let asked = |(ask, _): &mut (Ask, Time)| *ask == Ask::Snapshot { of: from };
-        self.asked.take_if(asked).is_some() && self.snapshot.is_none()
+    pub fn answers_snapshot(&self, from: PeerKey) -> bool {
+        let asked = self.asked.is_some_and(|(ask, _)| ask == Ask::Snapshot { of: from });
+        asked && self.snapshot.is_none()
     }
 
-    /// The peer has no snapshot that helps.
+    /// The peer has no snapshot that helps: blocks do, or somebody else is asked in a while.
     pub fn no_snapshot(&mut self) {
         self.blocks_only = true;
+        if !self.snapshots_only {
+            self.asked = None;
+        }
+    }
+
+    /// Whether blocks do not help: what they would be applied with is gone.
+    pub fn needs_snapshot(&self) -> bool {
+        self.blobs_gone
     }
 
     /// What to ask now, if the head is behind what peers told and nothing is under way: a snapshot
@@ -186,7 +196,7 @@ impl CatchUp {
         if self.snapshot.is_some() || next_is_here || self.target() <= head {
             return None;
         }
-        if self.asked.is_some_and(|(_, at)| now.since(at) < PATIENCE) {
+        if self.next_timeout().is_some_and(|at| now < at) {
             return None;
         }
         let ahead: Vec<(PeerKey, Height)> = self
@@ -236,6 +246,7 @@ impl CatchUp {
         let missing: BTreeSet<Hash> = offer.pages.iter().copied().collect();
         let pages = missing.iter().copied().collect();
         self.snapshot = Some(Pending { offer, missing, failures: 0 });
+        self.asked = None;
         pages
     }
 

@@ -169,6 +169,8 @@ pub struct Bar {
     pub key: PeerKey,
     /// What was found, and what to do, for its user.
     pub reason: String,
+    /// Its user said that it may go on; what ran at that moment is not over yet.
+    pub lifted: bool,
 }
 
 /// A state on disk.

@@ -126,8 +126,10 @@ impl World {
 
     fn send(&mut self, from: usize, to: &[PeerKey], message: Message) -> Result<(), Violation> {
         let message = match message {
-            Message::Head { .. } if self.peers[from].setup.lie == Some(Lie::Boasts) => {
-                Message::Head { height: u64::MAX }
+            Message::Head { .. } if self.boasts(from) => Message::Head { height: u64::MAX },
+            Message::Statements(mut statements) if self.boasts(from) => {
+                statements.head = u64::MAX;
+                Message::Statements(statements)
             }
             message => message,
         };
@@ -147,6 +149,10 @@ impl World {
             }
         }
         Ok(())
+    }
+
+    fn boasts(&self, peer: usize) -> bool {
+        self.peers[peer].setup.lie == Some(Lie::Boasts)
     }
 
     /// What an equivocator tells the others.

@@ -35,6 +35,12 @@ pub enum Fault {
         /// Chooses the bit.
         seed: u64,
     },
+    /// From now on every state that a peer computes is wrong in the same way: another binary, or a
+    /// broken processor.
+    Miscompute {
+        /// Which peer.
+        peer: usize,
+    },
     /// The network falls into parts, one number per peer.
     Partition(Vec<u32>),
     /// It is whole again.

@@ -32,6 +32,8 @@ pub struct Peer {
     pub(crate) disk: Disk,
     /// Chooses a bit of the state that changes at the next start.
     pub(crate) flip: Option<u64>,
+    /// Whether what it computes is wrong.
+    pub(crate) miscomputes: bool,
     /// An older copy of its disk.
     copy: Option<Disk>,
     pub(crate) session: Option<Session>,
@@ -61,6 +63,7 @@ impl Peer {
             disk: Disk::default(),
             copy: None,
             flip: None,
+            miscomputes: false,
             session: None,
             worker: None,
             life: 0,

@@ -23,6 +23,8 @@ pub struct Setup {
     pub seed: u64,
     /// The session's terms; its committee is filled in from the peers with seats.
     pub manifest: Manifest,
+    /// How many seats decide.
+    pub quorum: QuorumRule,
     /// The peers.
     pub peers: Vec<PeerSetup>,
     /// The link between any two.
@@ -120,6 +122,7 @@ impl Setup {
         Setup {
             seed,
             manifest,
+            quorum: QuorumRule::TwoThirds,
             peers: vec![PeerSetup::default(); peers],
             link: Link::default(),
             faults: Vec::new(),
@@ -142,7 +145,9 @@ impl Setup {
         manifest.stop_at = Some(tokens);
         manifest.deadline = DeadlineBounds { minimum: Span::seconds(1), maximum: Span::seconds(15) };
         let peer = PeerSetup { engine: EngineKind::Cpu, ..PeerSetup::default() };
-        Ok(Setup { seed, manifest, peers: vec![peer; peers], link: Link::default(), faults: Vec::new() })
+        let peers = vec![peer; peers];
+        let quorum = QuorumRule::TwoThirds;
+        Ok(Setup { seed, manifest, quorum, peers, link: Link::default(), faults: Vec::new() })
     }
 
     /// The method's numbers.
@@ -167,7 +172,7 @@ impl Setup {
         keys.sort_unstable();
         let committee = match keys[..] {
             [key] => Committee::Steward { key },
-            _ => Committee::Named { keys, quorum: QuorumRule::TwoThirds },
+            _ => Committee::Named { keys, quorum: self.quorum },
         };
         Manifest { committee, ..self.manifest.clone() }
     }

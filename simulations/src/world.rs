@@ -145,7 +145,10 @@ impl World {
             Happening::Compute { peer, life, job } if self.lives(peer, life) => {
                 let disk = &self.peers[peer].disk;
                 let id = job.id;
-                let result = job.run(&mut |root| read(disk, root));
+                let mut result = job.run(&mut |root| read(disk, root));
+                if let (true, Ok(state)) = (self.peers[peer].miscomputes, &mut result) {
+                    state.control.counted_tokens += 1;
+                }
                 self.input(peer, Input::Candidate { id, result })
             }
             Happening::Assemble { peer, life, job } if self.lives(peer, life) => {
@@ -257,6 +260,7 @@ impl World {
                 self.crash(peer, Some(Span::millis(100)));
                 self.peers[peer].flip = Some(seed);
             }
+            Fault::Miscompute { peer } => self.peers[peer].miscomputes = true,
             Fault::Copy { peer } => self.peers[peer].copy_disk(),
             Fault::Restore { peer, down } => {
                 self.crash(peer, Some(down));
@@ -343,6 +347,12 @@ impl World {
     pub fn switch_on(&mut self, at: Time, peer: usize) {
         self.peers[peer].reopen();
         self.schedule(at, Happening::Start(peer));
+    }
+
+    /// Lets a message arrive at a moment, whoever made it.
+    pub fn say(&mut self, at: Time, from: usize, to: usize, message: &Message) {
+        let bytes = message.to_bytes().into();
+        self.schedule(at, Happening::Deliver { from, to, bytes, reply: false });
     }
 
     /// Lets something go wrong at a moment.

@@ -16,7 +16,7 @@ impl Driver {
         };
         let (reader, manifest) = (self.parts.reader.clone(), self.parts.manifest.clone());
         let hello = self.parts.hello.clone();
-        let head = self.session.state().control.height;
+        let head = self.session.chain_end();
         tokio::task::spawn_blocking(move || {
             if let Some(answer) = answer(&reader, &manifest, &hello, head, &question) {
                 reply.send(answer.to_bytes());

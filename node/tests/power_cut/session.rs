@@ -69,7 +69,7 @@ impl Session {
     }
 
     pub fn bar(&self) -> Bar {
-        Bar { key: self.signer.key(), reason: "an older copy".into() }
+        Bar { key: self.signer.key(), reason: "an older copy".into(), lifted: false }
     }
 
     pub fn signed(&self, slot: Slot) -> Signed<Announcement> {

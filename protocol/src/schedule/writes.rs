@@ -46,7 +46,7 @@ impl Writes {
     pub fn contributed(&mut self, now: Time, bytes: u64) {
         let lasted = now.since(self.since);
         if lasted > WINDOW {
-            self.since = self.since + Span(lasted.0 / 2);
+            self.since += Span(lasted.0 / 2);
             self.contributions /= 2;
         }
         self.contributions = self.contributions.saturating_add(bytes);

@@ -264,6 +264,7 @@ impl Session {
             self.look_for_own(&certified, &counted);
         }
         self.adopt(now, block.hash(), state);
+        self.end_return();
         self.training.apply(&self.state, block.closings().zip(counted.iter().copied()));
         if !durable {
             self.keep_snapshot(now, &certified);

@@ -263,7 +263,8 @@ impl Session {
 
     /// A contribution is encoded: make it durable, give it to mirrors, then announce it.
     fn encoded(&mut self, slot: Slot, bytes: Vec<u8>) {
-        if !self.slots.is_open(slot) || self.state.control.closed[usize::from(slot.stream)] != slot.ordinal {
+        let next = self.state.control.closed[usize::from(slot.stream)];
+        if !self.slots.is_open(slot) || next != slot.ordinal || !self.may_announce(slot) {
             return self.training.not_announced(slot);
         }
         let work = self.training.claim(slot);
@@ -279,6 +280,15 @@ impl Session {
         self.contributing.prepared.push(Prepared { slot, base, root, length, work });
         let to = self.mirror_candidates();
         self.outputs.push_back(Output::Push { root, to, copies: COPIES });
+    }
+
+    /// Whether nothing forbids to sign a contribution to this slot, which may have been begun before
+    /// something did.
+    fn may_announce(&self, slot: Slot) -> bool {
+        self.recall.may_sign()
+            && self.recall.may_contribute_to(slot.ordinal)
+            && !self.repair.is_going_on()
+            && self.halted.is_none()
     }
 
     /// Reachable peers, drawn contributors and voters first, starting after this peer's own place
@@ -301,6 +311,9 @@ impl Session {
             return;
         };
         let Prepared { slot, base, root, length, work } = self.contributing.prepared.remove(at);
+        if !self.may_announce(slot) {
+            return;
+        }
         let payload = Payload::Blob { root, length };
         let announcement = Announcement { slot, base, payload, work };
         let signed = self.signer.seal(Domain::Announcement, self.scope(), announcement);

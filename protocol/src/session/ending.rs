@@ -10,8 +10,9 @@ use crate::wire::Message;
 
 use super::Session;
 
-/// How long a complete session serves those who did not acknowledge the last block.
-const SERVE: Span = Span::seconds(10);
+/// How long a complete session serves those who did not acknowledge the last block: they may have to
+/// ask several times, and are told where the chain ends every ten seconds only.
+const SERVE: Span = Span::seconds(20);
 /// How long a farewell waits for its block.
 const FAREWELL: Span = Span::seconds(10);
 /// A farewell is repeated after this long.

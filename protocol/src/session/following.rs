@@ -1,7 +1,7 @@
 //! Following: blobs and blocks from others, catching up, joining.
 
 use crate::block::{CertifiedBlock, Height, Join, Leave};
-use crate::catch_up::{Ask, AssembleJob, check_offer};
+use crate::catch_up::{Ask, AssembleJob, OfferError, check_offer};
 use crate::event::{Event, Output, Record, Snapshot};
 use crate::identity::{Domain, Hash, PeerKey, Signed};
 use crate::state::{PAGE_BYTES, State, page_sizes};
@@ -35,9 +35,9 @@ impl Session {
     }
 
     fn introduce(&mut self, peer: PeerKey) {
-        self.remind(peer);
-        let height = self.height();
+        let height = self.chain_end();
         self.send(vec![peer], Message::Head { height });
+        self.ask_for_statements(peer);
         if self.state.control.seats.contains(&peer) {
             self.contributing.resend_now();
         }
@@ -74,9 +74,17 @@ impl Session {
             Message::Vote(vote) => (vote.by, vote.content.height),
             _ => return,
         };
-        if !self.is_welcome(now, from, by, height) {
-            return;
+        if self.is_welcome(now, from, by, height) {
+            self.take_in(now, statement);
         }
+    }
+
+    pub(super) fn take_in(&mut self, now: Time, statement: Message) {
+        let by = match &statement {
+            Message::Propose { proposal, .. } => proposal.by,
+            Message::Vote(vote) => vote.by,
+            _ => return,
+        };
         if self.can_vote() {
             self.voting.take_in(now, statement);
         } else if by == self.me {
@@ -146,11 +154,7 @@ impl Session {
 
     pub(super) fn head_received(&mut self, from: PeerKey, height: Height) {
         self.catch_up.told_head(from, height);
-        self.heard(from);
         self.acknowledged(from, height);
-        if height == self.height() && self.state.control.seats.contains(&from) {
-            self.remind(from);
-        }
         if height < self.height() && height + 1 >= self.height() {
             // One behind: it may have missed the gossip. Further behind, it asks for itself.
             let height = self.height();
@@ -168,16 +172,14 @@ impl Session {
 
     pub(super) fn blocks_received(&mut self, from: PeerKey, reply: BlockReply) {
         let mut useful = false;
-        self.heard(from);
         for certified in reply.blocks {
             if certified.block.height > self.height() && self.is_certified(&certified) {
-                self.catch_up.queue(self.height(), certified);
-                useful = true;
+                useful |= self.catch_up.queue(self.height(), certified);
             }
         }
+        self.catch_up.told_head(from, reply.head);
         if useful {
             self.catch_up.answered_blocks(from);
-            self.catch_up.told_head(from, reply.head);
         }
     }
 
@@ -203,7 +205,9 @@ impl Session {
     /// Asks for what is missing and for membership.
     pub(super) fn follow(&mut self, now: Time) {
         let rebuilding = self.is_stuck() && !self.waits_for_snapshot();
-        if self.restoring.is_some() || self.halted.is_some() || rebuilding {
+        // What is on the disk comes first, unless a contribution that it needs is gone everywhere.
+        let replaying = self.restoring.is_some() && !self.catch_up.needs_snapshot();
+        if replaying || self.halted.is_some() || rebuilding {
             return;
         }
         // A kept history has no gaps, as long as others have what is in them.
@@ -281,6 +285,7 @@ impl Session {
                 self.outputs.push_back(Output::Persist { record, sync: true });
                 self.take_snapshot(offer);
             }
+            Err(OfferError::NotNewer(_)) => self.catch_up.no_snapshot(),
             Err(error) => {
                 self.warn(format!("the snapshot of {} is of no use: {error}", from.short()));
                 self.catch_up.no_snapshot();
@@ -372,14 +377,17 @@ impl Session {
             counted_bytes: 0,
             last: self.is_complete(),
         });
+        self.end_return();
         self.begin_height(now);
+        // What is on the disk may all be older.
+        self.end_restoring(now);
         self.check_completion(now);
     }
 
     pub(super) fn beacon(&mut self, now: Time) {
         if now >= self.next_beacon {
             self.next_beacon = now + super::BEACON;
-            let height = self.height();
+            let height = self.chain_end();
             let to = self.connected.iter().copied().collect();
             self.send(to, Message::Head { height });
         }

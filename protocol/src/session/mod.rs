@@ -16,6 +16,7 @@ mod chain;
 mod contributing;
 mod ending;
 mod following;
+mod listening;
 mod recall;
 mod repair;
 mod restore;
@@ -315,6 +316,7 @@ impl Session {
         self.fetch_missing(now);
         self.follow(now);
         self.go_on_listening(now);
+        self.vote_late(now);
         self.drive_engine(now);
         self.drive_ending(now);
         self.beacon(now);
@@ -339,6 +341,8 @@ impl Session {
             Message::Head { height } => self.head_received(from, height),
             Message::Blocks(reply) => self.blocks_received(from, reply),
             Message::Snapshot(offer) => self.snapshot_received(from, offer),
+            Message::GetStatements => self.statements_asked(from),
+            Message::Statements(statements) => self.statements_received(now, from, *statements),
             // Answered by the driver from its store.
             Message::GetBlocks { .. } | Message::GetSnapshot | Message::GetManifest => {}
             // Read by the driver.

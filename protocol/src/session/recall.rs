@@ -1,57 +1,44 @@
 //! Whether this folder remembers everything that its key signed.
 //!
-//! A peer that comes back listens before it signs anything: to so many voters that it could decide
-//! with them, and until its chain ends where theirs do. What it meets there of its own key and does
-//! not find in its folder tells that the folder was restored from an older copy. Going on it could
-//! contradict itself and be convicted for it, so a voter signs nothing more until its user says that
-//! the newer folder is gone; whoever only contributes passes over the slots that are open then.
-
-use std::collections::BTreeSet;
+//! What a peer meets of its own key and does not find in its folder tells that the folder was restored
+//! from an older copy. Going on it could contradict itself and be convicted for it, so a voter signs
+//! nothing more but a farewell until its user says that the newer folder is gone; whoever only
+//! contributes passes over the slots that are open then. A voter that was told to go on signs nothing
+//! about what ran at that moment, unless the others cannot go on without it.
 
 use crate::block::{Announcement, Attempt, CertifiedBlock, Height, Step, Vote};
 use crate::consensus::WalRecord;
 use crate::event::{Bar, Output, Record};
-use crate::identity::{Domain, Hash, PeerKey, Signed};
+use crate::identity::{Domain, Hash, Signed};
 use crate::time::{Span, Time};
 use crate::wire::Message;
 
 use super::Session;
+use super::listening::Listening;
 
-/// A voter that decides alone listens this long for somebody of its session.
-const ALONE: Span = Span::seconds(20);
-/// Who claims a longer chain and shows nothing of it for so long is not believed.
-const QUIET: Span = Span::seconds(30);
+/// A height that is not decided for so long needs a voter that would rather leave it out.
+const NEEDED: Span = Span::seconds(30);
 /// Votes and proposals of this key that are kept.
 const MAX_MET: usize = 16;
-/// A voter whose chain's end is not known yet is asked for it this often.
-const ASK_AGAIN: Span = Span::seconds(2);
 
 /// What is known of this key's past.
 #[derive(Debug, Default)]
 pub(super) struct Recall {
-    listening: Option<Listening>,
+    pub listening: Option<Listening>,
     bar: Option<Bar>,
+    /// The user lifted the bar: until what ran then is over, what this key said elsewhere is held
+    /// against nobody. On disk it is a bar that is lifted.
+    returning: bool,
+    /// When the running height is voted on after all.
+    late: Option<Time>,
     /// Votes are made from this height on.
     vote_from: Height,
-    /// Up to this height, what this key said elsewhere is held against nobody.
-    pardoned: Height,
     /// Contributions are made to later slots than this ordinal's.
     contribute_after: Option<u32>,
     /// Something of this key was met that is not in this folder.
     forgetful: bool,
-    /// Votes and proposals of this key that others showed while it did not vote.
+    /// Votes and proposals of this key that it made, or that others showed, while it does not vote.
     met: Vec<Message>,
-}
-
-#[derive(Debug)]
-struct Listening {
-    since: Time,
-    /// When the chain last went on.
-    progress: Time,
-    ask_again: Time,
-    heard: BTreeSet<PeerKey>,
-    /// The log of the height that was running, to be continued if it still is.
-    wal: Vec<WalRecord>,
 }
 
 impl Recall {
@@ -75,106 +62,59 @@ impl Recall {
     /// The chain went on.
     pub fn progressed(&mut self, now: Time) {
         if let Some(listening) = &mut self.listening {
-            listening.progress = now;
+            listening.progressed(now);
         }
     }
 
     pub fn timeouts(&self) -> impl Iterator<Item = Time> {
-        let times = |l: &Listening| [l.since + ALONE, l.progress + QUIET, l.ask_again];
-        self.listening.iter().flat_map(times)
+        self.listening.iter().flat_map(Listening::timeouts).chain(self.late)
+    }
+
+    fn keep_met(&mut self, statement: Message) {
+        if self.met.len() < MAX_MET && !self.met.contains(&statement) {
+            self.met.push(statement);
+        }
     }
 }
 
 impl Session {
-    /// Begins to listen, with the log of the height that was running and what was known before.
-    pub(super) fn listen(&mut self, now: Time, wal: Vec<WalRecord>) {
-        let heard = BTreeSet::new();
-        self.recall.listening = Some(Listening { since: now, progress: now, ask_again: now, heard, wal });
-        self.go_on_listening(now);
-    }
-
     pub(super) fn remember_bar(&mut self, bar: Option<Bar>) {
-        self.recall.bar = bar.filter(|bar| bar.key == self.me);
-        if let Some(bar) = &self.recall.bar {
-            let reason = bar.reason.clone();
-            self.warn(reason);
+        let Some(bar) = bar.filter(|bar| bar.key == self.me) else { return };
+        if bar.lifted {
+            self.recall.returning = true;
+        } else {
+            self.warn(bar.reason.clone());
+            self.recall.bar = Some(bar);
         }
     }
 
-    /// A peer told where its chain ends, or answered a question about it.
-    pub(super) fn heard(&mut self, from: PeerKey) {
-        let counts = match self.decides_alone() {
-            true => self.state.control.has_part(&from),
-            false => self.state.control.seats.contains(&from),
-        };
-        if let Some(listening) = self.recall.listening.as_mut().filter(|_| counts) {
-            listening.heard.insert(from);
-        }
-    }
-
-    fn decides_alone(&self) -> bool {
-        self.is_voter() && self.charter.quorum(self.state.control.seats.len()) == 1
-    }
-
-    /// How many others have to be heard.
-    fn to_be_heard(&self) -> usize {
-        let control = &self.state.control;
-        match self.is_voter() {
-            false => 1,
-            true if self.decides_alone() => control.members.iter().any(|m| m.key != self.me).into(),
-            true => self.charter.quorum(control.seats.len()) - 1,
-        }
-    }
-
-    /// Ends the listening once nothing that was signed before can be missed, and asks until then.
-    pub(super) fn go_on_listening(&mut self, now: Time) {
-        let needed = self.to_be_heard();
-        let (alone, height) = (self.decides_alone(), self.height());
-        let Some(listening) = &mut self.recall.listening else { return };
-        let heard = listening.heard.len() >= needed || (alone && now >= listening.since + ALONE);
-        let claimed = self.catch_up.target() > height && now < listening.progress + QUIET;
-        if heard && !claimed && !self.catch_up.has_more(height) {
-            return self.stop_listening(now);
-        }
-        if now < listening.ask_again {
-            return;
-        }
-        listening.ask_again = now + ASK_AGAIN;
-        let unheard = |key: &&PeerKey| !listening.heard.contains(key);
-        let (seats, connected) = (&self.state.control.seats, self.connected.iter());
-        let ask = connected.filter(|key| alone || seats.contains(key)).filter(unheard);
-        let ask = ask.copied().collect();
-        self.send(ask, Message::GetBlocks { from: height + 1 });
-    }
-
-    fn stop_listening(&mut self, now: Time) {
+    /// What was signed before is known now.
+    pub(super) fn stop_listening(&mut self, now: Time) {
         let Some(Listening { wal, .. }) = self.recall.listening.take() else { return };
-        if std::mem::take(&mut self.recall.forgetful) {
+        if std::mem::take(&mut self.recall.forgetful) || self.recall.returning {
             self.pass_over_open_slots();
+        }
+        if self.recall.returning {
+            self.recall.vote_from = self.height() + 2;
+            self.recall.late = Some(now + NEEDED);
+        }
+        if self.recall.returning || self.recall.bar.is_some() {
+            wal.iter().filter_map(own_statement).for_each(|statement| self.recall.keep_met(statement));
         }
         self.begin_height(now);
         self.replay_votes(now, wal);
         self.vote(now);
     }
 
-    /// Tells a peer what it said in the running height and for the open slots: after a restart it
-    /// compares that with its folder.
-    pub(super) fn remind(&mut self, peer: PeerKey) {
-        // Statements of a height that is decided would be answered with where the chain ends, and so on.
-        let running = self.voting.consensus.height() == self.height() + 1;
-        let mut said = if running { self.voting.consensus.statements_of(&peer) } else { Vec::new() };
-        let announcements = self.slots.announcements_of(&peer);
-        said.extend(announcements.into_iter().map(|announcement| Message::Announce {
-            announcement,
-            mirrors: Vec::new(),
-            relay: false,
-        }));
-        said.into_iter().for_each(|message| self.send(vec![peer], message));
+    /// Whether what is at hand is all that this peer knows of itself: not while its disk is replayed,
+    /// nor once it cannot go on.
+    pub(super) fn knows_itself(&self) -> bool {
+        self.restoring.is_none() && !self.repair.is_going_on() && self.halted.is_none()
     }
 
     /// A vote or a proposal of this peer's own key came while it does not vote.
     pub(super) fn own_statement_received(&mut self, statement: Message) {
-        if self.is_stuck() {
+        if !self.knows_itself() {
             return;
         }
         let known = |own: &WalRecord| match (own, &statement) {
@@ -191,15 +131,14 @@ impl Session {
             }
             _ => return,
         };
-        if holds && height > self.height() && !self.is_pardoned(height) && !self.logged().any(known) {
-            if self.recall.met.len() < MAX_MET && !self.recall.met.contains(&statement) {
-                self.recall.met.push(statement);
-            }
+        if holds && height > self.height() && !self.logged().any(known) {
+            self.recall.keep_met(statement);
             self.met_own(&format!("a {what} at height {height}"));
         }
     }
 
-    fn logged(&self) -> impl Iterator<Item = &WalRecord> {
+    /// The log of the height that was running when this peer stopped, while it is not replayed.
+    pub(super) fn logged(&self) -> impl Iterator<Item = &WalRecord> {
         let restoring = self.restoring.iter().flat_map(|restoring| restoring.wal());
         restoring.chain(self.recall.listening.iter().flat_map(|listening| &listening.wal))
     }
@@ -209,11 +148,10 @@ impl Session {
         let slot = signed.content.slot;
         let next = self.state.control.closed.get(usize::from(slot.stream));
         let open = next.is_some_and(|next| slot.ordinal >= *next);
-        let open = open && self.recall.may_contribute_to(slot.ordinal);
-        // While the state is rebuilt, what was signed is not at hand.
-        let restored = self.is_stuck() || self.restoring.iter().any(|restoring| restoring.announced(slot));
         if open
-            && !restored
+            && signed.by == self.me
+            && self.knows_itself()
+            && self.recall.may_contribute_to(slot.ordinal)
             && !self.contributing.announced(slot)
             && signed.holds(Domain::Announcement, self.scope())
         {
@@ -236,18 +174,12 @@ impl Session {
         }
     }
 
-    /// Whether what this key signed at a height was left out on purpose: its user said that nothing
-    /// else signs any more.
-    fn is_pardoned(&self, height: Height) -> bool {
-        height <= self.recall.pardoned
-    }
-
     fn is_unknown_precommit(&self, certified: &CertifiedBlock) -> bool {
         let (height, certificate) = (certified.block.height, &certified.certificate);
         let seat = self.state.control.seats.iter().position(|key| *key == self.me);
         let signed =
             seat.is_some_and(|seat| certificate.precommits.iter().any(|(by, _)| usize::from(*by) == seat));
-        if !signed || self.is_pardoned(height) {
+        if !signed {
             return false;
         }
         let hash = certified.block.hash();
@@ -260,6 +192,9 @@ impl Session {
 
     /// The state jumps over blocks that are not seen: what it counts of this peer must be known.
     pub(super) fn look_for_own_in(&mut self, block: &CertifiedBlock, counted: u32) {
+        if !self.knows_itself() {
+            return;
+        }
         let before = self.state.control.member(&self.me).map_or(0, |member| member.counted);
         let under_way = self.contributing.announced_count(0);
         if self.is_unknown_precommit(block) {
@@ -271,7 +206,7 @@ impl Session {
 
     /// This key signed something that is not in this folder.
     pub(super) fn met_own(&mut self, what: &str) {
-        if self.recall.bar.is_some() {
+        if self.recall.bar.is_some() || self.recall.returning {
             return;
         }
         if self.is_voter() {
@@ -309,7 +244,7 @@ impl Session {
              `driftless resume --vote` lets it take part again; otherwise the remedy is a new key \
              (`driftless identity --new`)"
         );
-        let bar = Bar { key: self.me, reason: reason.clone() };
+        let bar = Bar { key: self.me, reason: reason.clone(), lifted: false };
         self.outputs.push_back(Output::Persist { record: Record::Bar(Some(bar.clone())), sync: true });
         self.recall.bar = Some(bar);
         self.warn(reason);
@@ -318,28 +253,62 @@ impl Session {
         self.contributing.drop_prepared();
     }
 
-    /// The user's word that nothing else signs with this key: it takes part again from the next
-    /// slots and the next height on, since it may have signed something in those that run. Where a
-    /// height cannot be decided without it, it takes what it said there from those who heard it.
+    /// The user's word that nothing else signs with this key: it listens again, then takes part from
+    /// the next slots and the next height on, since it may have signed something in those that run.
     pub(super) fn vote_again(&mut self, now: Time) {
-        if self.recall.bar.take().is_none() {
+        let Some(bar) = self.recall.bar.take() else { return };
+        let lifted = Record::Bar(Some(Bar { lifted: true, ..bar }));
+        self.outputs.push_back(Output::Persist { record: lifted, sync: true });
+        self.recall.returning = true;
+        for statement in self.voting.consensus.statements_of(&self.me) {
+            self.recall.keep_met(statement);
+        }
+        self.training.start_over(&self.state);
+        if self.restoring.is_none() && self.recall.listening.is_none() {
+            self.listen(now, Vec::new());
+        }
+    }
+
+    /// A height that is not decided without this voter: it takes what it said there, from its own log
+    /// and from those who heard it, for said, and goes on from that.
+    pub(super) fn vote_late(&mut self, now: Time) {
+        if self.recall.late.take_if(|late| *late <= now).is_none() {
             return;
         }
-        self.outputs.push_back(Output::Persist { record: Record::Bar(None), sync: true });
         let next = self.height() + 1;
-        let seats = self.state.control.seats.len();
-        let needed = self.charter.quorum(seats) == seats;
-        self.recall.vote_from = if needed { next } else { next + 1 };
-        self.recall.pardoned = next;
-        self.recall.contribute_after = self.state.control.closed.iter().copied().max();
-        self.training.start_over(&self.state);
-        self.begin_height(now);
         let met = std::mem::take(&mut self.recall.met);
-        if needed {
+        if next < self.recall.vote_from {
+            self.recall.vote_from = next;
+            self.begin_height(now);
             self.voting.consensus.adopt_own();
             met.into_iter().for_each(|statement| self.voting.take_in(now, statement));
+            self.vote(now);
         }
-        self.vote(now);
+    }
+
+    /// The chain went on: what ran when the bar was lifted may be over.
+    pub(super) fn end_return(&mut self) {
+        if !self.recall.returning || self.restoring.is_some() || self.recall.listening.is_some() {
+            return;
+        }
+        let closed = self.state.control.closed.iter().copied().min();
+        let slots_are_over = closed.is_none_or(|next| self.recall.may_contribute_to(next));
+        if slots_are_over && self.height() + 1 >= self.recall.vote_from {
+            self.recall.returning = false;
+            self.recall.met.clear();
+            self.outputs.push_back(Output::Persist { record: Record::Bar(None), sync: true });
+        }
+    }
+}
+
+/// What this peer said, in its log.
+fn own_statement(record: &WalRecord) -> Option<Message> {
+    match record {
+        WalRecord::OwnVote(vote) => Some(Message::Vote(vote.clone())),
+        WalRecord::OwnProposal { proposal, block: Some(block) } => {
+            Some(Message::Propose { proposal: proposal.clone(), block: block.clone() })
+        }
+        _ => None,
     }
 }
 

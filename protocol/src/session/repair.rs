@@ -41,7 +41,7 @@ impl Repair {
 impl Session {
     /// The state here does not lead to the certified block of `height`.
     pub(super) fn state_is_wrong(&mut self, height: Height, found: &str) {
-        if self.repair.is_going_on() {
+        if self.is_stuck() {
             return;
         }
         if self.repair.tried == Some(height) {
@@ -53,6 +53,7 @@ impl Session {
         self.repair.suspect = Some(self.state.clone());
         self.repair.going_on = true;
         self.candidates.give_up();
+        self.contributing.drop_prepared();
         self.outputs.push_back(Output::Reload);
     }
 

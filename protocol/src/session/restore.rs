@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use bincode::{Decode, Encode};
 
-use crate::block::{Announcement, CertifiedBlock, Height, Slot};
+use crate::block::{Announcement, CertifiedBlock, Height};
 use crate::charter::Charter;
 use crate::consensus::WalRecord;
 use crate::event::{Checkpoint, Recovered};
@@ -43,9 +43,9 @@ impl Restoring {
         &self.wal
     }
 
-    /// Whether a contribution to this slot was signed.
-    pub fn announced(&self, slot: Slot) -> bool {
-        self.signed.iter().any(|signed| signed.content.slot == slot)
+    /// The height of the last block.
+    pub fn last(&self) -> Option<Height> {
+        self.blocks.last_key_value().map(|(height, _)| *height)
     }
 
     /// The block after `head`.

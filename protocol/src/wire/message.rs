@@ -31,6 +31,10 @@ pub mod limits {
     pub const ADDRESSES: usize = 16;
     /// Mirrors named beside an announcement.
     pub const MIRRORS: usize = 4;
+    /// Votes of one key that are told it.
+    pub const STATED_VOTES: usize = 8;
+    /// Contributions of one key that are told it.
+    pub const STATED_ANNOUNCEMENTS: usize = 32;
 }
 
 /// Everything a peer may say on the control plane.
@@ -88,6 +92,23 @@ pub enum Message {
     GetManifest,
     /// The answer to `GetManifest`: the bytes of a `SignedManifest`, checked by whoever asked.
     Manifest(Vec<u8>),
+    /// Asks what the sender's key said that may still matter.
+    GetStatements,
+    /// The answer to `GetStatements`.
+    Statements(Box<Statements>),
+}
+
+/// What one key said beyond the end of a chain.
+#[derive(Clone, PartialEq, Eq, Debug, Default, Encode, Decode)]
+pub struct Statements {
+    /// Height of the sender's last certified block.
+    pub head: Height,
+    /// Votes on the next height, the last first.
+    pub votes: Vec<Signed<Vote>>,
+    /// The last proposal for it.
+    pub proposal: Option<(Signed<Proposal>, Block)>,
+    /// Contributions to open slots.
+    pub announcements: Vec<Signed<Announcement>>,
 }
 
 /// Consecutive certified blocks.
@@ -143,6 +164,7 @@ impl Message {
             Message::Blocks(reply) if reply.blocks.len() > limits::BLOCKS_PER_REPLY => out("blocks"),
             Message::Blocks(reply) => reply.blocks.iter().try_for_each(|block| check_certified(what, block)),
             Message::Snapshot(Some(offer)) => check_certified(what, &offer.block),
+            Message::Statements(statements) => check_statements(what, statements),
             _ => Ok(()),
         }
     }
@@ -153,6 +175,19 @@ fn check_certified(what: &'static str, certified: &CertifiedBlock) -> Result<(),
         return Err(WireError::OutOfBounds { what, field: "precommits" });
     }
     check_block(what, &certified.block)
+}
+
+fn check_statements(what: &'static str, statements: &Statements) -> Result<(), WireError> {
+    let out = |field| Err(WireError::OutOfBounds { what, field });
+    if statements.votes.len() > limits::STATED_VOTES {
+        return out("votes");
+    }
+    if statements.announcements.len() > limits::STATED_ANNOUNCEMENTS {
+        return out("announcements");
+    }
+    let mut payloads = statements.announcements.iter().map(|announcement| &announcement.content.payload);
+    payloads.try_for_each(|payload| check_payload(what, payload))?;
+    statements.proposal.iter().try_for_each(|(_, block)| check_block(what, block))
 }
 
 /// Refuses blocks beyond the fixed maxima.
@@ -232,9 +267,10 @@ mod tests {
 
         let content = Announcement { slot, base: Hash([5; 32]), payload: payload.clone(), work };
         let announcement = Signed { by, content, signature };
-        let announce = Message::Announce { announcement, mirrors: vec![PeerKey([6; 32])], relay: true };
-        let content = [&[2, 9][..], &[5; 32], &payload_bytes, &work_bytes].concat();
-        let golden = [&[0][..], &signed(&content), &[1], &[6; 32], &[1]].concat();
+        let mirrors = vec![PeerKey([6; 32])];
+        let announce = Message::Announce { announcement: announcement.clone(), mirrors, relay: true };
+        let announced = signed(&[&[2, 9][..], &[5; 32], &payload_bytes, &work_bytes].concat());
+        let golden = [&[0][..], &announced, &[1], &[6; 32], &[1]].concat();
         assert_eq!(announce.to_bytes(), golden);
 
         let admittance =
@@ -263,13 +299,13 @@ mod tests {
         let content = Proposal { height: 1, attempt: 3, valid_attempt: Some(2), block: Hash([9; 32]) };
         let proposal = Signed { by, content, signature };
         let proposal_bytes = signed(&[&[1, 3, 1, 2][..], &[9; 32]].concat());
-        let propose = Message::Propose { proposal, block: block.clone() };
+        let propose = Message::Propose { proposal: proposal.clone(), block: block.clone() };
         assert_eq!(propose.to_bytes(), [&[1][..], &proposal_bytes, &block_bytes].concat());
 
         let certificate = Certificate { attempt: 3, precommits: vec![(0, signature), (15, signature)] };
-        let certified = CertifiedBlock { block, certificate };
+        let certified = CertifiedBlock { block: block.clone(), certificate };
         let certificate_bytes = [&[3, 2, 0][..], &[7; 64], &[15], &[7; 64]].concat();
-        let certified_bytes = [block_bytes, certificate_bytes].concat();
+        let certified_bytes = [&block_bytes[..], &certificate_bytes].concat();
         assert_eq!(Message::Block(certified.clone()).to_bytes(), [&[3][..], &certified_bytes].concat());
         let reply = BlockReply { blocks: vec![certified.clone()], head: 77 };
         assert_eq!(Message::Blocks(reply).to_bytes(), [&[9, 1][..], &certified_bytes, &[77]].concat());
@@ -278,6 +314,16 @@ mod tests {
         assert_eq!(Message::Snapshot(Some(offer)).to_bytes(), golden);
         assert_eq!(Message::Snapshot(None).to_bytes(), [11, 0]);
         assert_eq!(Message::Manifest(vec![5, 6]).to_bytes(), [13, 2, 5, 6]);
+        assert_eq!(Message::GetStatements.to_bytes(), [14]);
+        let statements = Statements {
+            head: 77,
+            votes: vec![Signed { by, content: vote(None), signature }],
+            proposal: Some((proposal, block)),
+            announcements: vec![announcement],
+        };
+        let vote_bytes = signed(&[1, 0, 0, 0]);
+        let golden = [&[15, 77, 1][..], &vote_bytes, &[1], &proposal_bytes, &block_bytes, &[1], &announced];
+        assert_eq!(Message::Statements(Box::new(statements)).to_bytes(), golden.concat());
     }
 
     #[test]

@@ -7,7 +7,7 @@ use driftless_sim::faults::Fault;
 use driftless_sim::network::Link;
 use driftless_sim::{PeerSetup, Setup, World};
 
-use crate::support::{at, complete, report, told, world};
+use crate::support::{at, complete, report, told, until, world};
 
 fn warned(world: &World, peer: usize, words: &str) -> bool {
     told(world, peer, |event| matches!(event, Event::Warning(text) if text.contains(words)))
@@ -43,4 +43,31 @@ fn three_of_four_with_wrong_bits_pause_and_go_on() {
     let mut setup = Setup::small(5, 4);
     setup.faults = (0..3).map(|peer| (at(2_000), Fault::Flip { peer, seed: peer as u64 })).collect();
     complete(&mut world(setup), 240);
+}
+
+/// A peer that computes something else than it did, and than the others do, does it again once and
+/// then stops; also when it starts again on a disk full of blocks that it can no longer compute.
+#[test]
+fn a_peer_that_computes_something_else_halts() {
+    for seed in 0..8 {
+        let mut setup = Setup::small(seed, 4);
+        setup.manifest.snapshot_every = 4;
+        let at = |millis| at(3_000 + 130 * seed + millis);
+        setup.faults = vec![(at(0), Fault::Miscompute { peer: 3 })];
+        if seed % 2 == 1 {
+            let down = Some(Span::millis(200));
+            setup.faults.push((at(1), Fault::Crash { peer: 3, outputs: 0, down }));
+        }
+        let mut world = world(setup);
+        let others = |world: &World| world.peers()[..3].iter().all(|peer| peer.ending().is_some());
+        assert!(until(&mut world, 240_000, others), "seed {seed}\n{}", report(&world));
+        let status = world.peers()[3].session().unwrap().status();
+        assert!(status.halted.is_some(), "seed {seed}\n{}", report(&world));
+        let warnings = world.peers()[3].events().iter();
+        let rebuilt = warnings.filter(
+            |(_, event)| matches!(event, Event::Warning(text) if text.contains("nothing is said meanwhile")),
+        );
+        // Blocks since the newest snapshot are computed again, and are wrong too.
+        assert!((1..=2).contains(&rebuilt.count()), "seed {seed}\n{}", report(&world));
+    }
 }

@@ -56,7 +56,7 @@ fn records() -> Vec<Record> {
             records.push(Record::Checkpoint(checkpoint(height)));
         }
     }
-    let bar = Bar { key: PeerKey([7; 32]), reason: "an older copy".into() };
+    let bar = Bar { key: PeerKey([7; 32]), reason: "an older copy".into(), lifted: false };
     records.extend([Record::Bar(Some(bar)), Record::Bar(None)]);
     records
 }

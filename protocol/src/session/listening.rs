@@ -1,0 +1,193 @@
+//! A peer that comes back asks what its key said, and signs nothing before it knows.
+//!
+//! It asks voters, so many that it could decide with them and that every quorum there ever was has
+//! one among them, and waits until its chain ends where theirs do. Whoever is asked answers from its
+//! own log too, so that peers that all come back at once can tell each other.
+
+use std::collections::BTreeMap;
+
+use crate::block::Height;
+use crate::consensus::WalRecord;
+use crate::identity::PeerKey;
+use crate::time::{Span, Time};
+use crate::wire::{Message, Statements, limits};
+
+use super::Session;
+
+/// After so long, voters that could decide with this peer are enough, whatever others decided
+/// before: in a majority committee, or where nobody else votes, the others may be gone for good.
+const LONG: Span = Span::seconds(20);
+/// So few that all of them may lie claim a longer chain: they are waited for so long.
+const PATIENCE: Span = Span::seconds(30);
+/// Whoever did not answer, or knew less than this peer knows now, is asked again this often.
+const ASK_AGAIN: Span = Span::seconds(2);
+/// What this key said before it came back was about heights less than so far beyond the longest
+/// chain of those who answer: they may be one block behind those who decided.
+const BEYOND: Height = 2;
+
+#[derive(Debug)]
+pub(super) struct Listening {
+    since: Time,
+    ask_again: Time,
+    /// Where the chains of those who answered ended.
+    heard: BTreeMap<PeerKey, Height>,
+    /// Once the chain reaches this height, nothing that was said before is about what comes.
+    safe_at: Option<Height>,
+    /// The log of the height that was running, to be continued if it still is.
+    pub wal: Vec<WalRecord>,
+}
+
+impl Listening {
+    pub fn new(now: Time, wal: Vec<WalRecord>) -> Listening {
+        Listening { since: now, ask_again: now, heard: BTreeMap::new(), safe_at: None, wal }
+    }
+
+    /// The chain went on: what was heard is about a height that is over.
+    pub fn progressed(&mut self, now: Time) {
+        self.ask_again = now;
+    }
+
+    pub fn timeouts(&self) -> [Time; 3] {
+        [self.since + LONG, self.since + PATIENCE, self.ask_again]
+    }
+
+    /// Whether what was heard is enough to speak at the height after `head`.
+    fn is_over(&mut self, now: Time, head: Height, needs: Needs) -> bool {
+        let longest = self.heard.values().max().copied();
+        if let (None, Some(longest), true) = (self.safe_at, longest, self.heard.len() >= needs.wanted) {
+            self.safe_at = Some(longest.saturating_add(BEYOND));
+        }
+        let knowing = self.heard.values().filter(|heard| **heard >= head).count();
+        let long = now >= self.since + LONG;
+        let enough = knowing >= if long { needs.least } else { needs.wanted };
+        let ahead = self.heard.values().filter(|heard| **heard > head).count();
+        let claimed = ahead > needs.liars || (ahead > 0 && now < self.since + PATIENCE);
+        (enough || self.safe_at.is_some_and(|safe| head >= safe)) && !claimed
+    }
+}
+
+/// How many others have to be heard.
+struct Needs {
+    wanted: usize,
+    /// After a long time.
+    least: usize,
+    /// So many may say anything.
+    liars: usize,
+}
+
+impl Session {
+    /// Begins to listen, with the log of the height that was running.
+    pub(super) fn listen(&mut self, now: Time, wal: Vec<WalRecord>) {
+        self.recall.listening = Some(Listening::new(now, wal));
+        self.go_on_listening(now);
+    }
+
+    /// Ends the listening once nothing that was signed before can be missed, and asks until then.
+    pub(super) fn go_on_listening(&mut self, now: Time) {
+        let (needs, alone, head) = (self.needs(), self.decides_alone(), self.height());
+        let more = self.catch_up.has_more(head);
+        let Some(listening) = &mut self.recall.listening else { return };
+        if listening.is_over(now, head, needs) && !more {
+            return self.stop_listening(now);
+        }
+        if now < listening.ask_again {
+            return;
+        }
+        listening.ask_again = now + ASK_AGAIN;
+        let knows = |key: &PeerKey| listening.heard.get(key).is_some_and(|heard| *heard >= head);
+        let seats = &self.state.control.seats;
+        let asked = self.connected.iter().filter(|key| (alone || seats.contains(key)) && !knows(key));
+        let asked = asked.copied().collect();
+        self.send(asked, Message::GetStatements);
+    }
+
+    /// A voter met anew is asked by whoever does not listen any more: others were enough, but it may
+    /// know what they did not.
+    pub(super) fn ask_for_statements(&mut self, peer: PeerKey) {
+        let counts = self.decides_alone() || self.state.control.seats.contains(&peer);
+        if counts && self.recall.listening.is_none() {
+            self.send(vec![peer], Message::GetStatements);
+        }
+    }
+
+    fn needs(&self) -> Needs {
+        let control = &self.state.control;
+        let (seats, quorum) = (control.seats.len(), self.charter.quorum(control.seats.len()));
+        if !self.is_voter() {
+            return Needs { wanted: 1, least: 1, liars: seats - quorum };
+        }
+        if self.decides_alone() {
+            let anybody = control.members.iter().any(|member| member.key != self.me);
+            return Needs { wanted: anybody.into(), least: 0, liars: usize::MAX };
+        }
+        let meets_every_quorum = seats - quorum + 1;
+        Needs { wanted: meets_every_quorum.max(quorum - 1), least: quorum - 1, liars: seats - quorum }
+    }
+
+    /// A steward asks members: nobody else votes.
+    fn decides_alone(&self) -> bool {
+        self.is_voter() && self.charter.quorum(self.state.control.seats.len()) == 1
+    }
+
+    /// Answers what `peer`'s own key said that may still matter.
+    pub(super) fn statements_asked(&mut self, peer: PeerKey) {
+        let head = self.chain_end();
+        let running = self.voting.consensus.height() == head + 1;
+        let mut said = if running { self.voting.consensus.statements_of(&peer) } else { Vec::new() };
+        said.extend(self.logged().filter(|record| record.height() > head).filter_map(statement));
+        let mut statements =
+            Statements { head, announcements: self.slots.announcements_of(&peer), ..Statements::default() };
+        for message in said.into_iter().rev() {
+            match message {
+                Message::Vote(vote) if vote.by == peer => statements.votes.push(vote),
+                Message::Propose { proposal, block } if proposal.by == peer => {
+                    statements.proposal.get_or_insert((proposal, block));
+                }
+                _ => {}
+            }
+        }
+        statements.votes.truncate(limits::STATED_VOTES);
+        statements.announcements.truncate(limits::STATED_ANNOUNCEMENTS);
+        self.send(vec![peer], Message::Statements(Box::new(statements)));
+    }
+
+    /// A peer answered what this key said.
+    pub(super) fn statements_received(&mut self, now: Time, from: PeerKey, statements: Statements) {
+        let Statements { head, votes, proposal, announcements } = statements;
+        self.catch_up.told_head(from, head);
+        if !self.knows_itself() {
+            return;
+        }
+        let proposal = proposal.map(|(proposal, block)| Message::Propose { proposal, block });
+        for statement in votes.into_iter().map(Message::Vote).chain(proposal) {
+            self.take_in(now, statement);
+        }
+        for announcement in announcements {
+            self.own_announcement_received(&announcement);
+        }
+        let counts = match self.decides_alone() {
+            true => self.state.control.has_part(&from),
+            false => self.state.control.seats.contains(&from),
+        };
+        if let Some(listening) = self.recall.listening.as_mut().filter(|_| counts) {
+            listening.heard.insert(from, head);
+        }
+    }
+
+    /// Where this peer's chain ends: the end of what is on its disk, while that is replayed.
+    pub fn chain_end(&self) -> Height {
+        let restored = self.restoring.as_ref().and_then(|restoring| restoring.last());
+        restored.unwrap_or(0).max(self.height())
+    }
+}
+
+/// What somebody else said, in a log.
+fn statement(record: &WalRecord) -> Option<Message> {
+    match record {
+        WalRecord::Vote(vote) => Some(Message::Vote(vote.clone())),
+        WalRecord::Proposal { proposal, block: Some(block), .. } => {
+            Some(Message::Propose { proposal: proposal.clone(), block: block.clone() })
+        }
+        _ => None,
+    }
+}
