@@ -188,7 +188,7 @@ impl Session {
             Waiting::Certificate | Waiting::Turn if self.catch_up.is_behind(self.height()) => {
                 Waiting::CatchUp
             }
-            Waiting::Certificate if reachable < self.charter.quorum(seats) => Waiting::Quorum,
+            Waiting::Certificate | Waiting::Turn if reachable < self.charter.quorum(seats) => Waiting::Quorum,
             other => other,
         }
     }

@@ -1,11 +1,12 @@
 //! Power cuts: between any two outputs, of anybody, of all.
 
+use driftless_protocol::event::Waiting;
 use driftless_protocol::time::Span;
 use driftless_sim::faults::Fault;
 use driftless_sim::network::Link;
-use driftless_sim::{Setup, faults};
+use driftless_sim::{PeerSetup, Setup, World, faults};
 
-use crate::support::{at, complete, counted, world};
+use crate::support::{at, complete, counted, report, until, world};
 
 #[test]
 fn peers_that_lose_power_at_random_instants_come_back_and_agree() {
@@ -77,4 +78,22 @@ fn one_of_four_may_stay_away() {
         world.peers().iter().filter(|peer| peer.ending().is_some()).count() == 3
     });
     assert!(done, "{}", crate::support::report(&world));
+}
+
+/// Also a peer that has nothing to train on before the next block.
+#[test]
+fn whoever_is_left_without_a_quorum_says_so() {
+    for seed in 0..16 {
+        let mut setup = Setup::small(seed, 4);
+        let gone = at(4_000 + 53 * seed);
+        let crash = |peer| (gone, Fault::Crash { peer, outputs: 0, down: None });
+        setup.faults = vec![crash(0), crash(1)];
+        setup.peers.push(PeerSetup { start: gone + Span::seconds(1), ..PeerSetup::contributor() });
+        let mut world = world(setup);
+        let says = |world: &World, peer: usize| {
+            world.peers()[peer].session().is_some_and(|session| session.status().waiting == Waiting::Quorum)
+        };
+        let all = until(&mut world, 64_000, |world| (2..5).all(|peer| says(world, peer)));
+        assert!(all, "seed {seed}\n{}", report(&world));
+    }
 }
