@@ -11,12 +11,14 @@ use driftless_protocol::block::{CertifiedBlock, Height};
 use driftless_protocol::charter::Charter;
 use driftless_protocol::layout::LayoutError;
 use driftless_protocol::manifest::Data;
-use driftless_protocol::state::State;
+use driftless_protocol::method::Method;
+use driftless_protocol::state::{PAGE_BYTES, State};
 use driftless_protocol::transition::{self, CandidateError, CandidateJob, Invalid, Parent};
 
+use crate::engine::{EngineSetupError, check_size};
 use crate::node::{NodeError, genesis_state};
 use crate::parameters;
-use crate::store::{ChainReader, Folder, SessionFolder, StoreError, newest_snapshot};
+use crate::store::{ChainReader, Folder, SessionFolder, StoreError, newest_snapshot, plain};
 
 /// How often files may vanish under the reader because a running node tidied up.
 const TRIES: usize = 3;
@@ -75,6 +77,9 @@ pub enum OfflineError {
     /// The genesis state is not the manifest's, or a page of an imported model is not here.
     #[error(transparent)]
     Genesis(#[from] Box<NodeError>),
+    /// The model does not fit into this machine's memory.
+    #[error(transparent)]
+    TooLarge(#[from] EngineSetupError),
     /// No session fits.
     #[error("{0}")]
     NoSession(String),
@@ -145,7 +150,9 @@ pub fn find(dir: &Path, argument: Option<&str>) -> Result<SessionFolder, Offline
     let path = Path::new(text);
     // A demo's own folder holds a manifest as well.
     if path.join("manifest").is_file() && path.join("chain").is_dir() {
-        return Ok(SessionFolder::at(path));
+        // Its parents tell whether a node works on it.
+        let path = path.canonicalize().map_err(|error| StoreError::io(path, error))?;
+        return Ok(SessionFolder::at(&path));
     }
     if path.is_dir() {
         return pick(&Folder::open(path)?, None);
@@ -246,7 +253,8 @@ pub(crate) fn apply(
         transition::continues(parent, block).and_then(|()| transition::check(charter, parent, &block.items));
     let plan = checked.map_err(|reason| OfflineError::Invalid { height, reason })?;
     let job = CandidateJob::new(0, charter.clone(), state.clone(), plan);
-    let mut read = |root: &Hash| read_blob(&folder.blobs(), root).ok_or_else(|| "not here".to_string());
+    let mut read =
+        |root: &Hash| read_contribution(folder, charter, root).ok_or_else(|| "not here".to_string());
     let next = match job.run(&mut read) {
         Ok(next) => next,
         Err(CandidateError::Missing { .. }) => return Ok(None),
@@ -257,16 +265,25 @@ pub(crate) fn apply(
 }
 
 pub(crate) fn genesis(folder: &SessionFolder, charter: &Charter) -> Result<State, OfflineError> {
+    check_size(&charter.manifest.model)?;
     let read = |root: &Hash| {
-        let bytes = read_blob(&folder.pages(), root).or_else(|| read_blob(&folder.blobs(), root));
+        let page = |folder: &Path| read_blob(folder, root, PAGE_BYTES as u64);
+        let bytes = page(&folder.pages()).or_else(|| page(&folder.blobs()));
         bytes.ok_or_else(|| format!("page {} is not in this folder", root.short()))
     };
     Ok(genesis_state(charter, read).map_err(Box::new)?)
 }
 
-/// A blob whose bytes hash to its name.
-fn read_blob(folder: &Path, root: &Hash) -> Option<Vec<u8>> {
-    let bytes = std::fs::read(folder.join(root.to_string())).ok()?;
+/// A contribution, if it is here whole.
+pub(crate) fn read_contribution(folder: &SessionFolder, charter: &Charter, root: &Hash) -> Option<Vec<u8>> {
+    let Method::StreamingDiLoCo(method) = &charter.manifest.method;
+    let longest = charter.lengths.iter().max().copied().unwrap_or(0);
+    read_blob(&folder.blobs(), root, method.codec.encoded_len(longest))
+}
+
+/// A blob of at most so many bytes that hash to its name.
+fn read_blob(folder: &Path, root: &Hash, most: u64) -> Option<Vec<u8>> {
+    let bytes = plain::read(&folder.join(root.to_string()), most).ok()?;
     (Hash::of(&bytes) == *root).then_some(bytes)
 }
 

@@ -1,7 +1,9 @@
 //! `driftless verify`: whether a folder's run is what its voters signed.
 
+use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
+use driftless_protocol::Hash;
 use driftless_protocol::block::Height;
 use serde_json::json;
 
@@ -20,17 +22,29 @@ pub(super) fn run(options: &VerifyArguments, dir: &Path, output: Output) -> Resu
         false => peers.iter().map(|peer| offline::find(peer, None)).collect::<Result<Vec<_>, _>>()?,
         true => vec![offline::find(dir, place)?],
     };
-    let mut all: Vec<Verified> = Vec::new();
+    let mut all: Vec<(&SessionFolder, Verified)> = Vec::new();
+    let mut problems = 0;
     for folder in &folders {
-        let verified = verify_one(folder, options.replay, output)?;
-        all.push(verified);
+        match verify_one(folder, options.replay, output) {
+            Ok(verified) => {
+                problems += verified.problems.len();
+                all.push((folder, verified));
+            }
+            // The other peers of a demo are worth a look all the same.
+            Err(error) if folders.len() > 1 => {
+                problems += 1;
+                output.object(
+                    &json!({"event": "problem", "file": text(folder.path()), "reason": error.to_string()}),
+                );
+                output.text(&format!("PROBLEM {}: {error}", text(folder.path())));
+            }
+            Err(error) => return Err(error),
+        }
     }
-    let problems: usize = all.iter().map(|verified| verified.problems.len()).sum();
-    if let Some((height, other)) = contradiction(&all) {
+    if let Some((height, one, other)) = contradiction(&all) {
+        let (one, other) = (text(one.path()), text(other.path()));
         return Err(CommandError::Failed(format!(
-            "{} and {} have different blocks at height {height}",
-            folders[0].path().display(),
-            folders[other].path().display()
+            "{one} and {other} have different blocks at height {height}"
         )));
     }
     if problems > 0 {
@@ -75,7 +89,7 @@ fn verify_one(folder: &SessionFolder, replay: bool, output: Output) -> Result<Ve
     for problem in &verified.problems {
         output.object(&json!({
             "event": "problem",
-            "file": problem.file,
+            "file": text(&problem.file),
             "height": problem.height,
             "root": problem.root,
             "reason": problem.reason,
@@ -84,11 +98,15 @@ fn verify_one(folder: &SessionFolder, replay: bool, output: Output) -> Result<Ve
     }
     let object = json!({
         "event": "verified",
-        "dir": folder.path(),
+        "dir": text(folder.path()),
+        "session": verified.session,
+        "name": verified.name,
+        "voters": verified.voters,
         "first": verified.first,
         "gaps_before": verified.gaps,
         "height": verified.height,
         "digest": verified.digest,
+        "unfollowed": verified.unfollowed,
         "replayed_from": verified.replayed_from,
         "contributions": verified.contributions,
         "problems": verified.problems.len(),
@@ -98,7 +116,7 @@ fn verify_one(folder: &SessionFolder, replay: bool, output: Output) -> Result<Ve
 }
 
 fn text_of(folder: &SessionFolder, verified: &Verified) -> String {
-    let Verified { first, height, digest, contributions, .. } = verified;
+    let Verified { session, name, first, height, digest, contributions, .. } = verified;
     let states = match verified.replayed_from {
         None => "states not computed again (--replay does)".to_owned(),
         Some(0) => "all states computed again from genesis".to_owned(),
@@ -117,21 +135,60 @@ fn text_of(folder: &SessionFolder, verified: &Verified) -> String {
         0 => "no problem found".to_owned(),
         several => format!("{several} problem(s)"),
     };
+    let unfollowed = match verified.unfollowed {
+        0 => String::new(),
+        blocks => format!(
+            "; of {blocks} blocks only links and certificates were checked, since the state before them is \
+             not kept here"
+        ),
+    };
+    let voters: Vec<String> = verified.voters.iter().map(|key| key.short()).collect();
     format!(
-        "{}\n  heights {first} to {height}{gaps}, {contributions} contributions, {} of files; {states}\n  \
+        "{}\n  session {session}, {name:?}, voters {}: compare the id with your invitation's\n  \
+         heights {first} to {height}{gaps}, {contributions} contributions, {} of files; {states}{unfollowed}\n  \
          digest {digest}: {problems}",
-        folder.path().display(),
+        text(folder.path()),
+        voters.join(" "),
         bytes(verified.bytes)
     )
 }
 
-/// A height at which a folder has another block than the first, and which folder.
-fn contradiction(all: &[Verified]) -> Option<(Height, usize)> {
-    let first = &all.first()?.hashes;
-    all.iter().enumerate().skip(1).find_map(|(index, verified)| {
-        let differs = |(height, hash): &(&Height, &driftless_protocol::Hash)| {
-            first.get(height).is_some_and(|here| here != *hash)
+/// A path as text; what is not text in it is replaced.
+fn text(path: &Path) -> String {
+    path.to_string_lossy().into_owned()
+}
+
+/// A height at which two folders have different blocks, and these two.
+fn contradiction<'a>(
+    all: &[(&'a SessionFolder, Verified)],
+) -> Option<(Height, &'a SessionFolder, &'a SessionFolder)> {
+    let mut seen: BTreeMap<Height, (Hash, &SessionFolder)> = BTreeMap::new();
+    for (folder, verified) in all {
+        for (height, hash) in &verified.hashes {
+            match seen.entry(*height).or_insert((*hash, folder)) {
+                (known, other) if known != hash => return Some((*height, other, folder)),
+                _ => {}
+            }
+        }
+    }
+    None
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_fork_between_any_two_folders_is_found() {
+        let folders = ["a", "b", "c"].map(|name| SessionFolder::at(Path::new(name)));
+        let verified = |hashes: &[(Height, u8)]| Verified {
+            hashes: hashes.iter().map(|(height, byte)| (*height, Hash([*byte; 32]))).collect(),
+            ..Verified::default()
         };
-        verified.hashes.iter().find(differs).map(|(height, _)| (*height, index))
-    })
+        let chains = [verified(&[(1, 1)]), verified(&[(1, 1), (2, 2)]), verified(&[(1, 1), (2, 3)])];
+        let all: Vec<_> = folders.iter().zip(chains).collect();
+        let found = contradiction(&all).map(|(height, one, other)| (height, one.path(), other.path()));
+        assert_eq!(found, Some((2, Path::new("b"), Path::new("c"))));
+        assert!(contradiction(&all[..2]).is_none());
+    }
 }

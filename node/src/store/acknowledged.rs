@@ -22,6 +22,7 @@ use driftless_protocol::block::Height;
 
 use super::disk::Disk;
 use super::error::StoreError;
+use super::plain;
 
 /// Each slot has a disk sector of its own, so that writing one cannot tear the other.
 const STRIDE: usize = 4096;
@@ -110,7 +111,7 @@ fn open(path: &Path) -> Result<File, StoreError> {
 }
 
 fn read(path: &Path, session: Hash) -> Result<Option<(u64, Mark)>, StoreError> {
-    let file = match File::open(path) {
+    let file = match plain::open(path) {
         Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
         result => result.map_err(|error| StoreError::io(path, error))?,
     };

@@ -23,6 +23,7 @@ use rand::rngs::SysRng;
 use super::disk::{Disk, make_folder, sync_above};
 use super::error::StoreError;
 use super::lock::FolderLock;
+use super::plain;
 
 /// Longest path that a Unix socket is bound to here; the kernel's own limit is 107 bytes.
 const SOCKET_PATH: usize = 100;
@@ -75,7 +76,7 @@ impl Folder {
     pub fn identity(&self) -> Result<Option<Signer>, StoreError> {
         let path = self.path.join("identity");
         let failed = |error| StoreError::io(&path, error);
-        let file = match fs::File::open(&path) {
+        let file = match plain::open(&path) {
             Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
             result => result.map_err(failed)?,
         };
@@ -213,7 +214,7 @@ impl SessionFolder {
     /// The session's manifest, its bounds and signature checked.
     pub fn manifest(&self) -> Result<SignedManifest, StoreError> {
         let path = self.manifest_path();
-        let file = match fs::File::open(&path) {
+        let file = match plain::open(&path) {
             Err(error) if error.kind() == io::ErrorKind::NotFound => {
                 return Err(StoreError::NoSession { folder: self.path.clone() });
             }

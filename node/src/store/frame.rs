@@ -11,14 +11,14 @@
 //! | 48..56 | length of the body in bytes |
 //! | 56..88 | BLAKE3 of bytes 0..56 and the body |
 
-use std::fs::File;
 use std::io::{self, Read};
 use std::path::Path;
 
-use driftless_protocol::Hash;
+use driftless_protocol::{Hash, wire};
 
 use super::disk::Disk;
 use super::error::StoreError;
+use super::plain;
 
 pub(super) const HEADER: usize = 88;
 const MAGIC: [u8; 4] = *b"DFTL";
@@ -98,34 +98,31 @@ pub(super) fn write(
 
 /// Reads a whole file back: its number and body.
 pub(super) fn read(path: &Path, kind: Kind, session: Hash) -> Result<(u64, Vec<u8>), StoreError> {
-    let (header, body) = read_parts(path)?;
-    let (number, length) = parse(path, kind, session, &header)?;
-    if length != body.len() as u64 {
-        let reason = format!("{} bytes follow the header, {length} were written", body.len());
-        return Err(StoreError::corrupt(path, reason));
-    }
-    verify(path, &header, &body)?;
-    Ok((number, body))
-}
-
-fn read_parts(path: &Path) -> Result<([u8; HEADER], Vec<u8>), StoreError> {
     let failed = |error| StoreError::io(path, error);
-    let mut file = File::open(path).map_err(failed)?;
-    let length = file.metadata().map_err(failed)?.len();
+    let mut file = plain::open(path).map_err(failed)?;
+    let found = file.metadata().map_err(failed)?.len();
     let mut header = [0; HEADER];
     match file.read_exact(&mut header) {
         Err(error) if error.kind() == io::ErrorKind::UnexpectedEof => {
-            return Err(StoreError::corrupt(path, format!("{length} bytes are less than its header")));
+            return Err(StoreError::corrupt(path, format!("{found} bytes are less than its header")));
         }
         result => result.map_err(failed)?,
     }
+    let (number, length) = parse(path, kind, session, &header)?;
+    let found = found.saturating_sub(HEADER as u64);
+    if length != found {
+        let reason = format!("{found} bytes follow the header, {length} were written");
+        return Err(StoreError::corrupt(path, reason));
+    }
+    let most = if kind == Kind::Checkpoint { u64::MAX } else { wire::HARD_LIMIT as u64 };
     let mut body = Vec::new();
     let fits = usize::try_from(length).is_ok_and(|length| body.try_reserve_exact(length).is_ok());
-    if !fits {
-        return Err(StoreError::corrupt(path, format!("{length} bytes do not fit into memory")));
+    if length > most || !fits {
+        return Err(StoreError::corrupt(path, format!("{length} bytes are too many")));
     }
-    file.read_to_end(&mut body).map_err(failed)?;
-    Ok((header, body))
+    file.take(length).read_to_end(&mut body).map_err(failed)?;
+    verify(path, &header, &body)?;
+    Ok((number, body))
 }
 
 fn check(header: &[u8; HEADER], body: &[u8]) -> Hash {

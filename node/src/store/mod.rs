@@ -45,6 +45,7 @@ mod frame;
 mod journal;
 mod lock;
 mod peek;
+pub(crate) mod plain;
 mod recovery;
 mod session;
 mod snapshots;

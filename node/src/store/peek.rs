@@ -7,11 +7,13 @@ use driftless_protocol::Hash;
 use driftless_protocol::block::Height;
 use driftless_protocol::charter::Charter;
 use driftless_protocol::event::Snapshot;
+use driftless_protocol::state::PAGE_BYTES;
 
 use super::disk::{numbered, numbered_path};
 use super::error::StoreError;
 use super::folder::SessionFolder;
 use super::frame::{self, Kind};
+use super::plain;
 use super::recovery::Shape;
 use super::snapshots::{self, Listing, SUFFIX, TAKING, assemble};
 
@@ -65,7 +67,7 @@ pub fn read_snapshot(
     let listing = snapshots::read_listing(&path, shape.session, height)?;
     assemble(&path, &listing, &shape, |root: &Hash| {
         let path = pages.join(root.to_string());
-        let bytes = std::fs::read(&path).map_err(|error| match error.kind() {
+        let bytes = plain::read(&path, PAGE_BYTES as u64).map_err(|error| match error.kind() {
             io::ErrorKind::NotFound => StoreError::NotFound { root: *root, folder: pages.clone() },
             _ => StoreError::io(&path, error),
         })?;

@@ -12,9 +12,10 @@ use std::sync::Arc;
 use bincode::{Decode, Encode};
 use driftless_protocol::Hash;
 use driftless_protocol::block::{CertifiedBlock, Height};
+use driftless_protocol::charter::Charter;
 use driftless_protocol::event::Snapshot;
 use driftless_protocol::membership::ControlPage;
-use driftless_protocol::state::{Page, PageError, State};
+use driftless_protocol::state::{Page, PageError, State, state_digest};
 use driftless_protocol::wire::{self, SnapshotOffer};
 
 use super::disk::{Disk, numbered, numbered_path, remove_temporaries};
@@ -37,6 +38,17 @@ pub struct Listing {
     pub control: Vec<u8>,
     /// Roots of the pages in digest order.
     pub pages: Vec<Hash>,
+}
+
+impl Listing {
+    /// Whether a quorum signed the block, and the block this state.
+    pub fn is_certified(&self, charter: &Charter) -> bool {
+        let digest = state_digest(&self.control, self.pages.iter().copied());
+        match &self.block {
+            Some(block) => charter.certifies(block) && block.block.digest == digest,
+            None => charter.manifest.genesis == digest,
+        }
+    }
 }
 
 /// The snapshots of a session.

@@ -1,7 +1,7 @@
 //! Every file of `pages/`, `blobs/` and `chain/`: what it is, and whether its bytes are what its name
 //! says.
 
-use std::fs::{self, File};
+use std::fs;
 use std::io::{self, BufReader};
 use std::path::{Path, PathBuf};
 
@@ -11,7 +11,9 @@ use driftless_protocol::charter::Charter;
 use super::{Problem, Step, Verified};
 use crate::blobs::outboard_of;
 use crate::offline::OfflineError;
-use crate::store::{SessionFolder, StoreError, check_taking, read_listing, snapshot_heights};
+use crate::store::{
+    SessionFolder, StoreError, check_taking, plain, read_listing, snapshot_heights, snapshot_path,
+};
 
 /// What a file is, by its name.
 enum Kind {
@@ -59,6 +61,10 @@ fn check_snapshots(
     for height in snapshot_heights(folder)? {
         match read_listing(folder, charter.session, height) {
             Ok(listing) => {
+                if !listing.is_certified(charter) {
+                    let reason = "no quorum signed its state";
+                    verified.problem(Problem::at(&snapshot_path(folder, height), reason).of_height(height));
+                }
                 let paths =
                     listing.pages.into_iter().map(|root| (root, folder.pages().join(root.to_string())));
                 for (root, path) in paths.filter(|(_, path)| !path.is_file()) {
@@ -134,7 +140,7 @@ fn kind_of(path: &Path) -> Kind {
 
 fn hash(path: &Path) -> io::Result<Hash> {
     let mut hasher = blake3::Hasher::new();
-    hasher.update_reader(BufReader::with_capacity(1 << 20, File::open(path)?))?;
+    hasher.update_reader(BufReader::with_capacity(1 << 20, plain::open(path)?))?;
     Ok(hasher.finalize().into())
 }
 
@@ -142,5 +148,6 @@ fn check_outboard(path: &Path, root: Hash) -> io::Result<Option<Problem>> {
     let blob = path.with_extension("");
     let right = outboard_of(&blob)?;
     let reason = "it is not the hash tree of its blob";
-    Ok((fs::read(path)? != right).then(|| Problem::at(path, reason).of_root(root)))
+    let same = plain::read(path, right.len() as u64).is_ok_and(|found| found == right);
+    Ok((!same).then(|| Problem::at(path, reason).of_root(root)))
 }

@@ -1,19 +1,17 @@
 //! The chain, block by block: links, certificates and the control page after each.
 
-use std::fs::File;
+use std::fs::TryLockError;
 use std::path::Path;
 
 use driftless_protocol::Hash;
-use driftless_protocol::block::Height;
 use driftless_protocol::charter::Charter;
 use driftless_protocol::membership::ControlPage;
-use driftless_protocol::state::state_digest;
 use driftless_protocol::transition::{self, Plan};
 
-use super::Problem;
+use super::{Problem, list};
 use crate::offline::OfflineError;
 use crate::store::{
-    ChainReader, Listing, ReadBlock, SessionFolder, TornTail, read_listing, snapshot_heights, snapshot_path,
+    ChainReader, ReadBlock, SessionFolder, TornTail, plain, read_listing, snapshot_heights, snapshot_path,
 };
 
 /// A block with what it did.
@@ -50,13 +48,19 @@ pub fn follow(
     let control = Some(charter.genesis_control());
     let mut walk = Walk { folder, charter, control, head: charter.session };
     let running = is_running(folder);
-    let mut reader = ChainReader::open(folder, charter.session)?;
+    let mut reader = match ChainReader::open(folder, charter.session) {
+        Ok(reader) => reader,
+        Err(error) => {
+            list(problems, Problem::from_store(error, folder));
+            return Ok(());
+        }
+    };
     let mut last = 0;
     for read in reader.by_ref() {
         let read = match read {
             Ok(read) => read,
             Err(error) => {
-                problems.push(Problem::from_store(error, folder));
+                list(problems, Problem::from_store(error, folder));
                 return Ok(());
             }
         };
@@ -64,7 +68,7 @@ pub fn follow(
         let followed = walk.take(read, problems);
         visit(&followed);
         if snapshots.contains(&last) {
-            walk.compare_with_snapshot(last, &followed, problems);
+            walk.compare_with_snapshot(&followed, problems);
         }
     }
     if let Some(TornTail { file, offset, height }) = reader.torn().filter(|_| !running) {
@@ -72,11 +76,11 @@ pub fn follow(
             "an unfinished record at byte {offset}: its process died while it was written, or it was damaged \
              since. The next `driftless run` cuts it off and fetches the block again"
         );
-        problems.push(Problem::at(&file, reason).of_height(height));
+        list(problems, Problem::at(&file, reason).of_height(height));
     }
     if reader.acknowledged().is_none() && last > 0 && !running {
         let reason = "the file that says how much of the chain must be here is missing";
-        problems.push(Problem::at(&folder.db().join("acknowledged"), reason));
+        list(problems, Problem::at(&folder.db().join("acknowledged"), reason));
     }
     Ok(())
 }
@@ -96,57 +100,44 @@ impl Walk<'_> {
         };
         let quorum = self.charter.quorum(seats.len());
         if !read.block.is_certified(self.charter.session, &seats, quorum) {
-            problems.push(problem("its certificate is not that of a quorum".into()));
+            list(problems, problem("its certificate is not that of a quorum".into()));
         }
         let before = self.control.take();
         let plan = before.as_ref().and_then(|control| {
             match transition::follow(self.charter, control, self.head, block) {
                 Ok(plan) => Some(plan),
                 Err(invalid) => {
-                    problems.push(problem(invalid.to_string()));
+                    list(problems, problem(invalid.to_string()));
                     None
                 }
             }
         });
         self.control = plan.as_ref().map(|plan| plan.control.clone());
-        if self.control.is_none() && before.is_none() {
-            self.begin_at_snapshot(&read, problems);
-        }
         self.head = read.hash;
         Followed { read, before, plan }
     }
 
-    /// Where blocks are missing because a snapshot was taken over them, its control page is where it
-    /// goes on.
-    fn begin_at_snapshot(&mut self, read: &ReadBlock, problems: &mut Vec<Problem>) {
-        let height = read.block.block.height;
-        match read_listing(self.folder, self.charter.session, height) {
-            Ok(listing) if listing.block.as_ref().is_some_and(|block| block.block == read.block.block) => {
-                self.control = ControlPage::from_bytes(&listing.control).ok();
-            }
-            _ if read.after_gap => {
-                // The snapshot may be gone since: later ones are where it goes on.
-            }
-            Err(error) => problems.push(Problem::from_store(error, self.folder)),
-            Ok(_) => {}
-        }
-    }
-
-    /// A snapshot lists the certified state, and its control page is the one that the blocks lead to.
-    fn compare_with_snapshot(&mut self, height: Height, followed: &Followed, problems: &mut Vec<Problem>) {
-        let file = snapshot_path(self.folder, height);
-        let mut problem = |reason: &str| problems.push(Problem::at(&file, reason).of_height(height));
-        // A damaged record is found where all files are checked.
-        let Ok(listing) = read_listing(self.folder, self.charter.session, height) else { return };
-        let Listing { block, control, pages } = listing;
-        if block.is_none_or(|block| block.block != followed.read.block.block) {
+    /// A snapshot is of the chain's block, and its control page is the one that the blocks lead to.
+    /// Where blocks are missing because a snapshot was taken over them, the walk goes on from its
+    /// control page.
+    fn compare_with_snapshot(&mut self, followed: &Followed, problems: &mut Vec<Problem>) {
+        let block = &followed.read.block.block;
+        // What is wrong with a snapshot by itself is found where all files are checked.
+        let Ok(listing) = read_listing(self.folder, self.charter.session, block.height) else { return };
+        let file = snapshot_path(self.folder, block.height);
+        let mut problem = |reason: &str| list(problems, Problem::at(&file, reason).of_height(block.height));
+        if listing.block.as_ref().is_none_or(|of| of.block != *block) {
             return problem("it is the snapshot of another block than the chain's");
         }
-        if state_digest(&control, pages.into_iter()) != followed.read.block.block.digest {
-            return problem("its state is not the one that was certified");
-        }
-        if self.control.as_ref().is_some_and(|followed| followed.to_bytes() != control) {
-            problem("its control page is not the one that the blocks lead to");
+        match &self.control {
+            Some(control) if control.to_bytes() != listing.control => {
+                problem("its control page is not the one that the blocks lead to");
+            }
+            Some(_) => {}
+            None if listing.is_certified(self.charter) => {
+                self.control = ControlPage::from_bytes(&listing.control).ok();
+            }
+            None => {}
         }
     }
 }
@@ -154,6 +145,6 @@ impl Walk<'_> {
 /// Whether a node works on the data folder that this session lies in.
 fn is_running(folder: &SessionFolder) -> bool {
     let data = folder.path().parent().and_then(Path::parent);
-    let lock = data.and_then(|data| File::open(data.join("lock")).ok());
-    lock.is_some_and(|lock| lock.try_lock_shared().is_err())
+    let lock = data.and_then(|data| plain::open(&data.join("lock")).ok());
+    lock.is_some_and(|lock| matches!(lock.try_lock_shared(), Err(TryLockError::WouldBlock)))
 }

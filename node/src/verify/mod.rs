@@ -1,6 +1,6 @@
 //! Checks a whole run from the files of a session's folder, without trusting whoever wrote them.
 //!
-//! It only reads, takes no lock, and may run beside a node. `follow` reads the chain: links,
+//! It only reads, and may run beside a node. `follow` reads the chain: links,
 //! certificates, and the control page folded block by block, which covers members, leases, draws and
 //! statements. `files` checks every byte of pages and blobs. `replay` computes the states again from
 //! the kept blobs: then the signatures under contributions, weights and digests are checked as well.
@@ -8,6 +8,8 @@
 mod files;
 mod follow;
 mod replay;
+#[cfg(test)]
+mod tests;
 
 pub use follow::{Followed, follow};
 
@@ -15,9 +17,9 @@ use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use driftless_protocol::Hash;
 use driftless_protocol::block::{Height, Payload};
 use driftless_protocol::charter::Charter;
+use driftless_protocol::{Hash, PeerKey};
 
 use crate::offline::OfflineError;
 use crate::store::{SessionFolder, StoreError, snapshot_heights};
@@ -43,6 +45,12 @@ pub struct Problem {
 /// What was found.
 #[derive(Debug, Clone, Default)]
 pub struct Verified {
+    /// The session: the hash of its manifest, which is what an invitation names.
+    pub session: Hash,
+    /// Its name.
+    pub name: String,
+    /// Who votes.
+    pub voters: Vec<PeerKey>,
     /// The first height whose block is here.
     pub first: Height,
     /// Heights before which blocks are missing: a snapshot was taken over them.
@@ -53,6 +61,9 @@ pub struct Verified {
     pub digest: Hash,
     /// The height from whose state on everything was computed again.
     pub replayed_from: Option<Height>,
+    /// Blocks whose members, draws and statements could not be checked, since the control page before
+    /// them is not known: those between a gap and the next snapshot that is kept.
+    pub unfollowed: u64,
     /// Hash of the block of each height.
     pub hashes: BTreeMap<Height, Hash>,
     /// Contributions counted in these blocks.
@@ -76,9 +87,13 @@ pub enum Step {
 
 impl Verified {
     fn problem(&mut self, problem: Problem) {
-        if self.problems.len() < MAX_PROBLEMS {
-            self.problems.push(problem);
-        }
+        list(&mut self.problems, problem);
+    }
+}
+
+fn list(problems: &mut Vec<Problem>, problem: Problem) {
+    if problems.len() < MAX_PROBLEMS {
+        problems.push(problem);
     }
 }
 
@@ -119,15 +134,20 @@ impl Problem {
 
 impl std::fmt::Display for Problem {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        write!(f, "{}", self.file.display())?;
+        write!(f, "{}", printable(&self.file.to_string_lossy()))?;
         if let Some(height) = self.height {
             write!(f, ", height {height}")?;
         }
         if let Some(root) = self.root {
             write!(f, ", {root}")?;
         }
-        write!(f, ": {}", self.reason)
+        write!(f, ": {}", printable(&self.reason))
     }
+}
+
+/// A stranger's text without what would move the cursor about.
+fn printable(text: &str) -> String {
+    text.chars().map(|c| if c.is_control() { char::REPLACEMENT_CHARACTER } else { c }).collect()
 }
 
 /// Verifies a session's folder; with `replay` every state that the kept blobs lead to is computed
@@ -168,7 +188,13 @@ fn verify_once(
     replay: bool,
     told: &mut dyn FnMut(Step),
 ) -> Result<Verified, OfflineError> {
-    let mut verified = Verified { digest: charter.manifest.genesis, ..Verified::default() };
+    let mut verified = Verified {
+        session: charter.session,
+        name: charter.manifest.name.clone(),
+        voters: charter.founding_seats(),
+        digest: charter.manifest.genesis,
+        ..Verified::default()
+    };
     let mut problems = Vec::new();
     follow(folder, charter, &mut problems, &mut |followed| {
         let block = &followed.read.block.block;
@@ -178,12 +204,13 @@ fn verify_once(
         if followed.read.after_gap {
             verified.gaps.push(block.height);
         }
+        verified.unfollowed += u64::from(followed.before.is_none());
         (verified.height, verified.digest) = (block.height, block.digest);
         verified.hashes.insert(block.height, followed.read.hash);
         verified.contributions += block.closings().map(|closing| closing.counted.len() as u64).sum::<u64>();
         told(Step::Block(block.height));
     })?;
-    problems.into_iter().for_each(|problem| verified.problem(problem));
+    verified.problems = problems;
     files::check(folder, charter, &mut verified, told)?;
     if replay {
         replay::replay(folder, charter, &mut verified, told)?;

@@ -9,7 +9,7 @@ use driftless_protocol::state::State;
 
 use super::{Problem, Step, Verified, blobs};
 use crate::offline::{self, OfflineError};
-use crate::store::{ChainReader, SessionFolder, read_snapshot, snapshot_heights};
+use crate::store::{ChainReader, ReadBlock, SessionFolder, read_listing, read_snapshot, snapshot_heights};
 
 pub(super) fn replay(
     folder: &SessionFolder,
@@ -19,9 +19,7 @@ pub(super) fn replay(
 ) -> Result<(), OfflineError> {
     let Some((from, mut state, mut head)) = begin(folder, charter, verified)? else { return Ok(()) };
     verified.replayed_from = Some(from);
-    for read in ChainReader::open(folder, charter.session)? {
-        // Damage is listed already, with all that it concerns.
-        let Ok(read) = read else { break };
+    for read in whole_blocks(folder, charter) {
         let block = &read.block.block;
         if block.height <= from {
             continue;
@@ -31,7 +29,7 @@ pub(super) fn replay(
             Ok(Some(next)) => (state, head) = (next, read.hash),
             Ok(None) => {
                 let gone = || problem("a contribution vanished while it was read".into());
-                verified.problem(unreadable(folder, block).unwrap_or_else(gone));
+                verified.problem(unreadable(folder, charter, block).unwrap_or_else(gone));
                 break;
             }
             Err(error) => {
@@ -45,6 +43,12 @@ pub(super) fn replay(
     Ok(())
 }
 
+/// The chain up to the first damage, which is listed already, with all that it concerns.
+fn whole_blocks(folder: &SessionFolder, charter: &Charter) -> impl Iterator<Item = ReadBlock> {
+    let reader = ChainReader::open(folder, charter.session);
+    reader.into_iter().flatten().map_while(Result::ok)
+}
+
 /// The state to begin with: the oldest from which all blobs are here.
 fn begin(
     folder: &SessionFolder,
@@ -52,8 +56,7 @@ fn begin(
     verified: &mut Verified,
 ) -> Result<Option<(Height, State, Hash)>, OfflineError> {
     let mut incomplete = 0;
-    for read in ChainReader::open(folder, charter.session)? {
-        let Ok(read) = read else { break };
+    for read in whole_blocks(folder, charter) {
         let block = &read.block.block;
         let missing = blobs(block).any(|root| !folder.blobs().join(root.to_string()).is_file());
         if missing || (read.after_gap && block.height > 1) {
@@ -69,7 +72,11 @@ fn begin(
             }
         };
     }
-    let heights = snapshot_heights(folder)?;
+    let mut heights = snapshot_heights(folder)?;
+    // Others are listed among the problems already.
+    heights.retain(|height| {
+        read_listing(folder, charter.session, *height).is_ok_and(|listing| listing.is_certified(charter))
+    });
     // Where even the blobs after the newest are missing, that is found when they are needed.
     let fitting = heights.iter().copied().find(|height| *height >= incomplete);
     let Some(height) = fitting.or(heights.last().copied()) else {
@@ -91,11 +98,8 @@ fn begin(
 }
 
 /// The first blob of a block that is missing or damaged.
-fn unreadable(folder: &SessionFolder, block: &Block) -> Option<Problem> {
-    let damaged = |root: &Hash| {
-        let bytes = std::fs::read(folder.blobs().join(root.to_string()));
-        bytes.map_or(true, |bytes| Hash::of(&bytes) != *root)
-    };
+fn unreadable(folder: &SessionFolder, charter: &Charter, block: &Block) -> Option<Problem> {
+    let damaged = |root: &Hash| offline::read_contribution(folder, charter, root).is_none();
     let root = blobs(block).find(damaged)?;
     let reason = "the state cannot be computed: this contribution is missing or damaged";
     Some(Problem::at(&folder.blobs().join(root.to_string()), reason).of_height(block.height).of_root(root))

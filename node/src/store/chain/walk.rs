@@ -13,6 +13,7 @@ use super::{CONTINUES, SUFFIX};
 use crate::store::disk::numbered;
 use crate::store::error::StoreError;
 use crate::store::frame::{self, HEADER, Kind};
+use crate::store::plain;
 
 /// A block with its place.
 #[derive(Debug)]
@@ -182,7 +183,7 @@ impl Walk {
 
 impl Segment {
     fn open(path: &Path, session: Hash, first: Height) -> Result<Result<Segment, Damage>, StoreError> {
-        let file = File::open(path).map_err(|error| StoreError::io(path, error))?;
+        let file = plain::open(path).map_err(|error| StoreError::io(path, error))?;
         let mut reader = BufReader::with_capacity(256 << 10, file);
         let mut header = [0; HEADER];
         let damage = |reason: String| Ok(Err(Damage { offset: 0, reason }));
@@ -232,16 +233,22 @@ impl Segment {
     }
 }
 
-/// Whether a whole record lies anywhere behind a damaged one: a write that was interrupted has none.
+/// Whether a damaged record is more than the write that was interrupted: a whole one lies behind it, or
+/// more bytes than the header of a file and one record have.
 fn followed_by_record(path: &Path, offset: u64, session: Hash) -> Result<bool, StoreError> {
-    let read = || -> io::Result<Vec<u8>> {
-        let mut file = File::open(path)?;
+    const ONE_WRITE: u64 = (HEADER + PREFIX + LARGEST) as u64;
+    let read = || -> io::Result<Option<Vec<u8>>> {
+        let mut file = plain::open(path)?;
+        if file.metadata()?.len().saturating_sub(offset) > ONE_WRITE {
+            return Ok(None);
+        }
         file.seek(SeekFrom::Start(offset + 1))?;
         let mut bytes = Vec::new();
-        file.read_to_end(&mut bytes)?;
-        Ok(bytes)
+        file.take(ONE_WRITE).read_to_end(&mut bytes)?;
+        Ok(Some(bytes))
     };
-    Ok(record::whole_record_in(session, &read().map_err(|error| StoreError::io(path, error))?))
+    let bytes = read().map_err(|error| StoreError::io(path, error))?;
+    Ok(bytes.is_none_or(|bytes| record::whole_record_in(session, &bytes)))
 }
 
 fn read_up_to(reader: &mut impl Read, into: &mut [u8]) -> io::Result<usize> {
