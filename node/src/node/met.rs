@@ -65,7 +65,13 @@ impl Keeper {
     async fn renew(&self, met: &mut Met) {
         let mut now = met.clone();
         for (peer, mut addresses) in self.router.addresses() {
-            if self.members.knows(&peer) && (now.len() < PEERS || now.contains_key(&peer)) {
+            if addresses.is_empty() || !self.members.knows(&peer) {
+                continue;
+            }
+            if now.len() >= PEERS && !now.contains_key(&peer) {
+                now.retain(|key, _| self.members.knows(key));
+            }
+            if now.len() < PEERS || now.contains_key(&peer) {
                 addresses.truncate(ADDRESSES);
                 now.insert(peer, addresses);
             }
@@ -73,13 +79,13 @@ impl Keeper {
         if now == *met {
             return;
         }
-        *met = now;
         let entries: Vec<Entry> =
-            met.iter().map(|(key, addresses)| Entry { key: *key, addresses: addresses.clone() }).collect();
+            now.iter().map(|(key, addresses)| Entry { key: *key, addresses: addresses.clone() }).collect();
         let (folder, bytes) = (self.folder.clone(), serde_json::to_vec(&entries).unwrap_or_default());
         let written = tokio::task::spawn_blocking(move || folder.put(FILE, &bytes)).await;
-        if let Ok(Err(error)) = written {
-            tracing::warn!(%error, "where the others are is not remembered");
+        match written {
+            Ok(Err(error)) => tracing::warn!(%error, "where the others are is not remembered yet"),
+            _ => *met = now,
         }
     }
 }
