@@ -138,7 +138,7 @@ impl Writer {
                 }
                 Job::Retain(from) => self.store.retain_from(from),
                 Job::Reload(done) => {
-                    let _ = done.send(self.store.reload());
+                    let _ = done.send(self.insist(SessionStore::reload));
                 }
                 Job::Forget(roots) => {
                     if let Err(error) = self.store.forget(&roots) {
@@ -152,19 +152,25 @@ impl Writer {
         }
     }
 
-    /// Until there is space for the record, or the session is over.
     fn persist(&mut self, record: &Record, sync: bool) -> Result<(), StoreError> {
-        if let Some(error) = self.failed.take() {
-            return Err(error);
+        match self.failed.take() {
+            Some(error) => Err(error),
+            None => self.insist(|store| store.persist(record, sync)),
         }
+    }
+
+    /// Until there is space, or the session is over.
+    fn insist<T>(
+        &mut self,
+        mut write: impl FnMut(&mut SessionStore) -> Result<T, StoreError>,
+    ) -> Result<T, StoreError> {
         loop {
-            let written = self.store.persist(record, sync);
-            match &written {
+            match write(&mut self.store) {
                 Err(error) if error.is_full() && !self.jobs.is_closed() => {
                     self.tell(Some(error.to_string()));
                     std::thread::sleep(DISK_AGAIN);
                 }
-                _ => {
+                written => {
                     self.tell(None);
                     return written;
                 }

@@ -125,8 +125,8 @@ impl SessionStore {
         let base = snapshot.as_ref().map_or(0, Snapshot::height);
         let mut blocks: Vec<CertifiedBlock> = Vec::new();
         self.chain.index().visit(base + 1, |block| blocks.push(block.clone()))?;
-        let follows = blocks.first().is_none_or(|block| block.block.height == base + 1);
-        if !follows {
+        let follows = |(block, height): (&CertifiedBlock, Height)| block.block.height == height;
+        if !blocks.iter().zip(base + 1..).all(follows) {
             let reason = format!("the blocks after height {base} are not here");
             return Err(StoreError::NoState { folder: self.folder.path().to_owned(), reason });
         }

@@ -123,6 +123,10 @@ impl Snapshots {
             match assemble(&path, listing, shape, |root| Ok(self.pages.read(root)?)) {
                 Ok(snapshot) => return Ok(Some(snapshot)),
                 Err(error) => {
+                    // A damaged page goes, or the next snapshot would take it for its own.
+                    if let StoreError::CorruptBlob { root, .. } = &error {
+                        self.pages.remove(root)?;
+                    }
                     let error = unless_io(error)?;
                     tracing::warn!(height, %error, "a snapshot cannot be used");
                 }
