@@ -39,6 +39,21 @@ pub struct Known {
 }
 
 impl Known {
+    /// What of this a start did not find.
+    fn lost_in(&self, found: &Known) -> Option<String> {
+        let open = |slot: &&Slot| height_of(**slot) > found.height;
+        let lost = [
+            (found.height < self.height, format!("height {}", self.height)),
+            (found.snapshots.last() < self.snapshots.last(), format!("snapshots {:?}", self.snapshots)),
+            (found.checkpoint < self.checkpoint, format!("checkpoint {:?}", self.checkpoint)),
+            (found.height == self.height && found.wal < self.wal, format!("{} inputs", self.wal)),
+            (self.signed.iter().filter(open).any(|slot| !found.signed.contains(slot)), "a signature".into()),
+            (self.blobs.iter().any(|slot| !found.blobs.contains(slot)), "a contribution".into()),
+            (self.barred && !found.barred, "the bar".into()),
+        ];
+        lost.into_iter().find_map(|(is_lost, what)| is_lost.then(|| format!("{what} was lost: {found:?}")))
+    }
+
     fn learn(&mut self, record: &Record) {
         match record {
             Record::Blob { .. } | Record::Offer(_) => {}
@@ -278,6 +293,9 @@ impl<'a> Peer<'a> {
         };
         let store = self.store.as_ref().expect("the store is open");
         let found = known_of(store, &recovered, &self.told);
+        if let Some(lost) = self.known.lost_in(&found) {
+            panic!("after {} kills: {lost}", self.kills);
+        }
         self.wal.insert(found.height + 1, recovered.wal);
         (self.known, self.told) = (found.clone(), found);
         self.note();
