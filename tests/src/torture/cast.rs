@@ -47,15 +47,16 @@ struct Player {
     life: u32,
     /// Its process is being ended by us.
     ending: bool,
-    /// Its output ended.
-    silent: bool,
+    /// Of its two streams, those that did not end yet.
+    open: u8,
 }
 
 enum What {
     Line(Box<Line>),
     Log(String),
     Garbled(String),
-    Silent,
+    /// One of its two streams.
+    End,
 }
 
 struct Heard {
@@ -81,7 +82,7 @@ impl Cast {
     pub fn new(program: PathBuf, parts: Vec<Part>) -> Cast {
         let (sender, heard) = sync_channel(LINES);
         let ledger = Ledger::new(parts.len());
-        let player = |part| Player { part, process: None, life: 0, ending: false, silent: true };
+        let player = |part| Player { part, process: None, life: 0, ending: false, open: 0 };
         let players = parts.into_iter().map(player).collect();
         Cast { program, players, heard, sender, ledger, pace: VecDeque::new() }
     }
@@ -132,7 +133,7 @@ impl Cast {
         let (said, log) = (said?, log?);
         let mut process = command.spawn().map_err(Failure::system(self.program.display().to_string()))?;
         player.life += 1;
-        (player.ending, player.silent) = (false, false);
+        (player.ending, player.open) = (false, 2);
         let ears = Ears { peer, life: player.life, sender: self.sender.clone() };
         if let (Some(stdout), Some(stderr)) = (process.stdout.take(), process.stderr.take()) {
             let other = ears.clone();
@@ -163,7 +164,7 @@ impl Cast {
             self.signal(*peer, signal)?;
         }
         let end = Instant::now() + PATIENCE;
-        while peers.iter().any(|peer| !self.players[*peer].silent) {
+        while peers.iter().any(|peer| self.players[*peer].open > 0) {
             if !self.listen(end)? {
                 return Failure::broken(format!("peers {peers:?} do not end after signal {signal}"));
             }
@@ -222,9 +223,10 @@ impl Cast {
             What::Garbled(text) => {
                 return Failure::broken(format!("peer {peer} wrote a line that is none: {text}"));
             }
-            What::Silent => {
-                self.players[peer].silent = true;
-                if !self.players[peer].ending {
+            What::End => {
+                self.players[peer].open -= 1;
+                // What it wrote last may tell why: a panic is found there.
+                if self.players[peer].open == 0 && !self.players[peer].ending {
                     let status = self.reap(peer)?;
                     let log = self.players[peer].part.records.with_extension("log");
                     let log = log.display();
@@ -287,7 +289,7 @@ impl Ears {
             }
             text.clear();
         }
-        self.tell(What::Silent);
+        self.tell(What::End);
     }
 
     fn log(self, stderr: ChildStderr, mut log: File) {
@@ -297,6 +299,7 @@ impl Ears {
                 return;
             }
         }
+        self.tell(What::End);
     }
 }
 

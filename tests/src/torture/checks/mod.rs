@@ -4,7 +4,7 @@
 //! | file | idea |
 //! |---|---|
 //! | `chains` | the chains as they lie in the folders, compared |
-//! | `replay` | the first peer's chain, applied again from genesis |
+//! | `replay` | the whole chain, applied again from genesis |
 //! | `signed` | whatever is signed anywhere, each thing once |
 
 mod chains;
@@ -89,7 +89,7 @@ pub fn check(stage: &Stage<'_>) -> Result<Findings, Failure> {
 
     let mut signed = Signed::new(charter.clone());
     all().try_for_each(|chain| signed.certificates(chain))?;
-    let replayed = replay::run(charter, &folders, chains.first(), &mut signed)?;
+    let replayed = replay::run(charter, &folders, &chains, &mut signed)?;
     signed.compare(&stage.session.folders, &stage.cast.ledger)?;
     // Opening a store may tidy it up, so this is the last.
     folders.iter().chain(&stage.set_aside).try_for_each(|folder| signed.journal(folder))?;

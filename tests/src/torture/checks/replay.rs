@@ -1,10 +1,13 @@
-//! The first peer keeps its history: its chain is applied again from genesis, by the simulator's
-//! checkers, which compute every state and see to it that nothing is counted twice.
+//! The whole chain is applied again from genesis, by the simulator's checkers, which compute every
+//! state and see to it that nothing is counted twice. A folder may have jumped over blocks: another
+//! has them.
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use driftless::store::SessionFolder;
 use driftless_protocol::Hash;
+use driftless_protocol::block::CertifiedBlock;
 use driftless_protocol::charter::Charter;
 use driftless_sim::checkers::{CountedOnce, Fold};
 
@@ -12,19 +15,21 @@ use super::chains::Chain;
 use super::signed::Signed;
 use crate::failure::Failure;
 
-/// Returns the height it came to: a chain that jumped over blocks can be followed up to there.
+/// Returns the height it came to; the chains are one.
 pub fn run(
     charter: &Arc<Charter>,
     folders: &[SessionFolder],
-    chain: Option<&Chain>,
+    chains: &[Chain],
     signed: &mut Signed,
 ) -> Result<u64, Failure> {
+    let blocks: BTreeMap<u64, &CertifiedBlock> =
+        chains.iter().flat_map(|chain| &chain.blocks).map(|(height, block)| (*height, block)).collect();
     let mut fold = Fold::new(charter.clone(), charter.genesis_state());
     let mut counted = CountedOnce::default();
     let mut read = |root: &Hash| blob(folders, root);
-    for (height, certified) in chain.iter().flat_map(|chain| &chain.blocks) {
-        if *height != fold.height() + 1 {
-            break;
+    for (height, certified) in blocks {
+        if height != fold.height() + 1 {
+            return Failure::broken(format!("no folder has the block of height {}", fold.height() + 1));
         }
         let broken = |text: String| Failure::Broken(format!("height {height}, computed again: {text}"));
         signed.contributions(fold.state(), certified)?;
