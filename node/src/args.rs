@@ -68,7 +68,7 @@ pub enum Command {
     ///
     /// It trusts nobody, needs no node and no network, and may run beside a node. Without --replay the
     /// chain is followed by its control pages: certificates, members, statements, snapshots, and every
-    /// byte of every file. With --replay the states are computed again from the kept contributions, and
+    /// byte of the chain, the pages and the contributions. With --replay the states are computed again from the kept contributions, and
     /// with them the signatures under contributions, their weights and every digest. Exit code 1 if
     /// anything is wrong.
     #[command(after_help = "Examples:\n  driftless verify plays --replay\n  driftless verify D --json")]
@@ -331,7 +331,7 @@ pub struct HistoryArguments {
     /// The last height listed.
     #[arg(long, value_name = "HEIGHT")]
     pub to: Option<u64>,
-    /// A line for each contribution, join and leave as well.
+    /// A line for each contribution as well.
     #[arg(long)]
     pub details: bool,
     /// Comma-separated values: a row for each contribution, and one for each height without any.
