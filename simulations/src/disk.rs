@@ -134,12 +134,23 @@ impl Disk {
         while let Some(block) = self.durable.blocks.get(&(base + 1 + blocks.len() as u64)) {
             blocks.push(block.clone());
         }
+        // Of closed slots nothing is kept, as in the store.
+        let mut closed =
+            snapshot.as_ref().map_or(Vec::new(), |snapshot| snapshot.state.control.closed.clone());
+        for slot in blocks.iter().flat_map(|certified| certified.block.closings()).map(|closing| closing.slot)
+        {
+            closed.resize(closed.len().max(usize::from(slot.stream) + 1), 0);
+            closed[usize::from(slot.stream)] = slot.ordinal + 1;
+        }
+        let is_open =
+            |slot: &Slot| closed.get(usize::from(slot.stream)).is_none_or(|next| slot.ordinal >= *next);
+        let signed = self.durable.signed.iter().filter(|(slot, _)| is_open(slot));
         Recovered {
             snapshots: self.durable.snapshots.keys().copied().collect(),
             snapshot,
             blocks,
             wal: self.durable.wal.clone(),
-            signed: self.durable.signed.values().cloned().collect(),
+            signed: signed.map(|(_, signed)| signed.clone()).collect(),
             checkpoint: self.durable.checkpoints.last().cloned(),
             offer: self.durable.offer.clone(),
             bar: self.durable.bar.clone(),

@@ -13,6 +13,7 @@ mod signed;
 
 use driftless::offline::Offline;
 use driftless::store::SessionFolder;
+use driftless::verify::verify;
 use driftless_protocol::Hash;
 use serde_json::{Value, json};
 
@@ -86,6 +87,7 @@ pub fn check(stage: &Stage<'_>) -> Result<Findings, Failure> {
     chains::are_one(all())?;
     chains::hold_all(&chains, &stage.cast.ledger.certificates)?;
     folders.iter().zip(&chains).try_for_each(|(folder, chain)| state(folder, chain))?;
+    folders.iter().try_for_each(verified)?;
 
     let mut signed = Signed::new(charter.clone());
     all().try_for_each(|chain| signed.certificates(chain))?;
@@ -107,6 +109,17 @@ pub fn check(stage: &Stage<'_>) -> Result<Findings, Failure> {
         digest: chains.first().and_then(|chain| chain.digest(shortest)).unwrap_or_default(),
         ..Findings::default()
     })
+}
+
+/// `driftless verify` finds nothing.
+fn verified(folder: &SessionFolder) -> Result<(), Failure> {
+    let path = folder.path().display();
+    let verified = verify(folder, false, &mut |_| {});
+    match verified.map(|verified| verified.problems.first().map(ToString::to_string)) {
+        Ok(None) => Ok(()),
+        Ok(Some(problem)) => Failure::broken(format!("verify {path}: {problem}")),
+        Err(error) => Failure::broken(format!("verify {path}: {error}")),
+    }
 }
 
 /// The files of a folder lead to the certified state.
