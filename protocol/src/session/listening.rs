@@ -17,7 +17,8 @@ use super::Session;
 /// After so long, voters that could decide with this peer are enough, whatever others decided
 /// before: in a majority committee, or where nobody else votes, the others may be gone for good.
 const LONG: Span = Span::seconds(20);
-/// So few that all of them may lie claim a longer chain: they are waited for so long.
+/// Who claims a longer chain and shows nothing of it for so long is not believed; so few that all of
+/// them may lie are not waited for longer, whatever others show.
 const PATIENCE: Span = Span::seconds(30);
 /// Whoever did not answer, or knew less than this peer knows now, is asked again this often.
 const ASK_AGAIN: Span = Span::seconds(2);
@@ -28,6 +29,8 @@ const BEYOND: Height = 2;
 #[derive(Debug)]
 pub(super) struct Listening {
     since: Time,
+    /// When the chain last went on.
+    progress: Time,
     ask_again: Time,
     /// Where the chains of those who answered ended.
     heard: BTreeMap<PeerKey, Height>,
@@ -39,16 +42,16 @@ pub(super) struct Listening {
 
 impl Listening {
     pub fn new(now: Time, wal: Vec<WalRecord>) -> Listening {
-        Listening { since: now, ask_again: now, heard: BTreeMap::new(), safe_at: None, wal }
+        Listening { since: now, progress: now, ask_again: now, heard: BTreeMap::new(), safe_at: None, wal }
     }
 
     /// The chain went on: what was heard is about a height that is over.
     pub fn progressed(&mut self, now: Time) {
-        self.ask_again = now;
+        (self.progress, self.ask_again) = (now, now);
     }
 
-    pub fn timeouts(&self) -> [Time; 3] {
-        [self.since + LONG, self.since + PATIENCE, self.ask_again]
+    pub fn timeouts(&self) -> [Time; 4] {
+        [self.since + LONG, self.since + PATIENCE, self.progress + PATIENCE, self.ask_again]
     }
 
     /// Whether what was heard is enough to speak at the height after `head`.
@@ -61,7 +64,8 @@ impl Listening {
         let long = now >= self.since + LONG;
         let enough = knowing >= if long { needs.least } else { needs.wanted };
         let ahead = self.heard.values().filter(|heard| **heard > head).count();
-        let claimed = ahead > needs.liars || (ahead > 0 && now < self.since + PATIENCE);
+        let shown = if ahead > needs.liars { self.progress } else { self.since };
+        let claimed = ahead > 0 && now < shown + PATIENCE;
         (enough || self.safe_at.is_some_and(|safe| head >= safe)) && !claimed
     }
 }

@@ -1,6 +1,7 @@
 //! Worlds that a seed makes up: committee, peers, links and faults. After the last fault they must
 //! come to their end within a bound.
 
+use driftless_protocol::committee::QuorumRule;
 use driftless_protocol::event::{Command, Ending};
 use driftless_protocol::manifest::Pacing;
 use driftless_protocol::method::Overrun;
@@ -8,7 +9,7 @@ use driftless_protocol::time::Span;
 use driftless_sim::faults::{self, Fault};
 use driftless_sim::network::Link;
 use driftless_sim::random::Random;
-use driftless_sim::{PeerSetup, Setup};
+use driftless_sim::{Lie, PeerSetup, Setup};
 
 use crate::support::{at, report, until, world};
 
@@ -23,6 +24,10 @@ fn peers(random: &mut Random, setup: &mut Setup) {
         let peer = if random.chance(700) { PeerSetup::contributor() } else { PeerSetup::follower() };
         setup.peers.push(PeerSetup { start, ..peer });
     }
+    if random.chance(100) {
+        let boaster = random.below(setup.peers.len() as u64) as usize;
+        setup.peers[boaster].lie = Some(Lie::Boasts);
+    }
     for peer in &mut setup.peers {
         peer.step = Span::millis(50 + random.below(200));
         peer.options.keep_history = random.chance(500);
@@ -32,6 +37,7 @@ fn peers(random: &mut Random, setup: &mut Setup) {
 
 fn terms(random: &mut Random, setup: &mut Setup) {
     setup.manifest.snapshot_every = [2, 4, 16, 1_000][random.below(4) as usize];
+    setup.quorum = [QuorumRule::TwoThirds, QuorumRule::Majority][usize::from(random.chance(250))];
     setup.manifest.max_lag = 1 + random.below(5) as u32;
     setup.manifest.max_contributors = [2, 64, 64][random.below(3) as usize];
     setup.method().max_overrun =
@@ -65,8 +71,9 @@ fn random_faults(random: &mut Random, setup: &mut Setup) {
     let seats = setup.peers.iter().filter(|peer| peer.seat).count();
     let peer = random.below(count as u64) as usize;
     // Where every voter is needed, one that comes back with less than it said has to be told by the
-    // others what that was, and they may have missed it.
-    if (seats > 3 || !setup.peers[peer].seat) && random.chance(300) {
+    // others what that was, and they may have missed it. In a majority whoever knows may be away.
+    let told = seats > 3 && setup.quorum == QuorumRule::TwoThirds;
+    if (told || !setup.peers[peer].seat) && random.chance(300) {
         let copied = random.below(FAULTS / 2);
         let restored = copied + random.below(FAULTS / 2);
         setup.faults.push((at(copied), Fault::Copy { peer }));
