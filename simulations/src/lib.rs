@@ -14,6 +14,7 @@ mod happening;
 pub mod network;
 pub mod peer;
 pub mod random;
+pub mod search;
 pub mod setup;
 pub mod table;
 pub mod world;

@@ -21,6 +21,11 @@ enum Command {
         --json prints {\"event\":\"summary\",...} as its last line. The same seed and options give the \
         same trace.")]
     Run(commands::run::Arguments),
+    /// Try random worlds until one breaks a promise, and make that one small
+    #[command(after_help = "Example:\n  driftless-sim search --seeds 1000 --first-seed 5000\n\nEach seed \
+        makes up a committee, peers, links, faults and wishes. A finding is a broken promise, a panic, or \
+        voters that do not come to the end. It is shrunk, and the command that replays it is printed.")]
+    Search(commands::search::Arguments),
     /// Run a paper's table again and print it beside the reference
     #[command(after_help = "Example:\n  driftless-sim table streaming-diloco-learning --rows \
         streaming-4-h15-e3m0 --seeds 1\n\nThe last line is {\"table\",\"cells\",\"within_one\",\
@@ -33,6 +38,7 @@ fn main() -> ExitCode {
     let arguments = Arguments::parse();
     let result = match &arguments.command {
         Command::Run(arguments) => commands::run::run(arguments),
+        Command::Search(arguments) => commands::search::run(arguments),
         Command::Table(arguments) => commands::table::table(arguments),
     };
     match result {

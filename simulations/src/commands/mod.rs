@@ -1,6 +1,7 @@
 //! The commands of `driftless-sim`.
 
 pub mod run;
+pub mod search;
 pub mod table;
 
 /// Why a command did not do what it was asked to.

@@ -1,0 +1,144 @@
+//! Worlds that a seed makes up: committee, peers, links, faults and what users wish. After the last
+//! fault they must come to their end within a bound.
+
+use driftless_protocol::committee::QuorumRule;
+use driftless_protocol::event::Command;
+use driftless_protocol::manifest::Pacing;
+use driftless_protocol::method::Overrun;
+use driftless_protocol::time::{Span, Time};
+
+use crate::faults::{self, Fault};
+use crate::network::Link;
+use crate::random::Random;
+use crate::setup::{Lie, PeerSetup, Setup};
+
+/// Faults happen before this moment.
+pub const FAULTS: Time = Time(Span::seconds(25).0);
+
+/// A world before it starts, with what its users will wish.
+#[derive(Debug, Clone)]
+pub struct Draw {
+    /// Peers, terms, links and faults.
+    pub setup: Setup,
+    /// What users wish.
+    pub wishes: Vec<Wish>,
+}
+
+/// What a peer's user wishes at a moment.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Wish {
+    /// When.
+    pub at: Time,
+    /// Whose user.
+    pub peer: usize,
+    /// What.
+    pub command: Command,
+}
+
+impl Draw {
+    /// The world of a seed.
+    #[must_use]
+    pub fn new(seed: u64) -> Draw {
+        let mut random = Random::new(seed, "random world");
+        let mut setup = Setup::small(seed, 1 + random.below(5) as usize);
+        peers(&mut random, &mut setup);
+        terms(&mut random, &mut setup);
+        links(&mut random, &mut setup);
+        random_faults(&mut random, &mut setup);
+        setup.manifest.stop_at = Some(8 * 6 * setup.peers.len() as u64 * 12);
+        let wishes = wishes(&mut random, &setup);
+        Draw { setup, wishes }
+    }
+
+    /// Voters.
+    #[must_use]
+    pub fn seats(&self) -> usize {
+        self.setup.peers.iter().filter(|peer| peer.seat).count()
+    }
+}
+
+fn at(millis: u64) -> Time {
+    Time(Span::millis(millis).0)
+}
+
+fn peers(random: &mut Random, setup: &mut Setup) {
+    for _ in 0..random.below(3) {
+        let start = at(random.below(8_000));
+        let peer = if random.chance(700) { PeerSetup::contributor() } else { PeerSetup::follower() };
+        setup.peers.push(PeerSetup { start, ..peer });
+    }
+    if random.chance(100) {
+        let boaster = random.below(setup.peers.len() as u64) as usize;
+        setup.peers[boaster].lie = Some(Lie::Boasts);
+    }
+    for peer in &mut setup.peers {
+        peer.step = Span::millis(50 + random.below(200));
+        peer.options.keep_history = random.chance(500);
+        peer.options.checkpoint_every = 1 + random.below(4) as u32;
+    }
+}
+
+fn terms(random: &mut Random, setup: &mut Setup) {
+    setup.manifest.snapshot_every = [2, 4, 16, 1_000][random.below(4) as usize];
+    setup.quorum = [QuorumRule::TwoThirds, QuorumRule::Majority][usize::from(random.chance(250))];
+    setup.manifest.max_lag = 1 + random.below(5) as u32;
+    setup.manifest.max_contributors = [2, 64, 64][random.below(3) as usize];
+    setup.method().max_overrun =
+        [Overrun::Strict, Overrun::Slot, Overrun::Steps(3)][random.below(3) as usize];
+    setup.method().tau = 1 + random.below(3) as u32;
+    if random.chance(300) {
+        let slot_time = Span::millis(600 + random.below(600));
+        setup.manifest.pacing = Pacing::Proportional { slot_time, minimum: 1, maximum: 12 };
+    }
+}
+
+fn links(random: &mut Random, setup: &mut Setup) {
+    setup.link = Link {
+        latency: Span::millis(1 + random.below(60)),
+        jitter: Span::millis(random.below(150)),
+        loss: random.below(120) as u32,
+        bandwidth: random.chance(300).then_some(3_000),
+    };
+}
+
+fn random_faults(random: &mut Random, setup: &mut Setup) {
+    let (seed, count) = (setup.seed, setup.peers.len());
+    let (cuts, parts) = (random.below(8) as usize, random.below(4) as usize);
+    setup.faults = faults::crashes(seed, count, cuts, FAULTS, Span::seconds(6));
+    setup.faults.extend(faults::partitions(seed, count, parts, FAULTS, Span::seconds(8)));
+    setup.faults.push((FAULTS, Fault::Loss(0)));
+    let moment = |random: &mut Random, end: u64| Time(random.below(end / 1_000) * 1_000);
+    if random.chance(250) {
+        let peer = random.below(count as u64) as usize;
+        setup.faults.push((moment(random, FAULTS.0), Fault::Flip { peer, seed }));
+    }
+    let seats = setup.peers.iter().filter(|peer| peer.seat).count();
+    let peer = random.below(count as u64) as usize;
+    // Where every voter is needed, one that comes back with less than it said has to be told by the
+    // others what that was, and they may have missed it. In a majority whoever knows may be away.
+    let told = seats > 3 && setup.quorum == QuorumRule::TwoThirds;
+    if (told || !setup.peers[peer].seat) && random.chance(300) {
+        let copied = moment(random, FAULTS.0 / 2);
+        let restored = copied + Span(moment(random, FAULTS.0 / 2).0);
+        let down = random.span(Span::millis(1), Span::seconds(4));
+        setup.faults.push((copied, Fault::Copy { peer }));
+        setup.faults.push((restored, Fault::Restore { peer, down }));
+    }
+}
+
+fn wishes(random: &mut Random, setup: &Setup) -> Vec<Wish> {
+    let mut wishes = Vec::new();
+    let mut wish = |at, peer, command| wishes.push(Wish { at, peer, command });
+    let last = setup.peers.len() - 1;
+    if random.chance(400) {
+        let peer = random.below(last as u64 + 1) as usize;
+        let from = at(random.below(8_000));
+        wish(from, peer, Command::Pause);
+        wish(from + Span::seconds(3), peer, Command::Resume);
+    }
+    if !setup.peers[last].seat && random.chance(400) {
+        let command = if random.chance(500) { Command::Leave } else { Command::Finish };
+        wish(at(random.below(15_000)), last, command);
+    }
+    wishes
+}

@@ -1,0 +1,108 @@
+//! One world from its start to its end.
+
+use std::cell::RefCell;
+use std::panic::{self, AssertUnwindSafe};
+
+use driftless_protocol::event::{Command, Ending};
+use driftless_protocol::time::{Span, Time};
+
+use super::draw::{Draw, FAULTS};
+use crate::world::World;
+
+/// When whoever is barred is told that its newer folder is gone.
+const TOLD: Time = Time(FAULTS.0 + Span::seconds(12).0);
+/// The end must have come by then: a bound on liveness.
+const END: Time = Time(Span::seconds(600).0);
+
+/// What went wrong.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Finding {
+    /// A promise was broken.
+    Violation(String),
+    /// Not all voters came to the end in time: where they stand.
+    Stuck(String),
+    /// Code of the product or of the simulator panicked.
+    Panic(String),
+}
+
+impl Finding {
+    /// Whether another finding is of the same kind.
+    #[must_use]
+    pub fn is_like(&self, other: &Finding) -> bool {
+        std::mem::discriminant(self) == std::mem::discriminant(other)
+    }
+}
+
+impl std::fmt::Display for Finding {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self {
+            Finding::Violation(text) => write!(f, "a promise is broken: {text}"),
+            Finding::Stuck(text) => write!(f, "not at the end after {} s\n{text}", END.0 / 1_000_000),
+            Finding::Panic(text) => write!(f, "panicked: {text}"),
+        }
+    }
+}
+
+/// Runs a world to its end.
+///
+/// # Errors
+/// What went wrong.
+pub fn try_out(draw: &Draw) -> Result<(), Finding> {
+    match panic::catch_unwind(AssertUnwindSafe(|| live(draw))) {
+        Ok(result) => result,
+        Err(cause) => Err(Finding::Panic(LAST.take().unwrap_or_else(|| message(cause.as_ref())))),
+    }
+}
+
+fn live(draw: &Draw) -> Result<(), Finding> {
+    let violated = |text: String| Finding::Violation(text);
+    let mut world = World::new(draw.setup.clone()).map_err(|error| violated(error.to_string()))?;
+    for wish in &draw.wishes {
+        world.command(wish.at, wish.peer, wish.command);
+    }
+    world.run_until(TOLD, |_| false).map_err(|violation| violated(violation.to_string()))?;
+    for peer in 0..draw.setup.peers.len() {
+        world.command(world.now(), peer, Command::VoteAgain);
+    }
+    // Voters come to the end; others may have lost their last words to the end of the others.
+    let voters = draw.seats();
+    let over = |world: &World| world.peers()[..voters].iter().all(|peer| peer.ending().is_some());
+    let done = world.run_until(END, over).map_err(|violation| violated(violation.to_string()))?;
+    let complete = world.peers()[..voters].iter().all(|peer| peer.ending() == Some(Ending::Complete));
+    if done && complete { Ok(()) } else { Err(Finding::Stuck(standing(&world))) }
+}
+
+/// Where every peer stands.
+fn standing(world: &World) -> String {
+    let line = |(index, peer): (usize, &crate::peer::Peer)| {
+        let status = peer.session().map(|session| session.status());
+        let stands = match (peer.ending(), status) {
+            (Some(ending), _) => format!("{ending:?}"),
+            (None, None) => "switched off".into(),
+            (None, Some(status)) => {
+                let why = status.halted.or(status.barred).map_or(String::new(), |why| format!(" ({why})"));
+                format!("height {}, step {}, waiting: {:?}{why}", status.height, status.step, status.waiting)
+            }
+        };
+        format!("  peer {index}: {stands}\n")
+    };
+    world.peers().iter().enumerate().map(line).collect()
+}
+
+thread_local! {
+    /// The last panic of this thread, with its place.
+    static LAST: RefCell<Option<String>> = const { RefCell::new(None) };
+}
+
+/// Keeps panics for [`try_out`] instead of printing them.
+pub fn quietly() {
+    panic::set_hook(Box::new(|info| {
+        let place = info.location().map_or(String::new(), |at| format!(" at {}:{}", at.file(), at.line()));
+        LAST.set(Some(format!("{}{place}", message(info.payload()))));
+    }));
+}
+
+fn message(payload: &(dyn std::any::Any + Send)) -> String {
+    let text = payload.downcast_ref::<&str>().map(|text| (*text).to_owned());
+    text.or_else(|| payload.downcast_ref::<String>().cloned()).unwrap_or_else(|| "without words".into())
+}
