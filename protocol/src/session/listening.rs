@@ -17,11 +17,14 @@ use super::Session;
 /// After so long, voters that could decide with this peer are enough, whatever others decided
 /// before: in a majority committee, or where nobody else votes, the others may be gone for good.
 const LONG: Span = Span::seconds(20);
+/// For so long, whoever can be reached is waited for, though others are enough: what this peer said last
+/// may have come to few.
+const COURTESY: Span = Span::seconds(6);
 /// Who claims a longer chain and shows nothing of it for so long is not believed; so few that all of
 /// them may lie are not waited for longer, whatever others show.
 const PATIENCE: Span = Span::seconds(30);
 /// Whoever did not answer, or knew less than this peer knows now, is asked again this often.
-const ASK_AGAIN: Span = Span::seconds(2);
+const ASK_AGAIN: Span = Span::seconds(1);
 /// What this key said before it came back was about heights less than so far beyond the longest
 /// chain of those who answer: they may be one block behind those who decided.
 const BEYOND: Height = 2;
@@ -50,8 +53,9 @@ impl Listening {
         (self.progress, self.ask_again) = (now, now);
     }
 
-    pub fn timeouts(&self) -> [Time; 4] {
-        [self.since + LONG, self.since + PATIENCE, self.progress + PATIENCE, self.ask_again]
+    pub fn timeouts(&self) -> [Time; 5] {
+        let since = |span| self.since + span;
+        [since(COURTESY), since(LONG), since(PATIENCE), self.progress + PATIENCE, self.ask_again]
     }
 
     /// Whether what was heard is enough to speak at the height after `head`.
@@ -91,18 +95,18 @@ impl Session {
         let (needs, alone, head) = (self.needs(), self.decides_alone(), self.height());
         let more = self.catch_up.has_more(head);
         let Some(listening) = &mut self.recall.listening else { return };
-        if listening.is_over(now, head, needs) && !more {
-            return self.stop_listening(now);
-        }
-        if now < listening.ask_again {
-            return;
-        }
-        listening.ask_again = now + ASK_AGAIN;
         let knows = |key: &PeerKey| listening.heard.get(key).is_some_and(|heard| *heard >= head);
         let seats = &self.state.control.seats;
-        let asked = self.connected.iter().filter(|key| (alone || seats.contains(key)) && !knows(key));
-        let asked = asked.copied().collect();
-        self.send(asked, Message::GetStatements);
+        let unheard = self.connected.iter().filter(|key| (alone || seats.contains(key)) && !knows(key));
+        let unheard: Vec<PeerKey> = unheard.copied().collect();
+        let all = unheard.is_empty() || now >= listening.since + COURTESY;
+        if listening.is_over(now, head, needs) && all && !more {
+            return self.stop_listening(now);
+        }
+        if now >= listening.ask_again {
+            listening.ask_again = now + ASK_AGAIN;
+            self.send(unheard, Message::GetStatements);
+        }
     }
 
     /// A voter met anew is asked by whoever does not listen any more: others were enough, but it may
