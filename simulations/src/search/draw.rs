@@ -121,6 +121,12 @@ fn random_faults(random: &mut Random, setup: &mut Setup) {
         let copied = moment(random, FAULTS.0 / 2);
         let restored = copied + Span(moment(random, FAULTS.0 / 2).0);
         let down = random.span(Span::millis(1), Span::seconds(4));
+        // Announcements are in memory only: of one that all who heard it forgot, nobody knows.
+        let forgets = |(at, fault): &(Time, Fault)| match fault {
+            Fault::Crash { peer: other, .. } => *at >= copied && *other != peer,
+            _ => false,
+        };
+        setup.faults.retain(|fault| !forgets(fault));
         setup.faults.push((copied, Fault::Copy { peer }));
         setup.faults.push((restored, Fault::Restore { peer, down }));
     }

@@ -7,6 +7,7 @@ use driftless_protocol::event::{Command, Ending};
 use driftless_protocol::time::{Span, Time};
 
 use super::draw::{Draw, FAULTS};
+use crate::faults::Fault;
 use crate::world::World;
 
 /// When whoever is barred is told that its newer folder is gone.
@@ -67,9 +68,19 @@ fn live(draw: &Draw) -> Result<(), Finding> {
     // Voters come to the end; others may have lost their last words to the end of the others.
     let voters = draw.seats();
     let over = |world: &World| world.peers()[..voters].iter().all(|peer| peer.ending().is_some());
-    let done = world.run_until(END, over).map_err(|violation| violated(violation.to_string()))?;
-    let complete = world.peers()[..voters].iter().all(|peer| peer.ending() == Some(Ending::Complete));
-    if done && complete { Ok(()) } else { Err(Finding::Stuck(standing(&world))) }
+    world.run_until(END, over).map_err(|violation| violated(violation.to_string()))?;
+    // One that came back with an old copy after it had seen the end finds nobody to ask.
+    let late = |peer: usize| {
+        draw.setup
+            .faults
+            .iter()
+            .any(|(_, fault)| matches!(fault, Fault::Restore { peer: of, .. } if *of == peer))
+    };
+    let ended = |peer: usize| match world.peers()[peer].ending() {
+        Some(ending) => ending == Ending::Complete,
+        None => late(peer),
+    };
+    if (0..voters).all(ended) { Ok(()) } else { Err(Finding::Stuck(standing(&world))) }
 }
 
 /// Where every peer stands.
