@@ -177,7 +177,10 @@ impl Instance {
     /// The same for a proposal.
     pub fn notice_own_proposal(&mut self, proposal: &Signed<Proposal>) {
         if self.me == Some(proposal.by) && self.adopts {
-            self.own.proposal = Some(proposal.clone());
+            let attempt = |own: &Signed<Proposal>| own.content.attempt;
+            if self.own.proposal.as_ref().is_none_or(|own| attempt(own) < attempt(proposal)) {
+                self.own.proposal = Some(proposal.clone());
+            }
             return;
         }
         self.silence_if_own(proposal.by, proposal.content.attempt);

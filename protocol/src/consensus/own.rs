@@ -78,7 +78,8 @@ impl Instance {
         let content = ballot.statement();
         let (attempt, step) = (content.attempt, content.step);
         let repeated = self.own.votes.get(&step).is_some_and(|vote| vote.content.attempt >= attempt);
-        let Some(signer) = self.voice.as_ref().filter(|_| !repeated) else { return };
+        let risky = self.adopts && self.may_contradict(&content);
+        let Some(signer) = self.voice.as_ref().filter(|_| !repeated && !risky) else { return };
         let Some(seat) = self.ledger.seat_of(&signer.key()) else { return };
         let vote = match self.own.logged_votes.remove(&(attempt, step)) {
             Some(logged) if logged.content == content => logged,
@@ -95,6 +96,26 @@ impl Instance {
         self.timers.restart_resend(now, &self.timeouts);
         queue.push_back(Input::Vote(driver_vote(&vote)));
         self.ledger.record(seat, vote);
+    }
+
+    /// Whether a vote might contradict what this key said elsewhere: only its last votes are known, and
+    /// with them the lock that its last precommit was made under.
+    fn may_contradict(&self, vote: &Vote) -> bool {
+        let place = |vote: &Vote| (vote.attempt, vote.step);
+        let last = self.own.votes.values().map(|own| place(&own.content)).max();
+        let lock =
+            self.own.votes.get(&Step::Precommit).map(|own| &own.content).filter(|own| own.block.is_some());
+        let unlocks = |attempt| {
+            let proposal = self.proposals.get(vote.attempt);
+            proposal.and_then(|proposal| proposal.content.valid_attempt).is_some_and(|valid| valid >= attempt)
+        };
+        let against_lock = lock.is_some_and(|lock| {
+            vote.step == Step::Prevote
+                && vote.block.is_some()
+                && vote.block != lock.block
+                && !unlocks(lock.attempt)
+        });
+        last.is_some_and(|last| place(vote) <= last) || against_lock
     }
 
     /// Sends our latest statements again: the network does not repeat anything by itself.

@@ -264,7 +264,7 @@ impl Session {
             self.look_for_own(&certified, &counted);
         }
         self.adopt(now, block.hash(), state);
-        self.end_return();
+        self.end_return(now);
         self.training.apply(&self.state, block.closings().zip(counted.iter().copied()));
         if !durable {
             self.keep_snapshot(now, &certified);

@@ -377,7 +377,7 @@ impl Session {
             counted_bytes: 0,
             last: self.is_complete(),
         });
-        self.end_return();
+        self.end_return(now);
         self.begin_height(now);
         // What is on the disk may all be older.
         self.end_restoring(now);

@@ -27,7 +27,7 @@ const PATIENCE: Span = Span::seconds(30);
 const ASK_AGAIN: Span = Span::seconds(1);
 /// What this key said before it came back was about heights less than so far beyond the longest
 /// chain of those who answer: they may be one block behind those who decided.
-const BEYOND: Height = 2;
+pub(super) const BEYOND: Height = 2;
 
 #[derive(Debug)]
 pub(super) struct Listening {
@@ -105,6 +105,7 @@ impl Session {
         }
         if now >= listening.ask_again {
             listening.ask_again = now + ASK_AGAIN;
+            self.recall.asked.extend(&unheard);
             self.send(unheard, Message::GetStatements);
         }
     }
@@ -114,6 +115,7 @@ impl Session {
     pub(super) fn ask_for_statements(&mut self, peer: PeerKey) {
         let counts = self.decides_alone() || self.state.control.seats.contains(&peer);
         if counts && self.recall.listening.is_none() {
+            self.recall.asked.insert(peer);
             self.send(vec![peer], Message::GetStatements);
         }
     }
@@ -162,22 +164,28 @@ impl Session {
     /// A peer answered what this key said.
     pub(super) fn statements_received(&mut self, now: Time, from: PeerKey, statements: Statements) {
         let Statements { head, votes, proposal, announcements } = statements;
-        self.catch_up.told_head(from, head);
-        if !self.knows_itself() {
+        if !self.recall.asked.remove(&from) {
             return;
         }
+        self.catch_up.told_head(from, head);
+        let counts = match self.decides_alone() {
+            true => self.state.control.has_part(&from),
+            false => self.state.control.seats.contains(&from),
+        };
+        if !counts || !self.knows_itself() {
+            return;
+        }
+        // Others' statements come from themselves.
+        let votes = votes.into_iter().filter(|vote| vote.by == self.me).map(Message::Vote);
+        let proposal = proposal.filter(|(proposal, _)| proposal.by == self.me);
         let proposal = proposal.map(|(proposal, block)| Message::Propose { proposal, block });
-        for statement in votes.into_iter().map(Message::Vote).chain(proposal) {
+        for statement in votes.chain(proposal).collect::<Vec<_>>() {
             self.take_in(now, statement);
         }
         for announcement in announcements {
             self.own_announcement_received(&announcement);
         }
-        let counts = match self.decides_alone() {
-            true => self.state.control.has_part(&from),
-            false => self.state.control.seats.contains(&from),
-        };
-        if let Some(listening) = self.recall.listening.as_mut().filter(|_| counts) {
+        if let Some(listening) = &mut self.recall.listening {
             listening.heard.insert(from, head);
         }
     }

@@ -220,6 +220,7 @@ impl Session {
             Input::Disconnected(peer) => {
                 self.connected.remove(&peer);
                 self.catch_up.forget(&peer);
+                self.recall.asked.remove(&peer);
             }
             Input::Restarted(peer) => self.peer_restarted(peer),
             Input::BlobStored(root) => self.blob_stored(root),

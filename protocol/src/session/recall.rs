@@ -6,15 +6,18 @@
 //! contributes passes over the slots that are open then. A voter that was told to go on signs nothing
 //! about what ran at that moment, unless the others cannot go on without it.
 
+use std::collections::BTreeSet;
+
 use crate::block::{Announcement, Attempt, CertifiedBlock, Height, Step, Vote};
 use crate::consensus::WalRecord;
 use crate::event::{Bar, Output, Record};
-use crate::identity::{Domain, Hash, Signed};
+use crate::identity::{Domain, Hash, PeerKey, Signed};
 use crate::time::{Span, Time};
 use crate::wire::Message;
 
 use super::Session;
-use super::listening::Listening;
+use super::listening::{BEYOND, Listening};
+use super::voting::Voting;
 
 /// A height that is not decided for so long needs a voter that would rather leave it out.
 const NEEDED: Span = Span::seconds(30);
@@ -25,6 +28,8 @@ const MAX_MET: usize = 16;
 #[derive(Debug, Default)]
 pub(super) struct Recall {
     pub listening: Option<Listening>,
+    /// Who was asked for statements and did not answer yet.
+    pub asked: BTreeSet<PeerKey>,
     bar: Option<Bar>,
     /// The user lifted the bar: until what ran then is over, what this key said elsewhere is held
     /// against nobody. On disk it is a bar that is lifted.
@@ -70,10 +75,14 @@ impl Recall {
         self.listening.iter().flat_map(Listening::timeouts).chain(self.late)
     }
 
+    /// Keeps the latest ones.
     fn keep_met(&mut self, statement: Message) {
-        if self.met.len() < MAX_MET && !self.met.contains(&statement) {
-            self.met.push(statement);
+        if self.met.contains(&statement) {
+            return;
         }
+        self.met.push(statement);
+        self.met.sort_by_key(place);
+        self.met.drain(..self.met.len().saturating_sub(MAX_MET));
     }
 }
 
@@ -95,11 +104,12 @@ impl Session {
             self.pass_over_open_slots();
         }
         if self.recall.returning {
-            self.recall.vote_from = self.height() + 2;
+            self.recall.vote_from = self.height() + 1 + BEYOND;
             self.recall.late = Some(now + NEEDED);
         }
         if self.recall.returning || self.recall.bar.is_some() {
-            wal.iter().filter_map(own_statement).for_each(|statement| self.recall.keep_met(statement));
+            let said = wal.iter().filter_map(|record| own_statement(self.me, record));
+            said.for_each(|statement| self.recall.keep_met(statement));
         }
         self.begin_height(now);
         self.replay_votes(now, wal);
@@ -248,8 +258,11 @@ impl Session {
         self.outputs.push_back(Output::Persist { record: Record::Bar(Some(bar.clone())), sync: true });
         self.recall.bar = Some(bar);
         self.warn(reason);
+        for statement in self.voting.consensus.statements_of(&self.me) {
+            self.recall.keep_met(statement);
+        }
         // What was about to be said or signed is not.
-        while self.voting.consensus.poll_output().is_some() {}
+        self.voting = Voting::new(&self.charter, &self.signer);
         self.contributing.drop_prepared();
     }
 
@@ -260,9 +273,6 @@ impl Session {
         let lifted = Record::Bar(Some(Bar { lifted: true, ..bar }));
         self.outputs.push_back(Output::Persist { record: lifted, sync: true });
         self.recall.returning = true;
-        for statement in self.voting.consensus.statements_of(&self.me) {
-            self.recall.keep_met(statement);
-        }
         self.training.start_over(&self.state);
         if self.restoring.is_none() && self.recall.listening.is_none() {
             self.listen(now, Vec::new());
@@ -276,9 +286,11 @@ impl Session {
             return;
         }
         let next = self.height() + 1;
-        let met = std::mem::take(&mut self.recall.met);
         if next < self.recall.vote_from {
             self.recall.vote_from = next;
+            let met = std::mem::take(&mut self.recall.met);
+            // Nothing of what was under way is of this voter's new beginning.
+            self.voting = Voting::new(&self.charter, &self.signer);
             self.begin_height(now);
             self.voting.consensus.adopt_own();
             met.into_iter().for_each(|statement| self.voting.take_in(now, statement));
@@ -287,10 +299,11 @@ impl Session {
     }
 
     /// The chain went on: what ran when the bar was lifted may be over.
-    pub(super) fn end_return(&mut self) {
+    pub(super) fn end_return(&mut self, now: Time) {
         if !self.recall.returning || self.restoring.is_some() || self.recall.listening.is_some() {
             return;
         }
+        self.recall.late = Some(now + NEEDED);
         let closed = self.state.control.closed.iter().copied().min();
         let slots_are_over = closed.is_none_or(|next| self.recall.may_contribute_to(next));
         if slots_are_over && self.height() + 1 >= self.recall.vote_from {
@@ -301,11 +314,25 @@ impl Session {
     }
 }
 
-/// What this peer said, in its log.
-fn own_statement(record: &WalRecord) -> Option<Message> {
+/// Where a statement belongs.
+fn place(statement: &Message) -> (Height, Attempt) {
+    match statement {
+        Message::Vote(vote) => (vote.content.height, vote.content.attempt),
+        Message::Propose { proposal, .. } => (proposal.content.height, proposal.content.attempt),
+        _ => (0, 0),
+    }
+}
+
+/// What a key said, in its own log: adopted statements stand there like those of others.
+fn own_statement(key: PeerKey, record: &WalRecord) -> Option<Message> {
     match record {
-        WalRecord::OwnVote(vote) => Some(Message::Vote(vote.clone())),
-        WalRecord::OwnProposal { proposal, block: Some(block) } => {
+        WalRecord::OwnVote(vote) | WalRecord::Vote(vote) if vote.by == key => {
+            Some(Message::Vote(vote.clone()))
+        }
+        WalRecord::OwnProposal { proposal, block: Some(block) }
+        | WalRecord::Proposal { proposal, block: Some(block), .. }
+            if proposal.by == key =>
+        {
             Some(Message::Propose { proposal: proposal.clone(), block: block.clone() })
         }
         _ => None,

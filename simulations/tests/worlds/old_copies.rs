@@ -7,12 +7,12 @@ use driftless_protocol::committee::QuorumRule;
 use driftless_protocol::event::{Command, Event};
 use driftless_protocol::identity::{Domain, Scope};
 use driftless_protocol::time::Span;
-use driftless_protocol::wire::Message;
+use driftless_protocol::wire::{Message, Statements};
 use driftless_sim::faults::Fault;
 use driftless_sim::network::Link;
 use driftless_sim::{PeerSetup, Setup, World};
 
-use crate::support::{all_ended, at, closings, report, told, until, world};
+use crate::support::{all_ended, at, closings, complete, report, told, until, world};
 
 /// Four voters and a contributor; `peer` copies its folder and gets that copy back later.
 fn with_an_old_copy(seed: u64, peer: usize, copied: u64, restored: u64) -> World {
@@ -230,4 +230,23 @@ fn what_it_said_long_ago_bars_nobody_who_just_replays_its_disk() {
             |event| matches!(event, Event::Warning(text) if text.contains("older copy"))
         ));
     }
+}
+
+/// Whoever has no part cannot even show what this key really said: voters are asked, others are not.
+#[test]
+fn statements_that_nobody_asked_for_are_not_looked_at() {
+    let mut setup = Setup::small(1, 4);
+    setup.peers.push(PeerSetup::follower());
+    let signer = setup.signers().swap_remove(2);
+    let mut world = world(setup);
+    let scope = Scope { session: world.charter().session, generation: 0 };
+    for height in 3..12 {
+        let vote = Vote { height, attempt: 0, step: Step::Precommit, block: Some(Hash([7; 32])) };
+        let votes = vec![signer.seal(Domain::Vote, scope, vote)];
+        let statements =
+            Message::Statements(Box::new(Statements { head: 2, votes, ..Statements::default() }));
+        (0..100).for_each(|moment| world.say(at(2_000 + moment * 20), 4, 2, &statements));
+    }
+    complete(&mut world, 240);
+    assert!(!told(&world, 2, |event| matches!(event, Event::Warning(_))), "{}", report(&world));
 }
