@@ -80,15 +80,10 @@ impl Session {
     }
 
     pub(super) fn take_in(&mut self, now: Time, statement: Message) {
-        let by = match &statement {
-            Message::Propose { proposal, .. } => proposal.by,
-            Message::Vote(vote) => vote.by,
-            _ => return,
-        };
         if self.can_vote() {
             self.voting.take_in(now, statement);
-        } else if by == self.me {
-            self.own_statement_received(statement);
+        } else {
+            self.look_for_own_statement(statement);
         }
     }
 

@@ -122,9 +122,14 @@ impl Session {
         self.restoring.is_none() && !self.repair.is_going_on() && self.halted.is_none()
     }
 
-    /// A vote or a proposal of this peer's own key came while it does not vote.
-    pub(super) fn own_statement_received(&mut self, statement: Message) {
-        if !self.knows_itself() {
+    /// A vote or a proposal came while this peer does not vote: is it of its own key, and news?
+    pub(super) fn look_for_own_statement(&mut self, statement: Message) {
+        let by = match &statement {
+            Message::Vote(vote) => vote.by,
+            Message::Propose { proposal, .. } => proposal.by,
+            _ => return,
+        };
+        if by != self.me || !self.knows_itself() {
             return;
         }
         let known = |own: &WalRecord| match (own, &statement) {
