@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use driftless_protocol::Hash;
-use driftless_protocol::event::{Input, Output, Record, Snapshot};
+use driftless_protocol::event::{Input, Output, Record, Recovered, Snapshot};
 use driftless_protocol::identity::{Domain, PeerKey, Scope};
 use driftless_protocol::time::{Span, Time};
 use driftless_protocol::wire::Message;
@@ -71,10 +71,7 @@ impl World {
                 self.schedule(self.now + COMPUTE, Happening::Assemble { peer, life, job: Box::new(job) });
             }
             Output::Reload => {
-                let mut recovered = self.peers[peer].disk.recover();
-                let genesis = || Snapshot { block: None, state: self.genesis.clone() };
-                recovered.snapshot = Some(recovered.snapshot.take().unwrap_or_else(genesis));
-                let input = Input::Reloaded(Ok(Box::new(recovered)));
+                let input = Input::Reloaded(self.reload(peer));
                 self.schedule(self.now + COMPUTE, Happening::Input { peer, life, input: Box::new(input) });
             }
             Output::Work(work) => {
@@ -92,6 +89,17 @@ impl World {
             }
         }
         Ok(())
+    }
+
+    /// What a peer's disk holds, read again while it runs.
+    fn reload(&self, peer: usize) -> Result<Box<Recovered>, String> {
+        if self.peers[peer].unreadable {
+            return Err("input/output error".into());
+        }
+        let mut recovered = self.peers[peer].disk.recover();
+        let genesis = || Snapshot { block: None, state: self.genesis.clone() };
+        recovered.snapshot = Some(recovered.snapshot.take().unwrap_or_else(genesis));
+        Ok(Box::new(recovered))
     }
 
     fn persist(&mut self, peer: usize, record: Record, sync: bool) -> Result<(), Violation> {

@@ -41,6 +41,11 @@ pub enum Fault {
         /// Which peer.
         peer: usize,
     },
+    /// From now on what a peer wrote cannot be read any more while it runs.
+    Unreadable {
+        /// Which peer.
+        peer: usize,
+    },
     /// The network falls into parts, one number per peer.
     Partition(Vec<u32>),
     /// It is whole again.

@@ -34,6 +34,8 @@ pub struct Peer {
     pub(crate) flip: Option<u64>,
     /// Whether what it computes is wrong.
     pub(crate) miscomputes: bool,
+    /// Whether its disk cannot be read while it runs.
+    pub(crate) unreadable: bool,
     /// An older copy of its disk.
     copy: Option<Disk>,
     pub(crate) session: Option<Session>,
@@ -64,6 +66,7 @@ impl Peer {
             copy: None,
             flip: None,
             miscomputes: false,
+            unreadable: false,
             session: None,
             worker: None,
             life: 0,

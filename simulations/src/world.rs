@@ -261,6 +261,7 @@ impl World {
                 self.peers[peer].flip = Some(seed);
             }
             Fault::Miscompute { peer } => self.peers[peer].miscomputes = true,
+            Fault::Unreadable { peer } => self.peers[peer].unreadable = true,
             Fault::Copy { peer } => self.peers[peer].copy_disk(),
             Fault::Restore { peer, down } => {
                 self.crash(peer, Some(down));

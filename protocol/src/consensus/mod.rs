@@ -129,6 +129,15 @@ impl Consensus {
         self.step(|instance| instance.enter(now));
     }
 
+    /// A proposal or a vote, from anywhere; other messages are none of its business.
+    pub fn take_in(&mut self, now: Time, statement: Message) {
+        match statement {
+            Message::Propose { proposal, block } => self.proposal_received(now, proposal, block),
+            Message::Vote(vote) => self.vote_received(now, vote),
+            _ => {}
+        }
+    }
+
     /// A proposal with its block's body, from anywhere.
     pub fn proposal_received(&mut self, now: Time, proposal: Signed<Proposal>, block: Block) {
         if self.is_early(proposal.content.height, &proposal.by) {

@@ -96,7 +96,7 @@ impl Session {
 
     /// Applies the next certified block as far as its blobs are here.
     pub(super) fn apply_next(&mut self, now: Time) {
-        if self.halted.is_some() || self.is_stuck() {
+        if self.halted.is_some() || self.repair.lacks_state() {
             return;
         }
         if self.candidates.applying.is_none() {
@@ -121,11 +121,6 @@ impl Session {
         } else {
             self.fetch_all(now, missing);
         }
-    }
-
-    /// Whether no block can be applied at present: the state is being rebuilt.
-    pub(super) fn is_stuck(&self) -> bool {
-        self.repair.is_going_on() && self.restoring.is_none()
     }
 
     /// Checks the block to apply, once. Returns whether it is valid.

@@ -66,14 +66,10 @@ impl Session {
         }
     }
 
-    /// A proposal or a vote, not verified yet: consensus takes it in, and a peer that does not vote
-    /// looks only for what its own key said.
+    /// A proposal or a vote, not verified yet: consensus takes it in; a peer that does not vote looks for
+    /// what its own key said, and keeps what others did.
     pub(super) fn statement_received(&mut self, now: Time, from: PeerKey, statement: Message) {
-        let (by, height) = match &statement {
-            Message::Propose { proposal, .. } => (proposal.by, proposal.content.height),
-            Message::Vote(vote) => (vote.by, vote.content.height),
-            _ => return,
-        };
+        let Some((by, height)) = statement.statement() else { return };
         if self.is_welcome(now, from, by, height) {
             self.take_in(now, statement);
         }
@@ -81,9 +77,11 @@ impl Session {
 
     pub(super) fn take_in(&mut self, now: Time, statement: Message) {
         if self.can_vote() {
-            self.voting.take_in(now, statement);
-        } else {
+            self.voting.consensus.take_in(now, statement);
+        } else if statement.statement().is_some_and(|(by, _)| by == self.me) {
             self.look_for_own_statement(statement);
+        } else {
+            self.overhear(now, statement);
         }
     }
 
@@ -199,10 +197,11 @@ impl Session {
 
     /// Asks for what is missing and for membership.
     pub(super) fn follow(&mut self, now: Time) {
-        let rebuilding = self.is_stuck() && !self.waits_for_snapshot();
-        // What is on the disk comes first, unless a contribution that it needs is gone everywhere.
-        let replaying = self.restoring.is_some() && !self.catch_up.needs_snapshot();
-        if replaying || self.halted.is_some() || rebuilding {
+        // What is on the disk comes first, unless it is of no use: a contribution that it needs is gone
+        // everywhere, or it leads to no state.
+        let useless = self.catch_up.needs_snapshot() || self.repair.needs_others();
+        let replaying = self.restoring.is_some() || self.repair.lacks_state();
+        if self.halted.is_some() || (replaying && !useless) {
             return;
         }
         // A kept history has no gaps, as long as others have what is in them.

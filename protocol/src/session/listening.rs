@@ -142,8 +142,7 @@ impl Session {
     /// Answers what `peer`'s own key said that may still matter.
     pub(super) fn statements_asked(&mut self, peer: PeerKey) {
         let head = self.chain_end();
-        let running = self.voting.consensus.height() == head + 1;
-        let mut said = if running { self.voting.consensus.statements_of(&peer) } else { Vec::new() };
+        let mut said = self.statements_of(&peer);
         said.extend(self.logged().filter(|record| record.height() > head).filter_map(statement));
         let mut statements =
             Statements { head, announcements: self.slots.announcements_of(&peer), ..Statements::default() };

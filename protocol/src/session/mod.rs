@@ -17,6 +17,7 @@ mod contributing;
 mod ending;
 mod following;
 mod listening;
+mod overhearing;
 mod recall;
 mod repair;
 mod restore;
@@ -29,6 +30,7 @@ use std::sync::Arc;
 use crate::block::{Evidence, Height, Join, Leave};
 use crate::catch_up::CatchUp;
 use crate::charter::Charter;
+use crate::consensus::Consensus;
 use crate::event::{Event, Input, Output, Waiting};
 use crate::identity::{Hash, PeerKey, Scope, Signed, Signer};
 use crate::invitation::Ticket;
@@ -105,6 +107,8 @@ pub struct Session {
     heard_at: BTreeMap<PeerKey, Time>,
     slots: Slots,
     voting: Voting,
+    /// Hears the other voters while this one does not vote.
+    observer: Option<Consensus>,
     recall: Recall,
     repair: Repair,
     candidates: Candidates,
@@ -179,6 +183,7 @@ impl Session {
         Session {
             slots: Slots::new(&charter),
             voting: Voting::new(&charter, &signer),
+            observer: None,
             recall: Recall::default(),
             repair: Repair::default(),
             training: Training::new(charter.clone(), me, &state),

@@ -113,6 +113,7 @@ impl Session {
         }
         self.begin_height(now);
         self.replay_votes(now, wal);
+        self.take_in_overheard(now);
         self.vote(now);
     }
 
@@ -122,14 +123,9 @@ impl Session {
         self.restoring.is_none() && !self.repair.is_going_on() && self.halted.is_none()
     }
 
-    /// A vote or a proposal came while this peer does not vote: is it of its own key, and news?
+    /// A vote or a proposal of this peer's own key came while it does not vote: is it news?
     pub(super) fn look_for_own_statement(&mut self, statement: Message) {
-        let by = match &statement {
-            Message::Vote(vote) => vote.by,
-            Message::Propose { proposal, .. } => proposal.by,
-            _ => return,
-        };
-        if by != self.me || !self.knows_itself() {
+        if !self.knows_itself() {
             return;
         }
         let known = |own: &WalRecord| match (own, &statement) {
@@ -266,6 +262,7 @@ impl Session {
         for statement in self.voting.consensus.statements_of(&self.me) {
             self.recall.keep_met(statement);
         }
+        self.turn_to_overhearing();
         // What was about to be said or signed is not.
         self.voting = Voting::new(&self.charter, &self.signer);
         self.contributing.drop_prepared();
@@ -298,7 +295,8 @@ impl Session {
             self.voting = Voting::new(&self.charter, &self.signer);
             self.begin_height(now);
             self.voting.consensus.adopt_own();
-            met.into_iter().for_each(|statement| self.voting.take_in(now, statement));
+            met.into_iter().for_each(|statement| self.voting.consensus.take_in(now, statement));
+            self.take_in_overheard(now);
             self.vote(now);
         }
     }

@@ -24,34 +24,53 @@ const NAMED: usize = 8;
 pub(super) struct Repair {
     /// What did not fit, until it is compared with what is right.
     suspect: Option<State>,
-    /// Nothing is said before the state is rebuilt.
-    going_on: bool,
-    /// Only a snapshot of others helps.
-    needs_others: bool,
+    stage: Stage,
     /// The block that a repair was for: it does not help twice.
     tried: Option<Height>,
 }
 
+/// How far a repair is. Nothing is said before it is over.
+#[derive(Debug, Default, Clone, Copy, PartialEq, Eq)]
+enum Stage {
+    /// Nothing is to be repaired.
+    #[default]
+    Whole,
+    /// The disk is read.
+    Reads,
+    /// Blocks are replayed from it.
+    Replays,
+    /// Only a snapshot of others helps.
+    NeedsOthers,
+}
+
 impl Repair {
     pub fn is_going_on(&self) -> bool {
-        self.going_on
+        self.stage != Stage::Whole
+    }
+
+    /// Whether there is no state on which a block could be applied.
+    pub fn lacks_state(&self) -> bool {
+        matches!(self.stage, Stage::Reads | Stage::NeedsOthers)
+    }
+
+    pub fn needs_others(&self) -> bool {
+        self.stage == Stage::NeedsOthers
     }
 }
 
 impl Session {
     /// The state here does not lead to the certified block of `height`.
     pub(super) fn state_is_wrong(&mut self, height: Height, found: &str) {
-        if self.is_stuck() {
+        if self.repair.lacks_state() {
             return;
         }
         if self.repair.tried == Some(height) {
             return self.halt(format!("{found}, also after the state was rebuilt"));
         }
         self.warn(format!("{found}: it is rebuilt, and nothing is said meanwhile"));
-        self.restoring = None;
         self.repair.tried = Some(height);
         self.repair.suspect = Some(self.state.clone());
-        self.repair.going_on = true;
+        self.repair.stage = Stage::Reads;
         self.candidates.give_up();
         self.contributing.drop_prepared();
         self.outputs.push_back(Output::Reload);
@@ -59,12 +78,13 @@ impl Session {
 
     /// What the disk holds; `Err` if it leads to no state.
     pub(super) fn reloaded(&mut self, now: Time, result: Result<Box<Recovered>, String>) {
-        if !self.repair.is_going_on() {
+        if self.repair.stage != Stage::Reads {
             return;
         }
         match result.map(|recovered| (recovered.snapshot.clone(), recovered)) {
             Ok((Some(snapshot), recovered)) => {
                 let head = snapshot.block.as_ref().map_or(self.charter.session, |block| block.block.hash());
+                self.repair.stage = Stage::Replays;
                 self.adopt(now, head, snapshot.state);
                 self.training.align(&self.state);
                 self.voting = Voting::new(&self.charter, &self.signer);
@@ -79,12 +99,8 @@ impl Session {
         self.warn(format!(
             "the state cannot be rebuilt from this disk ({error}): waiting for a snapshot of the others"
         ));
-        self.repair.needs_others = true;
+        self.repair.stage = Stage::NeedsOthers;
         self.catch_up.only_snapshots(true);
-    }
-
-    pub(super) fn waits_for_snapshot(&self) -> bool {
-        self.repair.needs_others
     }
 
     /// Tells what was wrong once the right state of the same height is here.
@@ -97,10 +113,9 @@ impl Session {
 
     /// The state is rebuilt, or another one took its place.
     pub(super) fn end_repair(&mut self) {
-        if !std::mem::take(&mut self.repair.going_on) {
+        if std::mem::take(&mut self.repair.stage) == Stage::Whole {
             return;
         }
-        self.repair.needs_others = false;
         self.catch_up.only_snapshots(false);
         if self.repair.suspect.take().is_some() {
             self.warn(format!("the state was replaced by that of height {}", self.height()));

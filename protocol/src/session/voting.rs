@@ -33,15 +33,6 @@ impl Voting {
         Voting { consensus, proposing: None, work: Span::ZERO }
     }
 
-    /// A proposal or a vote, from anywhere.
-    pub fn take_in(&mut self, now: Time, statement: Message) {
-        match statement {
-            Message::Propose { proposal, block } => self.consensus.proposal_received(now, proposal, block),
-            Message::Vote(vote) => self.consensus.vote_received(now, vote),
-            _ => {}
-        }
-    }
-
     /// Notes what a proposal or its check took: a maximum that fades.
     pub fn took(&mut self, now: Time, since: Option<Time>) {
         let Some(since) = since else { return };
@@ -79,7 +70,7 @@ impl Session {
         self.drain_consensus(now);
     }
 
-    fn seats(&self) -> Seats {
+    pub(super) fn seats(&self) -> Seats {
         let quorum = self.charter.manifest.committee.quorum_rule();
         let control = &self.state.control;
         Seats { keys: control.seats.clone(), quorum, convicted: control.convicted.clone() }

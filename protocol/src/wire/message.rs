@@ -137,6 +137,15 @@ impl Message {
         encode(self)
     }
 
+    /// Who says it, and of which height, if it is a vote or a proposal.
+    pub fn statement(&self) -> Option<(PeerKey, Height)> {
+        match self {
+            Message::Propose { proposal, .. } => Some((proposal.by, proposal.content.height)),
+            Message::Vote(vote) => Some((vote.by, vote.content.height)),
+            _ => None,
+        }
+    }
+
     /// Decodes a message that came alone (`limits::MESSAGE` bytes at most).
     pub fn from_bytes(bytes: &[u8]) -> Result<Message, WireError> {
         Self::bounded("message", bytes, limits::MESSAGE)

@@ -74,7 +74,8 @@ fn subject(fault: &Fault) -> Option<usize> {
         | Fault::Copy { peer }
         | Fault::Restore { peer, .. }
         | Fault::Flip { peer, .. }
-        | Fault::Miscompute { peer } => Some(*peer),
+        | Fault::Miscompute { peer }
+        | Fault::Unreadable { peer } => Some(*peer),
         Fault::Partition(_) | Fault::Heal | Fault::Loss(_) => None,
     }
 }

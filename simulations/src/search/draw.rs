@@ -111,13 +111,15 @@ fn random_faults(random: &mut Random, setup: &mut Setup) {
     if random.chance(250) {
         let peer = random.below(count as u64) as usize;
         setup.faults.push((moment(random, FAULTS.0), Fault::Flip { peer, seed }));
+        // Where it is needed for the snapshot that it waits for, only its user can help.
+        if spare(setup, peer) && Random::new(seed, "unreadable").chance(300) {
+            setup.faults.push((at(0), Fault::Unreadable { peer }));
+        }
     }
-    let seats = setup.peers.iter().filter(|peer| peer.seat).count();
     let peer = random.below(count as u64) as usize;
     // Where every voter is needed, one that comes back with less than it said has to be told by the
     // others what that was, and they may have missed it. In a majority whoever knows may be away.
-    let told = seats > 3 && setup.quorum == QuorumRule::TwoThirds;
-    if (told || !setup.peers[peer].seat) && random.chance(300) {
+    if spare(setup, peer) && random.chance(300) {
         let copied = moment(random, FAULTS.0 / 2);
         let restored = copied + Span(moment(random, FAULTS.0 / 2).0);
         let down = random.span(Span::millis(1), Span::seconds(4));
@@ -130,6 +132,12 @@ fn random_faults(random: &mut Random, setup: &mut Setup) {
         setup.faults.push((copied, Fault::Copy { peer }));
         setup.faults.push((restored, Fault::Restore { peer, down }));
     }
+}
+
+/// Whether the others can decide without a peer, and have one among them that heard it.
+fn spare(setup: &Setup, peer: usize) -> bool {
+    let seats = setup.peers.iter().filter(|peer| peer.seat).count();
+    (seats > 3 && setup.quorum == QuorumRule::TwoThirds) || !setup.peers[peer].seat
 }
 
 fn wishes(random: &mut Random, setup: &Setup) -> Vec<Wish> {

@@ -69,12 +69,13 @@ fn live(draw: &Draw) -> Result<(), Finding> {
     let voters = draw.seats();
     let over = |world: &World| world.peers()[..voters].iter().all(|peer| peer.ending().is_some());
     world.run_until(END, over).map_err(|violation| violated(violation.to_string()))?;
-    // One that came back with an old copy after it had seen the end finds nobody to ask.
+    // One that came back with an old copy after it had seen the end finds nobody to ask, and one that
+    // needs a snapshot of others may find that no more are made.
     let late = |peer: usize| {
-        draw.setup
-            .faults
-            .iter()
-            .any(|(_, fault)| matches!(fault, Fault::Restore { peer: of, .. } if *of == peer))
+        draw.setup.faults.iter().any(|(_, fault)| match fault {
+            Fault::Restore { peer: of, .. } | Fault::Unreadable { peer: of } => *of == peer,
+            _ => false,
+        })
     };
     let ended = |peer: usize| match world.peers()[peer].ending() {
         Some(ending) => ending == Ending::Complete,

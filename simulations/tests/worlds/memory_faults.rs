@@ -14,13 +14,17 @@ fn warned(world: &World, peer: usize, words: &str) -> bool {
 }
 
 fn with_a_flipped_bit(seed: u64, peer: usize) -> World {
+    world(with_a_flip(seed, peer))
+}
+
+fn with_a_flip(seed: u64, peer: usize) -> Setup {
     let mut setup = Setup::small(seed, 4);
     setup.peers.push(PeerSetup::contributor());
     setup.manifest.stop_at = Some(8 * 6 * 5 * 14);
     setup.manifest.snapshot_every = [2, 4, 1_000][seed as usize % 3];
     setup.link = Link { latency: Span::millis(5), jitter: Span::millis(20), loss: 20, ..Link::default() };
     setup.faults = vec![(at(2_000 + 97 * seed), Fault::Flip { peer, seed })];
-    world(setup)
+    setup
 }
 
 #[test]
@@ -43,6 +47,27 @@ fn three_of_four_with_wrong_bits_pause_and_go_on() {
     let mut setup = Setup::small(5, 4);
     setup.faults = (0..3).map(|peer| (at(2_000), Fault::Flip { peer, seed: peer as u64 })).collect();
     complete(&mut world(setup), 240);
+}
+
+/// The disk that says what it signed cannot be read a second time, but it was read once: what it
+/// signed in the slots and heights that still run is not signed again. (The checkers see it.)
+#[test]
+fn a_peer_whose_disk_does_not_help_takes_a_snapshot_of_others_and_remembers_what_it_signed() {
+    let mut by_snapshot = 0;
+    for seed in 12..24 {
+        let peer = [2, 4][seed as usize % 2];
+        let mut setup = with_a_flip(seed, peer);
+        // A slow peer keeps slots open over several heights, which a short heartbeat makes.
+        setup.peers[0].step = Span::millis(600);
+        setup.manifest.heartbeat = Span::millis(300);
+        setup.manifest.snapshot_every = 2;
+        setup.faults.push((at(0), Fault::Unreadable { peer }));
+        let mut world = world(setup);
+        complete(&mut world, 240);
+        assert!(world.certified().control.convicted.is_empty());
+        by_snapshot += usize::from(warned(&world, peer, "cannot be rebuilt from this disk"));
+    }
+    assert!(by_snapshot > 4, "{by_snapshot} of 12");
 }
 
 /// A peer that computes something else than it did, and than the others do, does it again once and

@@ -167,6 +167,30 @@ fn all_voters_that_come_back_at_once_tell_each_other_what_they_said() {
     }
 }
 
+/// The only one that heard what it said listens itself, and keeps what it hears. (The checkers see what
+/// is said twice.)
+#[test]
+fn whoever_listens_remembers_what_another_said_meanwhile() {
+    for seed in 0..12 {
+        let mut setup = Setup::small(seed, 5);
+        setup.manifest.stop_at = Some(8 * 6 * 5 * 20);
+        // Announcements are in memory only.
+        setup.peers[2].step = Span::seconds(1_000);
+        setup.link = Link { latency: Span::millis(40), jitter: Span::millis(20), ..Link::default() };
+        let cut = 3_000 + 41 * seed;
+        setup.faults = vec![
+            (at(cut), Fault::Crash { peer: 4, outputs: 0, down: Some(Span::millis(50)) }),
+            (at(cut), Fault::Copy { peer: 2 }),
+            (at(cut + 10), Fault::Partition(vec![0, 0, 1, 0, 1])),
+            (at(cut + 8_000), Fault::Restore { peer: 2, down: Span::millis(100) }),
+            (at(cut + 12_000), Fault::Heal),
+        ];
+        let mut world = world(setup);
+        assert!(until(&mut world, 240_000, |world| ended(world, 2)), "seed {seed}\n{}", report(&world));
+        assert!(world.certified().control.convicted.is_empty(), "seed {seed}");
+    }
+}
+
 /// The two of three that decide when it comes back are not the two that decided before.
 #[test]
 fn a_majority_that_did_not_see_what_another_decided_decides_nothing_else() {
