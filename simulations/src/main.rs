@@ -26,12 +26,9 @@ enum Command {
         makes up a committee, peers, links, faults and wishes. A finding is a broken promise, a panic, or \
         voters that do not come to the end. It is shrunk, and the command that replays it is printed.")]
     Search(commands::search::Arguments),
-    /// Run a paper's table again and print it beside the reference
-    #[command(after_help = "Example:\n  driftless-sim table streaming-diloco-learning --rows \
-        streaming-4-h15-e3m0 --seeds 1\n\nThe last line is {\"table\",\"cells\",\"within_one\",\
-        \"within_two\"}: rows that have a reference, rows whose mean is within 0.03 nats per byte of it, \
-        and within 0.06. The whole table is 33 runs: about an hour and a half on one core.")]
-    Table(commands::table::Arguments),
+    /// Make a paper's table again and print it beside the paper's figures
+    #[command(subcommand)]
+    Table(commands::table::Table),
 }
 
 fn main() -> ExitCode {
@@ -39,7 +36,7 @@ fn main() -> ExitCode {
     let result = match &arguments.command {
         Command::Run(arguments) => commands::run::run(arguments),
         Command::Search(arguments) => commands::search::run(arguments),
-        Command::Table(arguments) => commands::table::table(arguments),
+        Command::Table(table) => commands::table::run(table),
     };
     match result {
         Ok(()) => ExitCode::SUCCESS,

@@ -1,6 +1,9 @@
-//! Paper tables: the product's protocol and engine against published or independent numbers.
+//! Paper tables: the product's protocol and engine, or a cost model, against published or independent
+//! numbers.
 
 pub mod learning;
 mod progress;
+pub mod traffic;
+pub mod utilization;
 
 pub use progress::Progress;

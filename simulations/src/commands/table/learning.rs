@@ -1,4 +1,4 @@
-//! `driftless-sim table`: a paper's table, run again.
+//! `driftless-sim table streaming-diloco-learning`: real runs on real text.
 
 use std::collections::BTreeMap;
 use std::sync::mpsc;
@@ -7,15 +7,13 @@ use std::time::Duration;
 
 use serde_json::json;
 
-use super::CommandError;
+use crate::commands::CommandError;
 use crate::table::Progress;
 use crate::table::learning::{Outcome, REQUIRED, ROWS, Row, TOKENS, Terms};
 
 /// What to run.
 #[derive(Debug, clap::Args)]
 pub struct Arguments {
-    /// Which table: streaming-diloco-learning
-    pub table: String,
     /// One JSON object per line on standard output
     #[arg(long)]
     pub json: bool,
@@ -45,12 +43,8 @@ type Outcomes = BTreeMap<(&'static str, u64), Outcome>;
 /// Runs the table and prints it.
 ///
 /// # Errors
-/// An unknown table or row, or a run that failed.
-pub fn table(arguments: &Arguments) -> Result<(), CommandError> {
-    if arguments.table != "streaming-diloco-learning" {
-        let text = format!("there is no table {:?}: streaming-diloco-learning is the one", arguments.table);
-        return Err(CommandError::Usage(text));
-    }
+/// An unknown row, or a run that failed.
+pub fn run(arguments: &Arguments) -> Result<(), CommandError> {
     let rows = rows(&arguments.rows)?;
     let cells: Vec<Cell> =
         rows.iter().flat_map(|row| arguments.seeds.iter().map(move |seed| (*row, *seed))).collect();
@@ -150,8 +144,10 @@ fn print(arguments: &Arguments, rows: &[&Row], outcomes: &Outcomes) {
     for row in rows {
         print_pair(arguments, row, outcomes);
     }
-    let name = &arguments.table;
-    println!("{}", json!({"table": name, "cells": cells, "within_one": one, "within_two": two}));
+    println!(
+        "{}",
+        json!({"table": "streaming-diloco-learning", "cells": cells, "within_one": one, "within_two": two})
+    );
 }
 
 /// What four bits cost beside 32, over the seeds that both rows have.

@@ -1,0 +1,46 @@
+//! `driftless-sim table`: a paper's table, run again.
+
+pub mod learning;
+pub mod traffic;
+pub mod utilization;
+
+use super::CommandError;
+
+/// Which table.
+#[derive(Debug, clap::Subcommand)]
+pub enum Table {
+    /// Bandwidth for a compute utilization: the paper's Table 4
+    #[command(name = "streaming-diloco-4")]
+    #[command(after_help = "Example:\n  driftless-sim table streaming-diloco-4 --bits 13.25 --few-bits \
+        3.45\n\nA cell is the first of 50 bandwidths between 0.1 and 1000 Gbit/s, in equal ratios, that \
+        reaches the utilization. The last line is {\"table\",\"cells\",\"within_one\",\"within_two\"}: \
+        cells whose point is at most one, or two, from the paper's.")]
+    Utilization(utilization::Arguments),
+    /// What a whole training sends, against data parallelism
+    #[command(name = "streaming-diloco-traffic")]
+    #[command(after_help = "Example:\n  driftless-sim table streaming-diloco-traffic\n\nThe last line is \
+        {\"table\",\"cells\",\"equal\"}: figures that agree with the paper's to its last digit.")]
+    Traffic(traffic::Arguments),
+    /// Validation loss on real text against an independent reference
+    #[command(name = "streaming-diloco-learning")]
+    #[command(after_help = "Example:\n  driftless-sim table streaming-diloco-learning --rows \
+        streaming-4-h15-e3m0 --seeds 1\n\nThe last line is {\"table\",\"cells\",\"within_one\",\
+        \"within_two\"}: rows that have a reference, rows whose mean is within 0.03 nats per byte of it, \
+        and within 0.06. The whole table is 33 runs: about an hour and a half on one core.")]
+    Learning(learning::Arguments),
+}
+
+/// Makes the table and prints it.
+///
+/// # Errors
+/// Unknown rows, senseless numbers, or a run that failed.
+pub fn run(table: &Table) -> Result<(), CommandError> {
+    match table {
+        Table::Utilization(arguments) => utilization::run(arguments),
+        Table::Traffic(arguments) => {
+            traffic::run(arguments);
+            Ok(())
+        }
+        Table::Learning(arguments) => learning::run(arguments),
+    }
+}
