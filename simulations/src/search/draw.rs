@@ -129,6 +129,11 @@ fn random_faults(random: &mut Random, setup: &mut Setup) {
             _ => false,
         };
         setup.faults.retain(|fault| !forgets(fault));
+        // Nor does anybody know what only voters heard that are out of reach when it comes back.
+        let asks = restored..restored + down + Span::seconds(8);
+        let parts = |(at, fault): &(Time, Fault)| matches!(fault, Fault::Partition(_)) && asks.contains(at);
+        setup.faults.retain(|fault| !parts(fault));
+        setup.faults.push((restored, Fault::Heal));
         setup.faults.push((copied, Fault::Copy { peer }));
         setup.faults.push((restored, Fault::Restore { peer, down }));
     }
