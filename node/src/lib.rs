@@ -23,3 +23,5 @@ pub mod report;
 pub mod settings;
 pub mod terms;
 pub mod verify;
+
+const _: () = assert!(!driftless_protocol::mutant::ARE_HERE, "seeded bugs are for the simulator alone");

@@ -3,6 +3,7 @@
 use bincode::{Decode, Encode};
 
 use crate::identity::PeerKey;
+use crate::mutant::Mutant;
 
 /// The most seats a committee has.
 pub const MAX_SEATS: usize = 16;
@@ -42,6 +43,7 @@ impl QuorumRule {
     /// Seats needed out of `seats`.
     pub fn needed(self, seats: usize) -> usize {
         match self {
+            QuorumRule::TwoThirds if Mutant::HalfDecides.lives() => seats / 2 + 1,
             QuorumRule::TwoThirds => 2 * seats / 3 + 1,
             QuorumRule::Majority => seats / 2 + 1,
         }

@@ -19,6 +19,7 @@ pub mod manifest;
 pub mod membership;
 pub mod method;
 pub mod model;
+pub mod mutant;
 pub mod schedule;
 pub mod session;
 pub mod slot;

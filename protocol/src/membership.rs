@@ -6,6 +6,7 @@ use rand_chacha::rand_core::{Rng, SeedableRng};
 
 use crate::block::Height;
 use crate::identity::{Hash, PeerKey};
+use crate::mutant::Mutant;
 use crate::wire;
 
 /// The most members a session has.
@@ -210,7 +211,9 @@ impl ControlPage {
     /// Books one counted stream-0 contribution.
     pub(crate) fn book(&mut self, index: usize, samples: u32, tokens: u64, speed: u32) {
         let member = &mut self.members[index];
-        consume(&mut member.leases, samples);
+        if !Mutant::KeepsLeases.lives() {
+            consume(&mut member.leases, samples);
+        }
         member.counted = member.counted.saturating_add(1);
         member.speed = speed;
         self.counted_tokens = self.counted_tokens.saturating_add(tokens);
@@ -277,7 +280,9 @@ impl Pool {
             return range;
         }
         let start = self.next;
-        self.next += u64::from(want);
+        if !Mutant::LeasesTwice.lives() {
+            self.next += u64::from(want);
+        }
         (start, want)
     }
 }

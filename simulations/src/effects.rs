@@ -3,8 +3,9 @@
 use std::sync::Arc;
 
 use driftless_protocol::Hash;
+use driftless_protocol::block::Announcement;
 use driftless_protocol::event::{Input, Output, Record, Recovered, Snapshot};
-use driftless_protocol::identity::{Domain, PeerKey, Scope};
+use driftless_protocol::identity::{Domain, PeerKey, Scope, Signed};
 use driftless_protocol::time::{Span, Time};
 use driftless_protocol::wire::Message;
 
@@ -36,7 +37,7 @@ impl World {
         let Some(session) = self.peers[peer].session.as_ref() else { return Ok(()) };
         let (state, timeout) = (session.state(), session.next_timeout());
         let reached = self.checkers.state_reached(state.control.height, state.digest());
-        reached.map_err(|what| self.violation(peer, what))?;
+        reached.map_err(|broken| self.violation(peer, broken))?;
         self.set_timer(peer, timeout);
         Ok(())
     }
@@ -103,10 +104,6 @@ impl World {
     }
 
     fn persist(&mut self, peer: usize, record: Record, sync: bool) -> Result<(), Violation> {
-        let block = match &record {
-            Record::Block(certified) => Some(certified.clone()),
-            _ => None,
-        };
         if let Record::Blob { root, .. } = &record {
             let (life, input) = (self.peers[peer].life, Input::BlobStored(*root));
             self.schedule(self.now, Happening::Input { peer, life, input: Box::new(input) });
@@ -119,8 +116,6 @@ impl World {
             self.schedule(self.now, Happening::Input { peer, life, input: Box::new(input) });
             return Ok(());
         }
-        self.peers[peer].disk.persist(record, sync);
-        let Some(certified) = block else { return Ok(()) };
         let peers = &self.peers;
         // The peer's own disk first: that is where it must be.
         let order = std::iter::once(peer).chain(0..peers.len());
@@ -128,23 +123,18 @@ impl World {
             let found = order.clone().find_map(|index| read(&peers[index].disk, root).ok());
             found.ok_or_else(|| "on nobody's disk".to_owned())
         };
-        let seen = self.checkers.block_persisted(&certified, &mut find);
-        seen.map_err(|what| self.violation(peer, format!("block {}: {what}", certified.block.height)))
+        let seen = self.checkers.persisted(peers[peer].key, &record, &mut find);
+        seen.map_err(|broken| self.violation(peer, broken))?;
+        self.peers[peer].disk.persist(record, sync);
+        Ok(())
     }
 
     fn send(&mut self, from: usize, to: &[PeerKey], message: Message) -> Result<(), Violation> {
-        let message = match message {
-            Message::Head { .. } if self.boasts(from) => Message::Head { height: u64::MAX },
-            Message::Statements(mut statements) if self.boasts(from) => {
-                statements.head = u64::MAX;
-                Message::Statements(statements)
-            }
-            message => message,
-        };
+        let message = self.twist(from, message);
         let lie = self.second_story(from, &message);
         if lie.is_none() {
             let sent = self.checkers.sent(self.peers[from].key, &message);
-            sent.map_err(|what| self.violation(from, what))?;
+            sent.map_err(|broken| self.violation(from, broken))?;
         }
         for key in to {
             let Some(to) = self.peers.iter().position(|peer| peer.key == *key) else { continue };
@@ -159,8 +149,26 @@ impl World {
         Ok(())
     }
 
-    fn boasts(&self, peer: usize) -> bool {
-        self.peers[peer].setup.lie == Some(Lie::Boasts)
+    /// What a liar makes of a message to everybody.
+    pub(crate) fn twist(&self, from: usize, message: Message) -> Message {
+        match (self.peers[from].setup.lie, message) {
+            (Some(Lie::Boasts), Message::Head { .. }) => Message::Head { height: u64::MAX },
+            (Some(Lie::Boasts), Message::Statements(mut statements)) => {
+                statements.head = u64::MAX;
+                Message::Statements(statements)
+            }
+            (Some(Lie::Certifies), Message::Blocks(mut reply)) => {
+                reply.blocks.iter_mut().for_each(|block| block.certificate.precommits.truncate(1));
+                Message::Blocks(reply)
+            }
+            (Some(Lie::StaleBase), Message::Announce { announcement, mirrors, relay })
+                if announcement.by == self.peers[from].key =>
+            {
+                let content = Announcement { base: Hash::of(b"elsewhere"), ..announcement.content };
+                Message::Announce { announcement: self.announcement(from, content), mirrors, relay }
+            }
+            (_, message) => message,
+        }
     }
 
     /// What an equivocator tells the others.
@@ -172,10 +180,14 @@ impl World {
         }
         let mut content = announcement.content.clone();
         content.work.speed ^= 1;
+        let announcement = self.announcement(from, content);
+        Some(Message::Announce { announcement, mirrors: mirrors.clone(), relay: *relay })
+    }
+
+    fn announcement(&self, by: usize, content: Announcement) -> Signed<Announcement> {
         let generation = self.certified().control.generation;
         let scope = Scope { session: self.charter.session, generation };
-        let announcement = peer.signer.seal(Domain::Announcement, scope, content);
-        Some(Message::Announce { announcement, mirrors: mirrors.clone(), relay: *relay })
+        self.peers[by].signer.seal(Domain::Announcement, scope, content)
     }
 
     /// Puts a message on a link as bytes.

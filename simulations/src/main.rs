@@ -26,6 +26,10 @@ enum Command {
         makes up a committee, peers, links, faults and wishes. A finding is a broken promise, a panic, or \
         voters that do not come to the end. It is shrunk, and the command that replays it is printed.")]
     Search(commands::search::Arguments),
+    /// Let one seeded protocol bug live at a time, and search until a checker catches it
+    #[cfg(feature = "mutants")]
+    #[command(after_help = "Example:\n  driftless-sim mutants --only SkipsLock --shrink")]
+    Mutants(commands::mutants::Arguments),
     /// Make a paper's table again and print it beside the paper's figures
     #[command(subcommand)]
     Table(commands::table::Table),
@@ -36,6 +40,8 @@ fn main() -> ExitCode {
     let result = match &arguments.command {
         Command::Run(arguments) => commands::run::run(arguments),
         Command::Search(arguments) => commands::search::run(arguments),
+        #[cfg(feature = "mutants")]
+        Command::Mutants(arguments) => commands::mutants::run(arguments),
         Command::Table(table) => commands::table::run(table),
     };
     match result {

@@ -57,6 +57,10 @@ pub enum Lie {
     Equivocates,
     /// A chain that nobody can follow: every head is far ahead.
     Boasts,
+    /// Contributions that were taken against parameters of its own.
+    StaleBase,
+    /// Blocks that one seat signed.
+    Certifies,
 }
 
 impl Default for PeerSetup {

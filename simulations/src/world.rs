@@ -15,7 +15,7 @@ use driftless_protocol::state::State;
 use driftless_protocol::time::{Span, Time};
 use driftless_protocol::wire::Message;
 
-use crate::checkers::Checkers;
+use crate::checkers::{Broken, Checkers, Promise};
 use crate::faults::Fault;
 use crate::happening::Happening;
 use crate::network::Network;
@@ -28,7 +28,7 @@ const DETECTION: Span = Span::seconds(2);
 
 /// A promise that did not hold.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-#[error("seed {seed}, {:.6} s, peer {peer}, height {height}: {what}", .time.0 as f64 / 1e6)]
+#[error("seed {seed}, {:.6} s, peer {peer}, height {height}: {what} ({promise})", .time.0 as f64 / 1e6)]
 pub struct Violation {
     /// The world's seed: the same setup with it does the same again.
     pub seed: u64,
@@ -38,6 +38,8 @@ pub struct Violation {
     pub peer: usize,
     /// That peer's height.
     pub height: u64,
+    /// Which promise.
+    pub promise: Promise,
     /// What is wrong.
     pub what: String,
 }
@@ -71,11 +73,14 @@ impl World {
         let manifest = Manifest { genesis: genesis.digest(), ..charter.manifest };
         let charter = Arc::new(Charter::new(manifest).map_err(|error| refused(&error))?);
         let network = Network::new(setup.seed, setup.peers.len(), setup.link);
-        let peers = setup.signers().into_iter().zip(setup.peers);
+        let signers = setup.signers();
+        let liars = setup.peers.iter().zip(&signers).filter(|(peer, _)| peer.lie.is_some());
+        let liars = liars.map(|(_, signer)| signer.key()).collect();
+        let peers = signers.into_iter().zip(setup.peers);
         let mut world = World {
             seed: setup.seed,
             now: Time(0),
-            checkers: Checkers::new(charter.clone(), genesis.clone()),
+            checkers: Checkers::new(charter.clone(), genesis.clone(), liars),
             charter,
             genesis,
             peers: peers.map(|(signer, peer)| Peer::new(peer, signer)).collect(),
@@ -175,7 +180,7 @@ impl World {
             return Ok(());
         }
         let started = self.peers[peer].start(self.now, &self.charter, &self.genesis);
-        started.map_err(|error| self.violation(peer, error.to_string()))?;
+        started.map_err(|error| self.violation(peer, Promise::Driver.broken(error.to_string())))?;
         self.look_around(peer);
         self.drain(peer)
     }
@@ -191,7 +196,8 @@ impl World {
         let next = self.peers[peer].session.as_ref().and_then(|session| session.next_timeout());
         match next {
             Some(next) if next <= self.now => {
-                Err(self.violation(peer, "a timer that is due stays due: the driver would spin".into()))
+                let what = "a timer that is due stays due: the driver would spin".into();
+                Err(self.violation(peer, Promise::Driver.broken(what)))
             }
             _ => Ok(()),
         }
@@ -208,8 +214,8 @@ impl World {
             return Ok(());
         }
         let message = if reply { Message::from_reply_bytes(bytes) } else { Message::from_bytes(bytes) };
-        let message =
-            message.map_err(|error| self.violation(from, format!("sent what does not decode: {error}")))?;
+        let undecodable = |error| Promise::Driver.broken(format!("sent what does not decode: {error}"));
+        let message = message.map_err(|error| self.violation(from, undecodable(error)))?;
         let answer = match &message {
             Message::GetBlocks { from } => Message::Blocks(self.peers[to].disk.block_reply(*from)),
             Message::GetSnapshot => Message::Snapshot(self.peers[to].disk.snapshot_offer()),
@@ -218,6 +224,7 @@ impl World {
                 return self.input(to, Input::Message { from, message });
             }
         };
+        let answer = self.twist(to, answer);
         self.transmit(to, from, &answer, true);
         Ok(())
     }
@@ -265,6 +272,7 @@ impl World {
             Fault::Copy { peer } => self.peers[peer].copy_disk(),
             Fault::Restore { peer, down } => {
                 self.crash(peer, Some(down));
+                self.checkers.restored(self.peers[peer].key);
                 self.peers[peer].restore_disk();
             }
             Fault::Partition(groups) => {
@@ -333,9 +341,10 @@ impl World {
         self.next += 1;
     }
 
-    pub(crate) fn violation(&self, peer: usize, what: String) -> Violation {
+    pub(crate) fn violation(&self, peer: usize, broken: Broken) -> Violation {
+        let Broken { promise, what } = broken;
         let height = self.peers[peer].session.as_ref().map_or(0, |session| session.state().control.height);
-        Violation { seed: self.seed, time: self.now, peer, height, what }
+        Violation { seed: self.seed, time: self.now, peer, height, promise, what }
     }
 
     /// Tells a peer its user's wish at a moment.
@@ -387,7 +396,7 @@ impl World {
     /// The fold of everything certified so far.
     #[must_use]
     pub fn certified(&self) -> &State {
-        self.checkers.fold.state()
+        self.checkers.certified()
     }
 
     /// What names this run: equal for equal runs, and for no others.

@@ -10,6 +10,7 @@ use std::collections::BTreeMap;
 use super::Seats;
 use crate::block::{Attempt, Step, Vote};
 use crate::identity::{Hash, PeerKey, Signature, Signed};
+use crate::mutant::Mutant;
 use crate::time::Time;
 
 /// Attempts ahead of the current one whose votes and proposals are taken.
@@ -100,7 +101,8 @@ impl Ledger {
         let known = |known: &Signed<Vote>| {
             if known.content == *vote { Judgement::Known } else { Judgement::Contradicts(known.clone()) }
         };
-        if let Some(vote) = seat.votes.get(&(vote.attempt, vote.step)) {
+        let step = if Mutant::ConvictsVoters.lives() { Step::Prevote } else { vote.step };
+        if let Some(vote) = seat.votes.get(&(vote.attempt, step)) {
             return known(vote);
         }
         if vote.attempt > self.ceiling(current) {

@@ -4,6 +4,7 @@ use std::collections::VecDeque;
 
 use super::wal::WalRecord;
 use crate::block::{Attempt, Block, CertifiedBlock, Evidence, Height};
+use crate::mutant::Mutant;
 use crate::wire::Message;
 
 /// An action for the session. Outputs are acted on in order.
@@ -63,7 +64,7 @@ impl Turn {
         let turn = std::mem::take(self);
         let last = turn.records.len();
         for (index, record) in turn.records.into_iter().enumerate() {
-            let sync = turn.stated && index + 1 == last;
+            let sync = turn.stated && index + 1 == last && !Mutant::VotesBeforeFsync.lives();
             outputs.push_back(ConsensusOutput::Persist { record, sync });
         }
         outputs.extend(turn.sends.into_iter().map(ConsensusOutput::Broadcast));

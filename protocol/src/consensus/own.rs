@@ -10,6 +10,7 @@ use super::instance::Instance;
 use super::wal::{ReplayError, StatementKind, WalRecord};
 use crate::block::{Attempt, Proposal, Step, Vote};
 use crate::identity::{Domain, Signed};
+use crate::mutant::Mutant;
 use crate::time::Time;
 use crate::wire::Message;
 
@@ -60,7 +61,9 @@ impl Instance {
             None => {
                 let proposal = signer.seal(Domain::Proposal, self.scope, content);
                 let block = self.proposals.body_for_log(proposal.content.block);
-                self.turn.records.push(WalRecord::OwnProposal { proposal: proposal.clone(), block });
+                if !Mutant::ForgetsProposals.lives() {
+                    self.turn.records.push(WalRecord::OwnProposal { proposal: proposal.clone(), block });
+                }
                 self.send_proposal(&proposal);
                 self.turn.stated = true;
                 proposal
@@ -75,7 +78,10 @@ impl Instance {
 
     /// States a vote of ours and queues it for the driver.
     pub(super) fn state_vote(&mut self, now: Time, ballot: Ballot, queue: &mut VecDeque<Input<Rules>>) {
-        let content = ballot.statement();
+        let mut content = ballot.statement();
+        if Mutant::SkipsLock.lives() && content.step == Step::Prevote && content.block.is_none() {
+            content.block = self.proposals.get(content.attempt).map(|proposal| proposal.content.block);
+        }
         let (attempt, step) = (content.attempt, content.step);
         let repeated = self.own.votes.get(&step).is_some_and(|vote| vote.content.attempt >= attempt);
         let risky = self.adopts && self.may_contradict(&content);
@@ -120,6 +126,9 @@ impl Instance {
 
     /// Sends our latest statements again: the network does not repeat anything by itself.
     pub(super) fn resend(&mut self) {
+        if Mutant::SaysOnce.lives() {
+            return;
+        }
         let current = self.attempt();
         if let Some(proposal) = self.own.proposal.clone().filter(|p| p.content.attempt == current) {
             self.send_proposal(&proposal);

@@ -5,6 +5,7 @@ use arc_malachitebft_core_types::{ThresholdParam, ThresholdParams};
 use crate::block::{Attempt, Height};
 use crate::committee::{MAX_SEATS, QuorumRule};
 use crate::identity::PeerKey;
+use crate::mutant::Mutant;
 
 /// The voters of a height.
 #[derive(Clone, PartialEq, Eq, Debug)]
@@ -59,6 +60,9 @@ impl Seats {
     /// The same for the driver, where "met" is strictly more than the fraction.
     pub(super) fn thresholds(&self) -> ThresholdParams {
         let (quorum, honest) = match self.quorum {
+            QuorumRule::TwoThirds if Mutant::HalfDecides.lives() => {
+                (ThresholdParam::new(1, 2), ThresholdParam::F_PLUS_ONE)
+            }
             QuorumRule::TwoThirds => (ThresholdParam::TWO_F_PLUS_ONE, ThresholdParam::F_PLUS_ONE),
             QuorumRule::Majority => (ThresholdParam::new(1, 2), ThresholdParam::new(0, 1)),
         };

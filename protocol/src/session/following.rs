@@ -4,6 +4,7 @@ use crate::block::{CertifiedBlock, Height, Join, Leave};
 use crate::catch_up::{Ask, AssembleJob, OfferError, check_offer};
 use crate::event::{Event, Output, Record, Snapshot};
 use crate::identity::{Domain, Hash, PeerKey, Signed};
+use crate::mutant::Mutant;
 use crate::state::{PAGE_BYTES, State, page_sizes};
 use crate::time::{Span, Time};
 use crate::transition;
@@ -178,6 +179,9 @@ impl Session {
 
     pub(super) fn is_certified(&self, certified: &CertifiedBlock) -> bool {
         let seats = &self.state.control.seats;
+        if Mutant::BelievesCertificates.lives() {
+            return true;
+        }
         certified.is_certified(self.charter.session, seats, self.charter.quorum(seats.len()))
     }
 

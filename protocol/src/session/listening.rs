@@ -9,6 +9,7 @@ use std::collections::BTreeMap;
 use crate::block::Height;
 use crate::consensus::WalRecord;
 use crate::identity::PeerKey;
+use crate::mutant::Mutant;
 use crate::time::{Span, Time};
 use crate::wire::{Message, Statements, limits};
 
@@ -87,6 +88,9 @@ impl Session {
     /// Begins to listen, with the log of the height that was running.
     pub(super) fn listen(&mut self, now: Time, wal: Vec<WalRecord>) {
         self.recall.listening = Some(Listening::new(now, wal));
+        if Mutant::AsksNobody.lives() {
+            return self.stop_listening(now);
+        }
         self.go_on_listening(now);
     }
 

@@ -10,6 +10,7 @@ use crate::charter::Charter;
 use crate::consensus::WalRecord;
 use crate::event::{Checkpoint, Recovered};
 use crate::identity::{Signed, Signer};
+use crate::mutant::Mutant;
 use crate::state::State;
 use crate::time::Time;
 use crate::training::SavedTraining;
@@ -93,8 +94,8 @@ impl Session {
         self.restoring = Some(Restoring {
             counted_since: recovered.checkpoint.as_ref().is_none_or(|checkpoint| checkpoint.height < base),
             blocks: blocks.collect(),
-            wal: recovered.wal,
-            signed: recovered.signed,
+            wal: if Mutant::ForgetsVotes.lives() { Vec::new() } else { recovered.wal },
+            signed: if Mutant::ForgetsContributions.lives() { Vec::new() } else { recovered.signed },
             checkpoint: recovered.checkpoint,
             offer: recovered.offer,
         });

@@ -5,6 +5,7 @@ use crate::charter::Charter;
 use crate::identity::{Domain, Hash, PeerKey, Scope};
 use crate::manifest::Data;
 use crate::membership::{ControlPage, Member};
+use crate::mutant::Mutant;
 
 use super::{Aggregation, Invalid, Part, Plan};
 
@@ -64,7 +65,7 @@ pub(crate) fn check_counted(
     if *length != charter.manifest.method.codec().encoded_len(values) {
         return Err("the blob's length is not the codec's");
     }
-    let Some(base) = base else { return Ok(()) };
+    let Some(base) = base.filter(|_| !Mutant::TakesStaleBase.lives()) else { return Ok(()) };
     let announcement = counted.announcement(slot, base);
     if !member.key.verify(Domain::Announcement, scope, &announcement, &counted.signature) {
         return Err("the signature does not hold for this slot and base");

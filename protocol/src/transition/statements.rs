@@ -4,6 +4,7 @@ use crate::block::{Evidence, Join, Leave};
 use crate::charter::Charter;
 use crate::identity::{Domain, PeerKey, Scope, Signed};
 use crate::membership::{ControlPage, MAX_MEMBERS};
+use crate::mutant::Mutant;
 
 /// How many heights old a leave may be.
 pub const LEAVE_AGE: u64 = 1024;
@@ -106,7 +107,7 @@ pub(crate) fn guilty(scope: Scope, evidence: &Evidence) -> Option<PeerKey> {
             contradiction(scope, Domain::Announcement, pair, |a, b| a.slot == b.slot)
         }
         Evidence::Votes(pair) => contradiction(scope, Domain::Vote, pair, |a, b| {
-            (a.height, a.attempt, a.step) == (b.height, b.attempt, b.step)
+            (a.height, a.attempt, a.step) == (b.height, b.attempt, b.step) || Mutant::ConvictsVoters.lives()
         }),
         Evidence::Proposals(pair) => contradiction(scope, Domain::Proposal, pair, |a, b| {
             (a.height, a.attempt) == (b.height, b.attempt)

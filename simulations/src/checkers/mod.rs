@@ -1,78 +1,172 @@
 //! What must hold in every world, watched at every step. One file per promise.
 
+mod contributions;
 mod counted_once;
 mod fold;
+mod innocent;
 mod one_digest;
+mod quorum;
 mod signed_once;
 
+use std::collections::BTreeSet;
 use std::sync::Arc;
 
 use driftless_protocol::block::{CertifiedBlock, Height};
 use driftless_protocol::charter::Charter;
+use driftless_protocol::event::Record;
 use driftless_protocol::identity::{Hash, PeerKey};
 use driftless_protocol::state::State;
 use driftless_protocol::wire::Message;
 
 pub use counted_once::CountedOnce;
 pub use fold::Fold;
-pub use one_digest::OneDigest;
+use innocent::Innocent;
+use one_digest::OneDigest;
+pub use quorum::Quorum;
 pub use signed_once::SignedOnce;
 
-/// All checkers of a world. Each returns what is wrong, in words.
+/// What every world keeps.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Promise {
+    /// At one height there is one certified block, and all peers have its digest.
+    OneDigest,
+    /// Nothing is counted twice.
+    CountedOnce,
+    /// No honest key signs two contents for one thing.
+    SignedOnce,
+    /// The state is the fold of the chain.
+    Fold,
+    /// Nothing is certified without a quorum.
+    Quorum,
+    /// Whatever is counted was signed for it.
+    Contributions,
+    /// Whoever keeps to the protocol is neither convicted nor barred.
+    Innocent,
+    /// Peers start, what they say decodes, and they do not spin.
+    Driver,
+}
+
+impl std::fmt::Display for Promise {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str(match self {
+            Promise::OneDigest => "one digest",
+            Promise::CountedOnce => "counted once",
+            Promise::SignedOnce => "signed once",
+            Promise::Fold => "fold",
+            Promise::Quorum => "quorum",
+            Promise::Contributions => "contributions",
+            Promise::Innocent => "innocent",
+            Promise::Driver => "driver",
+        })
+    }
+}
+
+/// A promise that does not hold, and what is wrong, in words.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Broken {
+    /// Which.
+    pub promise: Promise,
+    /// What is wrong.
+    pub what: String,
+}
+
+impl Promise {
+    /// What a checker found wrong breaks this promise.
+    pub fn broken(self, what: String) -> Broken {
+        Broken { promise: self, what }
+    }
+}
+
+/// All checkers of a world.
 #[derive(Debug)]
 pub struct Checkers {
-    /// One block and one digest per height.
-    pub one_digest: OneDigest,
-    /// Nothing is counted twice.
-    pub counted_once: CountedOnce,
-    /// No honest key signs two contents for one thing.
-    pub signed_once: SignedOnce,
-    /// The state is the fold of the chain.
-    pub fold: Fold,
+    session: Hash,
+    one_digest: OneDigest,
+    counted_once: CountedOnce,
+    signed_once: SignedOnce,
+    fold: Fold,
+    quorum: Quorum,
+    innocent: Innocent,
 }
 
 impl Checkers {
-    /// Checkers of a session that starts at `genesis`.
+    /// Checkers of a session that starts at `genesis` and in which `liars` lie.
     #[must_use]
-    pub fn new(charter: Arc<Charter>, genesis: State) -> Checkers {
+    pub fn new(charter: Arc<Charter>, genesis: State, liars: BTreeSet<PeerKey>) -> Checkers {
+        let rule = charter.manifest.committee.quorum_rule();
         Checkers {
+            session: charter.session,
             one_digest: OneDigest::new(genesis.digest()),
             counted_once: CountedOnce::default(),
             signed_once: SignedOnce::default(),
+            quorum: Quorum::new(charter.session, rule),
             fold: Fold::new(charter, genesis),
+            innocent: Innocent::new(liars),
         }
     }
 
-    /// A peer wrote a certified block down. `read` finds blobs.
+    /// The certified state.
+    #[must_use]
+    pub fn certified(&self) -> &State {
+        self.fold.state()
+    }
+
+    /// A peer comes back with an older copy of its folder.
+    pub fn restored(&mut self, key: PeerKey) {
+        self.innocent.restored(key);
+    }
+
+    /// A peer writes something down. `read` finds blobs.
     ///
     /// # Errors
     /// What is wrong with it.
-    pub fn block_persisted(
+    pub fn persisted(
+        &mut self,
+        by: PeerKey,
+        record: &Record,
+        read: &mut dyn FnMut(&Hash) -> Result<Vec<u8>, String>,
+    ) -> Result<(), Broken> {
+        self.innocent.persisted(by, record).map_err(|what| Promise::Innocent.broken(what))?;
+        let Record::Block(certified) = record else { return Ok(()) };
+        let height = certified.block.height;
+        let result = self.block_persisted(certified, read);
+        result.map_err(|broken| broken.promise.broken(format!("block {height}: {}", broken.what)))
+    }
+
+    fn block_persisted(
         &mut self,
         certified: &CertifiedBlock,
         read: &mut dyn FnMut(&Hash) -> Result<Vec<u8>, String>,
-    ) -> Result<(), String> {
+    ) -> Result<(), Broken> {
         let block = &certified.block;
-        self.one_digest.observe_block(block)?;
+        self.one_digest.observe_block(block).map_err(|what| Promise::OneDigest.broken(what))?;
+        let before = self.fold.state();
+        let quorum = self.quorum.observe(certified, &before.control.seats);
+        quorum.map_err(|what| Promise::Quorum.broken(what))?;
         if block.height == self.fold.height() + 1 {
-            self.counted_once.observe(&self.fold.state().control, block)?;
+            let counted = self.counted_once.observe(&before.control, block);
+            counted.map_err(|what| Promise::CountedOnce.broken(what))?;
+            let signed = contributions::observe(self.session, before, block);
+            signed.map_err(|what| Promise::Contributions.broken(what))?;
         }
-        self.fold.observe(certified, read)
+        self.fold.observe(certified, read).map_err(|what| Promise::Fold.broken(what))?;
+        let convicted = &self.fold.state().control.convicted;
+        self.innocent.convicted(convicted).map_err(|what| Promise::Innocent.broken(what))
     }
 
     /// A peer stands at a height with a state of this digest.
     ///
     /// # Errors
     /// If another peer's was another.
-    pub fn state_reached(&self, height: Height, digest: Hash) -> Result<(), String> {
-        self.one_digest.compare(height, digest)
+    pub fn state_reached(&self, height: Height, digest: Hash) -> Result<(), Broken> {
+        self.one_digest.compare(height, digest).map_err(|what| Promise::OneDigest.broken(what))
     }
 
     /// A message left a peer that does not mean to lie.
     ///
     /// # Errors
     /// If it contradicts one that left before.
-    pub fn sent(&mut self, by: PeerKey, message: &Message) -> Result<(), String> {
-        self.signed_once.observe(by, message)
+    pub fn sent(&mut self, by: PeerKey, message: &Message) -> Result<(), Broken> {
+        self.signed_once.observe(by, message).map_err(|what| Promise::SignedOnce.broken(what))
     }
 }

@@ -49,10 +49,4 @@ impl OneDigest {
             None => Err("a state without a certified block".into()),
         }
     }
-
-    /// The highest certified height.
-    #[must_use]
-    pub fn height(&self) -> Height {
-        self.chain.len() as Height
-    }
 }

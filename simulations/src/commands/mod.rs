@@ -1,5 +1,7 @@
 //! The commands of `driftless-sim`.
 
+#[cfg(feature = "mutants")]
+pub mod mutants;
 pub mod run;
 pub mod search;
 pub mod table;

@@ -45,6 +45,8 @@ impl Draw {
         terms(&mut random, &mut setup);
         links(&mut random, &mut setup);
         random_faults(&mut random, &mut setup);
+        a_liar(&mut setup);
+        a_broken_processor(&mut setup);
         setup.manifest.stop_at = Some(8 * 6 * setup.peers.len() as u64 * 12);
         let wishes = wishes(&mut random, &setup);
         Draw { setup, wishes }
@@ -136,6 +138,29 @@ fn random_faults(random: &mut Random, setup: &mut Setup) {
         setup.faults.push((restored, Fault::Heal));
         setup.faults.push((copied, Fault::Copy { peer }));
         setup.faults.push((restored, Fault::Restore { peer, down }));
+    }
+}
+
+/// One that has no seat may lie.
+fn a_liar(setup: &mut Setup) {
+    let mut random = Random::new(setup.seed, "liars");
+    let kinds = [Lie::Equivocates, Lie::StaleBase, Lie::Certifies];
+    let lie = kinds[random.below(kinds.len() as u64) as usize];
+    let contributes = |peer: &&mut PeerSetup| !peer.seat && peer.lie.is_none();
+    if let Some(peer) = setup.peers.iter_mut().find(contributes).filter(|_| random.chance(300)) {
+        peer.lie = Some(lie);
+    }
+}
+
+/// A peer that the others can do without may compute wrongly from some moment on, and halts then.
+fn a_broken_processor(setup: &mut Setup) {
+    let mut random = Random::new(setup.seed, "processors");
+    let peer = random.below(setup.peers.len() as u64) as usize;
+    let from = Time(random.below(FAULTS.0));
+    let another = |fault: &Fault| matches!(fault, Fault::Restore { .. } | Fault::Unreadable { .. });
+    let alone = !setup.faults.iter().any(|(_, fault)| another(fault));
+    if random.chance(100) && alone && spare(setup, peer) {
+        setup.faults.push((from, Fault::Miscompute { peer }));
     }
 }
 

@@ -7,8 +7,10 @@ use driftless_protocol::event::{Command, Ending};
 use driftless_protocol::time::{Span, Time};
 
 use super::draw::{Draw, FAULTS};
+use crate::checkers::Promise;
 use crate::faults::Fault;
-use crate::world::World;
+use crate::peer::SetupError;
+use crate::world::{Violation, World};
 
 /// When whoever is barred is told that its newer folder is gone.
 const TOLD: Time = Time(FAULTS.0 + Span::seconds(12).0);
@@ -19,7 +21,7 @@ const END: Time = Time(Span::seconds(600).0);
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Finding {
     /// A promise was broken.
-    Violation(String),
+    Violation(Promise, String),
     /// Not all voters came to the end in time: where they stand.
     Stuck(String),
     /// Code of the product or of the simulator panicked.
@@ -30,14 +32,27 @@ impl Finding {
     /// Whether another finding is of the same kind.
     #[must_use]
     pub fn is_like(&self, other: &Finding) -> bool {
-        std::mem::discriminant(self) == std::mem::discriminant(other)
+        match (self, other) {
+            (Finding::Violation(promise, _), Finding::Violation(other, _)) => promise == other,
+            _ => std::mem::discriminant(self) == std::mem::discriminant(other),
+        }
+    }
+
+    /// Who found it: a checker, the bound on progress, or a panic.
+    #[must_use]
+    pub fn by(&self) -> String {
+        match self {
+            Finding::Violation(promise, _) => promise.to_string(),
+            Finding::Stuck(_) => "progress".into(),
+            Finding::Panic(_) => "panic".into(),
+        }
     }
 }
 
 impl std::fmt::Display for Finding {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         match self {
-            Finding::Violation(text) => write!(f, "a promise is broken: {text}"),
+            Finding::Violation(_, text) => write!(f, "a promise is broken: {text}"),
             Finding::Stuck(text) => write!(f, "not at the end after {} s\n{text}", END.0 / 1_000_000),
             Finding::Panic(text) => write!(f, "panicked: {text}"),
         }
@@ -56,24 +71,27 @@ pub fn try_out(draw: &Draw) -> Result<(), Finding> {
 }
 
 fn live(draw: &Draw) -> Result<(), Finding> {
-    let violated = |text: String| Finding::Violation(text);
-    let mut world = World::new(draw.setup.clone()).map_err(|error| violated(error.to_string()))?;
+    let violated = |violation: Violation| Finding::Violation(violation.promise, violation.to_string());
+    let impossible = |error: SetupError| Finding::Violation(Promise::Driver, error.to_string());
+    let mut world = World::new(draw.setup.clone()).map_err(impossible)?;
     for wish in &draw.wishes {
         world.command(wish.at, wish.peer, wish.command);
     }
-    world.run_until(TOLD, |_| false).map_err(|violation| violated(violation.to_string()))?;
+    world.run_until(TOLD, |_| false).map_err(violated)?;
     for peer in 0..draw.setup.peers.len() {
         world.command(world.now(), peer, Command::VoteAgain);
     }
     // Voters come to the end; others may have lost their last words to the end of the others.
     let voters = draw.seats();
     let over = |world: &World| world.peers()[..voters].iter().all(|peer| peer.ending().is_some());
-    world.run_until(END, over).map_err(|violation| violated(violation.to_string()))?;
+    world.run_until(END, over).map_err(violated)?;
     // One that came back with an old copy after it had seen the end finds nobody to ask, and one that
-    // needs a snapshot of others may find that no more are made.
+    // needs a snapshot of others may find that no more are made. One that computes wrongly halts.
     let late = |peer: usize| {
         draw.setup.faults.iter().any(|(_, fault)| match fault {
-            Fault::Restore { peer: of, .. } | Fault::Unreadable { peer: of } => *of == peer,
+            Fault::Restore { peer: of, .. }
+            | Fault::Unreadable { peer: of }
+            | Fault::Miscompute { peer: of } => *of == peer,
             _ => false,
         })
     };

@@ -1,0 +1,46 @@
+//! Seeded protocol bugs are caught, each in a world that `driftless-sim mutants` found.
+
+use driftless_protocol::mutant::Mutant;
+use driftless_sim::search::{Draw, quietly, shrink, try_out};
+
+/// The first world of seeds 0, 1, 2, ... that catches it, and which checker does.
+const CAUGHT: [(Mutant, u64, &str); 16] = [
+    (Mutant::HalfDecides, 3, "quorum"),
+    (Mutant::VotesBeforeFsync, 2, "innocent"),
+    (Mutant::SkipsLock, 22, "innocent"),
+    (Mutant::ForgetsVotes, 2, "innocent"),
+    (Mutant::ForgetsContributions, 2, "innocent"),
+    (Mutant::AsksNobody, 260, "signed once"),
+    (Mutant::ShrugsAtItself, 134, "signed once"),
+    (Mutant::ForgetsProposals, 2, "innocent"),
+    (Mutant::LeasesTwice, 0, "counted once"),
+    (Mutant::KeepsLeases, 0, "counted once"),
+    (Mutant::TakesStaleBase, 190, "contributions"),
+    (Mutant::KeepsWrongState, 0, "one digest"),
+    (Mutant::BelievesProposers, 151, "one digest"),
+    (Mutant::BelievesCertificates, 107, "quorum"),
+    (Mutant::SaysOnce, 2, "progress"),
+    (Mutant::ConvictsVoters, 0, "progress"),
+];
+
+/// One test: a process has one living mutant at a time.
+#[test]
+fn every_mutant_is_caught_and_a_finding_is_made_small() {
+    quietly();
+    assert_eq!(CAUGHT.map(|(mutant, ..)| mutant), Mutant::ALL);
+    for (mutant, seed, by) in CAUGHT {
+        let draw = Draw::new(seed);
+        Mutant::release(None);
+        assert_eq!(try_out(&draw), Ok(()), "seed {seed} without a mutant");
+        Mutant::release(Some(mutant));
+        let found = try_out(&draw).expect_err("lives undetected");
+        assert_eq!(found.by(), by, "{mutant:?}: {found}");
+    }
+    let (mutant, seed, by) = CAUGHT[0];
+    Mutant::release(Some(mutant));
+    let draw = Draw::new(seed);
+    let (cut, finding) = shrink(&draw, try_out(&draw).expect_err("lives undetected"), &mut |_| {});
+    let small = cut.of(&draw);
+    assert_eq!(finding.by(), by);
+    assert!(small.setup.peers.len() <= 4 && small.setup.faults.is_empty(), "{}", cut.options());
+}
