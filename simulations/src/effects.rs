@@ -11,6 +11,7 @@ use driftless_protocol::wire::Message;
 
 use crate::happening::Happening;
 use crate::setup::Lie;
+use crate::transfers::Transfer;
 
 use crate::world::{Violation, World, read};
 
@@ -211,11 +212,7 @@ impl World {
             (met && self.peers[index].disk.blob(&root).is_some()).then_some(index)
         };
         match sources.iter().find_map(has) {
-            Some(from) => {
-                let delay = self.network.transfer(from, peer, length);
-                let arrive = Happening::Arrive { from, to: peer, life, root, fetched: true };
-                self.schedule(self.now + delay, arrive);
-            }
+            Some(from) => self.transfer(Transfer { from, to: peer, life, root, push: None }, length),
             None => {
                 let input = Input::BlobFailed(root);
                 self.schedule(self.now + NO_SOURCE, Happening::Input { peer, life, input: Box::new(input) });
@@ -230,13 +227,11 @@ impl World {
         let met = indices
             .filter(|index| self.peers[peer].met.contains_key(index) && self.network.joins(peer, *index));
         let chosen: Vec<usize> = met.take(copies).collect();
-        let mut last = self.now;
-        for to in chosen.iter().copied() {
-            let arrival = self.now + self.network.transfer(peer, to, length);
-            last = last.max(arrival);
+        let push = self.transfers.push(self.now, peer, life, root, &chosen);
+        for to in chosen {
             let life = self.peers[to].life;
-            self.schedule(arrival, Happening::Arrive { from: peer, to, life, root, fetched: false });
+            self.transfer(Transfer { from: peer, to, life, root, push: Some(push) }, length);
         }
-        self.schedule(last, Happening::Pushed { peer, life, root, to: chosen });
+        self.push_goes_on(push);
     }
 }

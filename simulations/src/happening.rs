@@ -33,6 +33,8 @@ pub(crate) enum Happening {
     Arrive { from: usize, to: usize, life: u32, root: Hash, fetched: bool },
     /// A push to these peers ends.
     Pushed { peer: usize, life: u32, root: Hash, to: Vec<usize> },
+    /// A transfer over access lines may be over, if nothing began or ended there since.
+    Flows { version: u64 },
     /// Two peers look whether they reach each other.
     Link { a: usize, b: usize },
     /// Something goes wrong.
@@ -54,6 +56,7 @@ impl Happening {
             Happening::Pushed { peer, root, .. } => (8, *peer, root.0.to_vec()),
             Happening::Link { a, b } => (9, *a, vec![*b as u8]),
             Happening::Fault(_) => (10, 0, Vec::new()),
+            Happening::Flows { .. } => (11, 0, Vec::new()),
         }
     }
 }

@@ -10,6 +10,7 @@ pub mod disk;
 mod effects;
 pub mod engine;
 pub mod faults;
+pub mod flows;
 mod happening;
 pub mod network;
 pub mod peer;
@@ -17,6 +18,7 @@ pub mod random;
 pub mod search;
 pub mod setup;
 pub mod table;
+mod transfers;
 pub mod world;
 
 pub use setup::{Lie, PeerSetup, Setup};

@@ -1,7 +1,8 @@
 //! Links between peers: latency, jitter, loss, bandwidth, partitions.
 //!
 //! Messages may be lost and overtake each other; blob transfers are what the data plane makes of
-//! a link: they take latency plus length over bandwidth, and fail only when the peers part.
+//! a link: they take latency plus length over bandwidth (and share access lines: `flows`), and fail only
+//! when the peers part.
 
 use std::collections::BTreeMap;
 
@@ -82,12 +83,22 @@ impl Network {
         Some(link.latency + self.random.span(Span::ZERO, link.jitter))
     }
 
-    /// How long a blob of `length` bytes travels.
+    /// How long a blob of `length` bytes travels where access lines do not count.
     pub fn transfer(&mut self, from: usize, to: usize, length: u64) -> Span {
+        let body = self.path(from, to).map(|rate| Span(length.saturating_mul(1_000_000) / rate.max(1)));
+        self.delay(from, to) + body.unwrap_or(Span::ZERO)
+    }
+
+    /// Latency and jitter of one transfer.
+    pub fn delay(&mut self, from: usize, to: usize) -> Span {
         let link = self.link(from, to);
-        let body =
-            link.bandwidth.map_or(Span::ZERO, |rate| Span(length.saturating_mul(1_000_000) / rate.max(1)));
-        link.latency + self.random.span(Span::ZERO, link.jitter) + body
+        link.latency + self.random.span(Span::ZERO, link.jitter)
+    }
+
+    /// What the path between two peers carries, in bytes per second.
+    #[must_use]
+    pub fn path(&self, from: usize, to: usize) -> Option<u64> {
+        self.link(from, to).bandwidth
     }
 
     /// The latency of a link without jitter.

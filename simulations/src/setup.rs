@@ -13,6 +13,7 @@ use driftless_protocol::time::{Span, Time};
 
 use crate::engine::EngineKind;
 use crate::faults::Fault;
+use crate::flows::Access;
 use crate::network::Link;
 use crate::random::Random;
 
@@ -44,6 +45,8 @@ pub struct PeerSetup {
     pub start: Time,
     /// Virtual time of one inner step.
     pub step: Span,
+    /// Its line.
+    pub access: Access,
     /// What trains.
     pub engine: EngineKind,
     /// Where it departs from the protocol.
@@ -71,6 +74,7 @@ impl Default for PeerSetup {
             options: Options { keep_history: true, ..Options::default() },
             start: Time(0),
             step: Span::millis(100),
+            access: Access::default(),
             engine: EngineKind::BOWL,
             lie: None,
         }

@@ -22,6 +22,7 @@ use crate::network::Network;
 use crate::peer::{Peer, SetupError};
 use crate::random::Random;
 use crate::setup::Setup;
+use crate::transfers::Transfers;
 
 /// After this long peers notice that they do not reach each other any more.
 const DETECTION: Span = Span::seconds(2);
@@ -52,6 +53,7 @@ pub struct World {
     pub(crate) genesis: State,
     pub(crate) peers: Vec<Peer>,
     pub(crate) network: Network,
+    pub(crate) transfers: Transfers,
     pub(crate) checkers: Checkers,
     random: Random,
     queue: BTreeMap<(Time, u64), Happening>,
@@ -73,6 +75,7 @@ impl World {
         let manifest = Manifest { genesis: genesis.digest(), ..charter.manifest };
         let charter = Arc::new(Charter::new(manifest).map_err(|error| refused(&error))?);
         let network = Network::new(setup.seed, setup.peers.len(), setup.link);
+        let access = setup.peers.iter().map(|peer| peer.access).collect();
         let signers = setup.signers();
         let liars = setup.peers.iter().zip(&signers).filter(|(peer, _)| peer.lie.is_some());
         let liars = liars.map(|(_, signer)| signer.key()).collect();
@@ -85,6 +88,7 @@ impl World {
             genesis,
             peers: peers.map(|(signer, peer)| Peer::new(peer, signer)).collect(),
             network,
+            transfers: Transfers::new(access),
             random: Random::new(setup.seed, "world"),
             queue: BTreeMap::new(),
             next: 0,
@@ -140,6 +144,10 @@ impl World {
             }
             Happening::Deliver { from, to, bytes, reply } => self.deliver(from, to, &bytes, reply),
             Happening::Arrive { from, to, life, root, fetched } => self.arrive(from, to, life, root, fetched),
+            Happening::Flows { version } => {
+                self.flows_end(version);
+                Ok(())
+            }
             Happening::Timer { peer, life, at } if self.lives(peer, life) => self.timer(peer, at),
             Happening::Input { peer, life, input } if self.lives(peer, life) => self.input(peer, *input),
             Happening::Work { peer, life, work } if self.lives(peer, life) => {
@@ -277,6 +285,7 @@ impl World {
             }
             Fault::Partition(groups) => {
                 self.network.part(groups);
+                self.cut_flows();
                 self.all_look_around();
             }
             Fault::Heal => {
@@ -291,6 +300,7 @@ impl World {
     /// The power goes, and comes back after `down`.
     pub(crate) fn crash(&mut self, peer: usize, down: Option<Span>) {
         self.peers[peer].crash(&mut self.random);
+        self.cut_flows();
         if let Some(down) = down {
             self.schedule(self.now + down, Happening::Start(peer));
         }

@@ -8,6 +8,7 @@ use driftless_protocol::method::Overrun;
 use driftless_protocol::time::{Span, Time};
 
 use crate::faults::{self, Fault};
+use crate::flows::Access;
 use crate::network::Link;
 use crate::random::Random;
 use crate::setup::{Lie, PeerSetup, Setup};
@@ -45,6 +46,7 @@ impl Draw {
         terms(&mut random, &mut setup);
         links(&mut random, &mut setup);
         random_faults(&mut random, &mut setup);
+        lines(&mut setup);
         a_liar(&mut setup);
         a_broken_processor(&mut setup);
         setup.manifest.stop_at = Some(8 * 6 * setup.peers.len() as u64 * 12);
@@ -138,6 +140,17 @@ fn random_faults(random: &mut Random, setup: &mut Setup) {
         setup.faults.push((restored, Fault::Heal));
         setup.faults.push((copied, Fault::Copy { peer }));
         setup.faults.push((restored, Fault::Restore { peer, down }));
+    }
+}
+
+/// Peers may sit behind home lines: an update of 1.6 kB takes up to two seconds to leave.
+fn lines(setup: &mut Setup) {
+    let mut random = Random::new(setup.seed, "lines");
+    if random.chance(200) {
+        for peer in &mut setup.peers {
+            let up = 800 + random.below(8_000);
+            peer.access = Access { up: Some(up), down: Some(4 * up) };
+        }
     }
 }
 

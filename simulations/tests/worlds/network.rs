@@ -2,6 +2,7 @@
 
 use driftless_protocol::time::Span;
 use driftless_sim::faults::Fault;
+use driftless_sim::flows::Access;
 use driftless_sim::network::Link;
 use driftless_sim::{Setup, faults};
 
@@ -31,6 +32,20 @@ fn slow_links_carry_a_session() {
     // 1.6 kB of update at 2 kB/s: nearly a second for what takes 0.6 s to compute.
     setup.link = Link { latency: Span::millis(80), bandwidth: Some(2_000), ..Link::default() };
     complete(&mut world(setup), 240);
+}
+
+/// Two mirrors and two other voters draw on the same upload at once, and faults cut them off.
+#[test]
+fn home_lines_carry_a_session() {
+    for seed in 0..6 {
+        let mut setup = Setup::small(seed, 4);
+        for peer in &mut setup.peers {
+            peer.access = Access { up: Some(4_000), down: Some(20_000) };
+        }
+        setup.faults = faults::crashes(seed, 4, 3, at(10_000), Span::seconds(3));
+        setup.faults.extend(faults::partitions(seed, 4, 1, at(10_000), Span::seconds(3)));
+        complete(&mut world(setup), 240);
+    }
 }
 
 #[test]

@@ -1,0 +1,129 @@
+//! Blobs on their way: over shared access lines where there are any, and when a push to several peers
+//! is over.
+
+use std::collections::BTreeMap;
+
+use driftless_protocol::Hash;
+use driftless_protocol::time::Time;
+
+use crate::flows::{Access, Flows};
+use crate::happening::Happening;
+use crate::world::World;
+
+/// One blob on its way to one peer.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Transfer {
+    pub from: usize,
+    pub to: usize,
+    /// The life of the receiver that asked for it.
+    pub life: u32,
+    pub root: Hash,
+    /// The push that it is a part of; the receiver fetches what is in none.
+    pub push: Option<u64>,
+}
+
+/// A push to several peers.
+#[derive(Debug)]
+struct Push {
+    peer: usize,
+    life: u32,
+    root: Hash,
+    to: Vec<usize>,
+    under_way: usize,
+    last: Time,
+}
+
+/// All transfers of a world.
+#[derive(Debug)]
+pub(crate) struct Transfers {
+    flows: Flows<Transfer>,
+    /// Changes whenever the next end does.
+    version: u64,
+    pushes: BTreeMap<u64, Push>,
+    next_push: u64,
+}
+
+impl Transfers {
+    pub fn new(access: Vec<Access>) -> Transfers {
+        Transfers { flows: Flows::new(access), version: 0, pushes: BTreeMap::new(), next_push: 0 }
+    }
+
+    /// A push of `peer`'s to these peers begins.
+    pub fn push(&mut self, now: Time, peer: usize, life: u32, root: Hash, to: &[usize]) -> u64 {
+        let push = Push { peer, life, root, to: to.to_vec(), under_way: to.len(), last: now };
+        self.next_push += 1;
+        self.pushes.insert(self.next_push, push);
+        self.next_push
+    }
+}
+
+impl World {
+    /// A blob of `length` bytes leaves.
+    pub(crate) fn transfer(&mut self, transfer: Transfer, length: u64) {
+        let (from, to) = (transfer.from, transfer.to);
+        if self.transfers.flows.are_limited(from, to) {
+            let path = self.network.path(from, to);
+            self.transfers.flows.begin(self.now, (from, to), path, length, transfer);
+            self.await_next_end();
+        } else {
+            let arrival = self.now + self.network.transfer(from, to, length);
+            self.arrives(transfer, arrival);
+        }
+    }
+
+    /// Ends a push whose parts are all over.
+    pub(crate) fn push_goes_on(&mut self, push: u64) {
+        if self.transfers.pushes.get(&push).is_none_or(|push| push.under_way > 0) {
+            return;
+        }
+        if let Some(Push { peer, life, root, to, last, .. }) = self.transfers.pushes.remove(&push) {
+            self.schedule(last, Happening::Pushed { peer, life, root, to });
+        }
+    }
+
+    /// Transfers over access lines may be over.
+    pub(crate) fn flows_end(&mut self, version: u64) {
+        if version != self.transfers.version {
+            return;
+        }
+        for (from, to, transfer) in self.transfers.flows.take_ended(self.now) {
+            let arrival = self.now + self.network.delay(from, to);
+            self.over(transfer, arrival);
+        }
+        self.await_next_end();
+    }
+
+    /// Transfers between peers that do not reach each other any more come to nothing at once.
+    pub(crate) fn cut_flows(&mut self) {
+        let (peers, network) = (&self.peers, &self.network);
+        let joins = |a: usize, b: usize| peers[a].is_up() && peers[b].is_up() && network.joins(a, b);
+        for (_, _, transfer) in self.transfers.flows.take_cut(self.now, joins) {
+            self.over(transfer, self.now);
+        }
+        self.await_next_end();
+    }
+
+    fn over(&mut self, transfer: Transfer, at: Time) {
+        self.arrives(transfer, at);
+        if let Some(push) = transfer.push {
+            self.push_goes_on(push);
+        }
+    }
+
+    fn arrives(&mut self, transfer: Transfer, at: Time) {
+        let Transfer { from, to, life, root, push } = transfer;
+        self.schedule(at, Happening::Arrive { from, to, life, root, fetched: push.is_none() });
+        if let Some(push) = push.and_then(|push| self.transfers.pushes.get_mut(&push)) {
+            push.under_way -= 1;
+            push.last = push.last.max(at);
+        }
+    }
+
+    fn await_next_end(&mut self) {
+        self.transfers.version += 1;
+        let version = self.transfers.version;
+        if let Some(end) = self.transfers.flows.next_end() {
+            self.schedule(end, Happening::Flows { version });
+        }
+    }
+}
