@@ -20,6 +20,7 @@ pub mod membership;
 pub mod method;
 pub mod model;
 pub mod mutant;
+pub mod rate;
 pub mod schedule;
 pub mod session;
 pub mod slot;

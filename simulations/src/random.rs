@@ -34,6 +34,18 @@ impl Random {
         self.below(1000) < u64::from(per_mille)
     }
 
+    /// A span of this mean, exponentially distributed up to its thousandths: the first of many equally
+    /// likely moments that is hit. (A logarithm would differ between machines.)
+    pub fn exponential(&mut self, mean: Span) -> Span {
+        const STEPS: u64 = 1_000;
+        let step = (mean.0 / STEPS).max(1);
+        let mut steps = 0;
+        while self.below(STEPS) != 0 {
+            steps += 1;
+        }
+        Span(steps * step + self.below(step))
+    }
+
     /// A span between two, the upper one excluded.
     pub fn span(&mut self, from: Span, to: Span) -> Span {
         from + Span(self.below(to.0.saturating_sub(from.0)))

@@ -30,6 +30,8 @@ pub struct Setup {
     pub peers: Vec<PeerSetup>,
     /// The link between any two.
     pub link: Link,
+    /// Links from one peer to another that differ.
+    pub special: Vec<(usize, usize, Link)>,
     /// What goes wrong.
     pub faults: Vec<(Time, Fault)>,
 }
@@ -133,6 +135,7 @@ impl Setup {
             quorum: QuorumRule::TwoThirds,
             peers: vec![PeerSetup::default(); peers],
             link: Link::default(),
+            special: Vec::new(),
             faults: Vec::new(),
         }
     }
@@ -152,10 +155,15 @@ impl Setup {
         let mut manifest = terms(seed, model, method, training, samples);
         manifest.stop_at = Some(tokens);
         manifest.deadline = DeadlineBounds { minimum: Span::seconds(1), maximum: Span::seconds(15) };
-        let peer = PeerSetup { engine: EngineKind::Cpu, ..PeerSetup::default() };
-        let peers = vec![peer; peers];
-        let quorum = QuorumRule::TwoThirds;
-        Ok(Setup { seed, manifest, quorum, peers, link: Link::default(), faults: Vec::new() })
+        let peer = PeerSetup { engine: Setup::engine(true), ..PeerSetup::default() };
+        let (peers, quorum, link) = (vec![peer; peers], QuorumRule::TwoThirds, Link::default());
+        Ok(Setup { seed, manifest, quorum, peers, link, special: Vec::new(), faults: Vec::new() })
+    }
+
+    /// The product's engine, or the stand-in.
+    #[must_use]
+    pub fn engine(real: bool) -> EngineKind {
+        if real { EngineKind::Cpu } else { EngineKind::BOWL }
     }
 
     /// The method's numbers.

@@ -74,7 +74,8 @@ impl World {
         let genesis = charter.genesis_state();
         let manifest = Manifest { genesis: genesis.digest(), ..charter.manifest };
         let charter = Arc::new(Charter::new(manifest).map_err(|error| refused(&error))?);
-        let network = Network::new(setup.seed, setup.peers.len(), setup.link);
+        let mut network = Network::new(setup.seed, setup.peers.len(), setup.link);
+        setup.special.iter().for_each(|(from, to, link)| network.set(*from, *to, *link));
         let access = setup.peers.iter().map(|peer| peer.access).collect();
         let signers = setup.signers();
         let liars = setup.peers.iter().zip(&signers).filter(|(peer, _)| peer.lie.is_some());

@@ -18,7 +18,7 @@ mod preset;
 mod signed;
 #[cfg(test)]
 mod tests;
-mod text;
+pub mod text;
 
 use bincode::{Decode, Encode};
 use serde::{Deserialize, Serialize};

@@ -18,7 +18,8 @@ impl Manifest {
             let too_long = format!("{} bytes of TOML, at most {limit} are allowed", text.len());
             return Err(ManifestError::Toml(too_long));
         }
-        let manifest: Manifest = toml::from_str(text).map_err(|error| explain(text, &error))?;
+        let manifest: Manifest =
+            toml::from_str(text).map_err(|error| ManifestError::Toml(explain(text, &error)))?;
         manifest.check()?;
         Ok(manifest)
     }
@@ -30,8 +31,8 @@ impl Manifest {
     }
 }
 
-/// The parser's message with its line, and the known name nearest to an unknown one.
-fn explain(text: &str, error: &toml::de::Error) -> ManifestError {
+/// What the parser of `text` says, with its line, and the known name nearest to an unknown one.
+pub fn explain(text: &str, error: &toml::de::Error) -> String {
     let mut message = error.message().trim().to_string();
     if let Some(span) = error.span() {
         let before = text.get(..span.start).unwrap_or(text);
@@ -40,7 +41,7 @@ fn explain(text: &str, error: &toml::de::Error) -> ManifestError {
     if let Some(name) = nearest(error.message()) {
         message.push_str(&format!(" (did you mean `{name}`?)"));
     }
-    ManifestError::Toml(message)
+    message
 }
 
 /// Of serde's "unknown field `a`, expected one of `b`, `c`": the one nearest to `a`, if it is near.
@@ -95,7 +96,7 @@ pub(super) enum QuorumForm {
 }
 
 /// Spans with a unit.
-pub(super) mod span {
+pub mod span {
     use super::*;
     use serde::{Deserializer, Serializer, de::Error as _};
 
@@ -103,15 +104,15 @@ pub(super) mod span {
     const UNITS: [(&str, u64); 5] =
         [("h", 3_600_000_000), ("min", 60_000_000), ("s", 1_000_000), ("ms", 1_000), ("us", 1)];
 
-    pub(in super::super) fn serialize<S: Serializer>(span: &Span, serializer: S) -> Result<S::Ok, S::Error> {
+    /// Writes a span in its largest whole unit.
+    pub fn serialize<S: Serializer>(span: &Span, serializer: S) -> Result<S::Ok, S::Error> {
         let whole = UNITS.iter().find(|(_, micros)| span.0 != 0 && span.0.is_multiple_of(*micros));
         let (unit, micros) = whole.unwrap_or(&("s", 1_000_000));
         serializer.collect_str(&format_args!("{}{unit}", span.0 / micros))
     }
 
-    pub(in super::super) fn deserialize<'de, D: Deserializer<'de>>(
-        deserializer: D,
-    ) -> Result<Span, D::Error> {
+    /// Reads a number with its unit.
+    pub fn deserialize<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Span, D::Error> {
         let text = String::deserialize(deserializer)?;
         parse(&text).ok_or_else(|| {
             D::Error::custom(format!(

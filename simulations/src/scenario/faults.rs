@@ -1,0 +1,128 @@
+//! What goes wrong, and what users wish, at moments that the scenario names.
+
+use driftless_protocol::event::Command;
+use driftless_protocol::manifest::text;
+use driftless_protocol::time::{Span, Time};
+use serde::Deserialize;
+
+use super::{Duration, ScenarioError, moment, wrong};
+use crate::faults::{self, Fault};
+use crate::random::Random;
+use crate::search::Wish;
+
+/// One thing that happens.
+#[derive(Debug, Clone, Deserialize)]
+#[serde(tag = "kind", rename_all = "kebab-case", deny_unknown_fields)]
+pub(super) enum FaultForm {
+    /// Peers lose power at once.
+    PowerCut {
+        #[serde(with = "text::span")]
+        at: Span,
+        peers: Vec<usize>,
+        /// Until the power is back; for good if not given.
+        #[serde(default)]
+        down: Option<Duration>,
+    },
+    /// So many power cuts of single peers, at random moments.
+    Crashes {
+        count: usize,
+        #[serde(with = "text::span")]
+        until: Span,
+        /// The longest until one is back.
+        #[serde(with = "text::span")]
+        down: Span,
+    },
+    /// A region reaches nobody else.
+    Partition {
+        #[serde(with = "text::span")]
+        at: Span,
+        region: String,
+        #[serde(with = "text::span")]
+        until: Span,
+    },
+    /// From now on this share of messages is lost.
+    Loss {
+        #[serde(with = "text::span")]
+        at: Span,
+        share: f64,
+    },
+    /// A bit of a peer's memory changes while it starts again.
+    Flip {
+        #[serde(with = "text::span")]
+        at: Span,
+        peer: usize,
+    },
+    /// A user's wish.
+    Wish {
+        #[serde(with = "text::span")]
+        at: Span,
+        peer: usize,
+        wish: WishForm,
+    },
+}
+
+#[derive(Debug, Clone, Copy, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub(super) enum WishForm {
+    Pause,
+    Resume,
+    Leave,
+    Finish,
+}
+
+impl FaultForm {
+    /// Adds what happens to a world whose peers are in these regions.
+    pub fn happen(
+        &self,
+        random: &mut Random,
+        regions: &[String],
+        faults: &mut Vec<(Time, Fault)>,
+        wishes: &mut Vec<Wish>,
+    ) -> Result<(), ScenarioError> {
+        let count = regions.len();
+        let there = |peer: usize| match peer < count {
+            true => Ok(peer),
+            false => Err(wrong("faults", format!("there is no peer {peer}: they are 0 to {}", count - 1))),
+        };
+        match self {
+            FaultForm::PowerCut { at, peers, down } => {
+                for peer in peers {
+                    let (peer, down) = (there(*peer)?, down.map(|Duration(down)| down));
+                    faults.push((moment(*at), Fault::Crash { peer, outputs: 0, down }));
+                }
+            }
+            FaultForm::Crashes { count: cuts, until, down } => {
+                let seed = random.below(u64::MAX);
+                faults.extend(faults::crashes(seed, count, *cuts, moment(*until), *down));
+            }
+            FaultForm::Partition { at, region, until } => {
+                if !regions.contains(region) {
+                    return Err(wrong("faults", format!("no group is in region {region:?}")));
+                }
+                let parts = regions.iter().map(|other| u32::from(other == region)).collect();
+                faults.push((moment(*at), Fault::Partition(parts)));
+                faults.push((moment(*until), Fault::Heal));
+            }
+            FaultForm::Loss { share, .. } if !(0.0..=1.0).contains(share) => {
+                return Err(wrong("faults", "a share of messages is 0 to 1"));
+            }
+            FaultForm::Loss { at, share } => {
+                faults.push((moment(*at), Fault::Loss((share * 1000.0).round() as u32)));
+            }
+            FaultForm::Flip { at, peer } => {
+                let seed = random.below(u64::MAX);
+                faults.push((moment(*at), Fault::Flip { peer: there(*peer)?, seed }));
+            }
+            FaultForm::Wish { at, peer, wish } => {
+                let command = match wish {
+                    WishForm::Pause => Command::Pause,
+                    WishForm::Resume => Command::Resume,
+                    WishForm::Leave => Command::Leave,
+                    WishForm::Finish => Command::Finish,
+                };
+                wishes.push(Wish { at: moment(*at), peer: there(*peer)?, command });
+            }
+        }
+        Ok(())
+    }
+}

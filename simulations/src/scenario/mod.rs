@@ -1,0 +1,286 @@
+//! Scenarios: worlds written down as TOML. `docs/scenarios.md` is their reference.
+
+mod faults;
+mod peers;
+
+use std::path::Path;
+
+use driftless_protocol::committee::{Committee, QuorumRule};
+use driftless_protocol::manifest::{Manifest, text};
+use driftless_protocol::time::{Span, Time};
+use serde::Deserialize;
+
+use crate::network::Link;
+use crate::random::Random;
+use crate::search::Wish;
+use crate::setup::Setup;
+
+use faults::FaultForm;
+use peers::PeersForm;
+
+/// The most peers that a scenario may have.
+const MAX_PEERS: usize = 10_000;
+
+/// A world as a person writes it.
+#[derive(Debug, Clone, Deserialize)]
+#[serde(rename_all = "kebab-case", deny_unknown_fields)]
+pub struct Scenario {
+    /// For people, in a few words.
+    pub name: String,
+    /// For people: what it is about.
+    #[serde(default)]
+    pub about: String,
+    /// Decides everything that chance decides.
+    #[serde(default = "one")]
+    pub seed: u64,
+    /// What the product's engine trains on the embedded text; a stand-in model if not given.
+    #[serde(default)]
+    pub model: Option<String>,
+    /// Tokens at which the session ends.
+    pub tokens: u64,
+    /// How many seats decide.
+    #[serde(default)]
+    quorum: QuorumForm,
+    /// Virtual time after which the world is given up.
+    #[serde(with = "text::span", default = "four_hours")]
+    pub limit: Span,
+    /// Fields of the manifest that differ from the model's defaults.
+    #[serde(default)]
+    session: toml::Table,
+    #[serde(default)]
+    network: NetworkForm,
+    peers: Vec<PeersForm>,
+    #[serde(default)]
+    faults: Vec<FaultForm>,
+}
+
+#[derive(Debug, Clone, Copy, Default, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+enum QuorumForm {
+    #[default]
+    TwoThirds,
+    Majority,
+}
+
+#[derive(Debug, Clone, Deserialize)]
+#[serde(rename_all = "kebab-case", deny_unknown_fields)]
+struct NetworkForm {
+    #[serde(with = "text::span", default = "one_millisecond")]
+    latency: Span,
+    #[serde(with = "text::span", default)]
+    jitter: Span,
+    /// Share of messages.
+    #[serde(default)]
+    loss: f64,
+    /// Links between regions that differ.
+    #[serde(default)]
+    between: Vec<BetweenForm>,
+}
+
+impl Default for NetworkForm {
+    fn default() -> NetworkForm {
+        NetworkForm { latency: one_millisecond(), jitter: Span::ZERO, loss: 0.0, between: Vec::new() }
+    }
+}
+
+#[derive(Debug, Clone, Deserialize)]
+#[serde(rename_all = "kebab-case", deny_unknown_fields)]
+struct BetweenForm {
+    regions: [String; 2],
+    #[serde(with = "text::span")]
+    latency: Span,
+    #[serde(with = "text::span", default)]
+    jitter: Span,
+}
+
+/// A span where one may be missing.
+#[derive(Debug, Clone, Copy, Deserialize)]
+#[serde(transparent)]
+struct Duration(#[serde(with = "text::span")] Span);
+
+fn one() -> u64 {
+    1
+}
+
+fn four_hours() -> Span {
+    Span::seconds(4 * 3600)
+}
+
+fn one_millisecond() -> Span {
+    Span::millis(1)
+}
+
+/// Why a scenario is no world.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum ScenarioError {
+    /// The file cannot be read.
+    #[error("{path}: {reason}")]
+    File {
+        /// Which.
+        path: String,
+        /// What the system says.
+        reason: String,
+    },
+    /// It is no TOML, or has an unknown or wrong field.
+    #[error("{0}")]
+    Toml(String),
+    /// A field has a value that makes no sense.
+    #[error("{field}: {reason}")]
+    Value {
+        /// Which.
+        field: String,
+        /// What is wrong.
+        reason: String,
+    },
+}
+
+fn wrong(field: &str, reason: impl Into<String>) -> ScenarioError {
+    ScenarioError::Value { field: field.into(), reason: reason.into() }
+}
+
+/// A world that can start, and what its users will wish.
+#[derive(Debug, Clone)]
+pub struct Plan {
+    /// Peers, terms, links and faults.
+    pub setup: Setup,
+    /// What users wish.
+    pub wishes: Vec<Wish>,
+    /// Where each peer is.
+    pub regions: Vec<String>,
+}
+
+impl Scenario {
+    /// Reads a file.
+    ///
+    /// # Errors
+    /// What is wrong with it; an unknown field with the nearest known one.
+    pub fn read(path: &Path) -> Result<Scenario, ScenarioError> {
+        let shown = path.display().to_string();
+        let text = std::fs::read_to_string(path)
+            .map_err(|error| ScenarioError::File { path: shown.clone(), reason: error.to_string() })?;
+        Scenario::parse(&text).map_err(|error| match error {
+            ScenarioError::Toml(reason) => ScenarioError::Toml(format!("{shown}, {reason}")),
+            error => error,
+        })
+    }
+
+    /// Reads a text.
+    ///
+    /// # Errors
+    /// What is wrong with it.
+    pub fn parse(text: &str) -> Result<Scenario, ScenarioError> {
+        toml::from_str(text).map_err(|error| ScenarioError::Toml(text::explain(text, &error)))
+    }
+
+    /// Makes the world.
+    ///
+    /// # Errors
+    /// Values that make no sense, or terms that no session can have.
+    pub fn plan(&self) -> Result<Plan, ScenarioError> {
+        let count: usize = self.peers.iter().map(|group| group.count).sum();
+        if !(1..=MAX_PEERS).contains(&count) {
+            return Err(wrong("peers", format!("1 to {MAX_PEERS} in all, not {count}")));
+        }
+        let mut setup = self.terms()?;
+        let mut regions = Vec::new();
+        setup.peers.clear();
+        for (index, group) in self.peers.iter().enumerate() {
+            let mut random = Random::new(self.seed, &format!("group {index}"));
+            let engine = Setup::engine(self.model.is_some());
+            setup.peers.extend(group.peers(&mut random, engine, index)?);
+            regions.extend(std::iter::repeat_n(group.region.clone(), group.count));
+        }
+        if !setup.peers.iter().any(|peer| peer.seat) {
+            return Err(wrong("peers", "somebody has to vote: give a group role = \"voter\""));
+        }
+        self.links(&mut setup, &regions)?;
+        let mut wishes = Vec::new();
+        let mut first = 0;
+        for (index, group) in self.peers.iter().enumerate() {
+            let mut random = Random::new(self.seed, &format!("churn {index}"));
+            let peers = first..first + group.count;
+            group.churn(&mut random, peers, self.limit, &mut setup.faults, &mut wishes);
+            first += group.count;
+        }
+        for (index, fault) in self.faults.iter().enumerate() {
+            let mut random = Random::new(self.seed, &format!("fault {index}"));
+            fault.happen(&mut random, &regions, &mut setup.faults, &mut wishes)?;
+        }
+        setup.faults.sort_by_key(|(at, _)| *at);
+        Ok(Plan { setup, wishes, regions })
+    }
+
+    /// The model's defaults with the fields that the scenario names.
+    fn terms(&self) -> Result<Setup, ScenarioError> {
+        let mut setup = match &self.model {
+            Some(model) => {
+                Setup::real(self.seed, 1, model, self.tokens).map_err(|error| wrong("model", error))?
+            }
+            None => Setup::small(self.seed, 1),
+        };
+        setup.quorum = match self.quorum {
+            QuorumForm::TwoThirds => QuorumRule::TwoThirds,
+            QuorumForm::Majority => QuorumRule::Majority,
+        };
+        setup.manifest.stop_at = Some(self.tokens);
+        setup.manifest.training.budget_tokens = self.tokens;
+        if self.session.contains_key("committee") {
+            return Err(wrong("session.committee", "the peers with role = \"voter\" are the committee"));
+        }
+        let placeholder = Committee::Steward { key: setup.signers()[0].key() };
+        let manifest = Manifest { committee: placeholder, ..setup.manifest };
+        let session = |error: String| wrong("session", error);
+        let text = manifest.to_toml().map_err(|error| session(error.to_string()))?;
+        let mut table: toml::Table = toml::from_str(&text).map_err(|error| session(error.to_string()))?;
+        merge(&mut table, &self.session);
+        // Lines of the merged text would mean nothing to whoever wrote the scenario.
+        let merged = toml::Value::Table(table).try_into::<Manifest>();
+        setup.manifest = merged.map_err(|error| session(text::explain("", &error)))?;
+        setup.manifest.to_toml().map_err(|error| session(error.to_string()))?;
+        Ok(setup)
+    }
+
+    fn links(&self, setup: &mut Setup, regions: &[String]) -> Result<(), ScenarioError> {
+        let network = &self.network;
+        if !(0.0..=1.0).contains(&network.loss) {
+            return Err(wrong("network.loss", "a share of messages is 0 to 1"));
+        }
+        let loss = (network.loss * 1000.0).round() as u32;
+        setup.link = Link { latency: network.latency, jitter: network.jitter, loss, bandwidth: None };
+        for between in &network.between {
+            let [a, b] = &between.regions;
+            if let Some(unknown) = between.regions.iter().find(|region| !regions.contains(region)) {
+                return Err(wrong("network.between", format!("no group is in region {unknown:?}")));
+            }
+            let link = Link { latency: between.latency, jitter: between.jitter, loss, bandwidth: None };
+            let of = |region: &String| {
+                let here = regions.iter().enumerate().filter(|(_, other)| *other == region);
+                here.map(|(index, _)| index).collect::<Vec<_>>()
+            };
+            for (from, to) in of(a).into_iter().flat_map(|from| of(b).into_iter().map(move |to| (from, to))) {
+                setup.special.push((from, to, link));
+                setup.special.push((to, from, link));
+            }
+        }
+        Ok(())
+    }
+}
+
+/// Fields of `over` take the place of those of `base`; tables are merged.
+fn merge(base: &mut toml::Table, over: &toml::Table) {
+    for (key, value) in over {
+        match (base.get_mut(key), value) {
+            (Some(toml::Value::Table(base)), toml::Value::Table(over)) => merge(base, over),
+            _ => {
+                base.insert(key.clone(), value.clone());
+            }
+        }
+    }
+}
+
+fn moment(span: Span) -> Time {
+    Time(span.0)
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,145 @@
+//! Groups of peers that are alike.
+
+use driftless_protocol::event::Command;
+use driftless_protocol::manifest::text;
+use driftless_protocol::rate::Rate;
+use driftless_protocol::session::Options;
+use driftless_protocol::time::{Span, Time};
+use serde::Deserialize;
+
+use super::{Duration, ScenarioError, moment, wrong};
+use crate::engine::EngineKind;
+use crate::faults::Fault;
+use crate::flows::Access;
+use crate::random::Random;
+use crate::search::Wish;
+use crate::setup::{Lie, PeerSetup};
+
+/// Peers of one kind.
+#[derive(Debug, Clone, Deserialize)]
+#[serde(rename_all = "kebab-case", deny_unknown_fields)]
+pub(super) struct PeersForm {
+    #[serde(default = "one")]
+    pub count: usize,
+    role: Role,
+    #[serde(default)]
+    pub region: String,
+    /// Virtual time of an inner step.
+    #[serde(with = "text::span")]
+    step: Span,
+    /// Each is slower or faster by up to this share.
+    #[serde(default)]
+    spread: f64,
+    #[serde(default)]
+    up: Rate,
+    #[serde(default)]
+    down: Rate,
+    /// When the first starts.
+    #[serde(with = "text::span", default)]
+    start: Span,
+    /// The others follow one after the other.
+    #[serde(with = "text::span", default)]
+    every: Span,
+    /// When they say farewell.
+    #[serde(default)]
+    leave: Option<Duration>,
+    /// Mean time between two failures of one.
+    #[serde(default)]
+    fails_every: Option<Duration>,
+    /// Mean time until it is back.
+    #[serde(with = "text::span", default = "one_minute")]
+    repair: Span,
+    #[serde(default)]
+    lie: Option<LieForm>,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+enum Role {
+    Voter,
+    Contributor,
+    Follower,
+}
+
+#[derive(Debug, Clone, Copy, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+enum LieForm {
+    Equivocates,
+    Boasts,
+    StaleBase,
+    Certifies,
+}
+
+fn one() -> usize {
+    1
+}
+
+fn one_minute() -> Span {
+    Span::seconds(60)
+}
+
+impl PeersForm {
+    /// The peers of this group, the `index`-th.
+    pub fn peers(
+        &self,
+        random: &mut Random,
+        engine: EngineKind,
+        index: usize,
+    ) -> Result<Vec<PeerSetup>, ScenarioError> {
+        let field = |name: &str| format!("peers[{index}].{name}");
+        if !(0.0..=0.9).contains(&self.spread) {
+            return Err(wrong(&field("spread"), "a share of the step: 0 to 0.9"));
+        }
+        if self.step == Span::ZERO {
+            return Err(wrong(&field("step"), "a step takes time"));
+        }
+        if self.fails_every.is_some_and(|Duration(mean)| mean < Span::seconds(1))
+            || self.repair < Span::millis(1)
+        {
+            return Err(wrong(&field("fails-every"), "at least a second, and repair at least 1ms"));
+        }
+        let spread = (self.step.0 as f64 * self.spread) as u64;
+        let peer = |number: u64| PeerSetup {
+            seat: self.role == Role::Voter,
+            options: Options {
+                contribute: self.role != Role::Follower,
+                keep_history: true,
+                ..Options::default()
+            },
+            start: moment(self.start + self.every.times(number)),
+            step: Span(self.step.0 - spread + random.below(2 * spread + 1)),
+            access: Access { up: self.up.limit(), down: self.down.limit() },
+            engine,
+            lie: self.lie.map(|lie| match lie {
+                LieForm::Equivocates => Lie::Equivocates,
+                LieForm::Boasts => Lie::Boasts,
+                LieForm::StaleBase => Lie::StaleBase,
+                LieForm::Certifies => Lie::Certifies,
+            }),
+        };
+        Ok((0..self.count as u64).map(peer).collect())
+    }
+
+    /// Failures and farewells of these peers until `limit`.
+    pub fn churn(
+        &self,
+        random: &mut Random,
+        peers: std::ops::Range<usize>,
+        limit: Span,
+        faults: &mut Vec<(Time, Fault)>,
+        wishes: &mut Vec<Wish>,
+    ) {
+        for peer in peers {
+            if let Some(Duration(leave)) = self.leave {
+                wishes.push(Wish { at: moment(leave), peer, command: Command::Leave });
+            }
+            let Some(Duration(mean)) = self.fails_every else { continue };
+            let mut at = random.exponential(mean);
+            while at < limit {
+                let down = random.exponential(self.repair).max(Span::millis(1));
+                faults.push((moment(at), Fault::Crash { peer, outputs: 0, down: Some(down) }));
+                at = at + down + random.exponential(mean);
+            }
+        }
+    }
+}

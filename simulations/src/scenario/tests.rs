@@ -1,0 +1,100 @@
+use super::*;
+use crate::faults::Fault;
+
+const SMALL: &str = r#"
+name = "small"
+tokens = 1000
+[[peers]]
+count = 3
+role = "voter"
+step = "100ms"
+"#;
+
+fn error(text: &str) -> String {
+    match Scenario::parse(text).and_then(|scenario| scenario.plan()) {
+        Ok(_) => panic!("it is a world"),
+        Err(error) => error.to_string(),
+    }
+}
+
+#[test]
+fn what_is_left_out_has_its_default_and_what_is_named_counts() {
+    let text = format!(
+        "{SMALL}{}",
+        r#"
+        [[peers]]
+        count = 2
+        role = "contributor"
+        region = "far"
+        step = "1s"
+        spread = 0.5
+        up = "2Mbit"
+        every = "10s"
+        start = "5s"
+        fails-every = "1h"
+        [session]
+        heartbeat = "7s"
+        method.streaming-diloco.period = 8
+        [network]
+        latency = "20ms"
+        loss = 0.01
+        [[network.between]]
+        regions = ["", "far"]
+        latency = "150ms"
+        [[faults]]
+        kind = "partition"
+        at = "1min"
+        until = "2min"
+        region = "far"
+        "#
+    );
+    let plan = Scenario::parse(&text).and_then(|scenario| scenario.plan()).unwrap();
+    let Setup { mut manifest, peers, special, faults, .. } = plan.setup.clone();
+    assert_eq!((manifest.heartbeat, manifest.stop_at), (Span::seconds(7), Some(1000)));
+    let driftless_protocol::method::Method::StreamingDiLoCo(method) = &mut manifest.method;
+    assert_eq!((method.period, method.fragments), (8, 2));
+    assert_eq!(peers.iter().map(|peer| peer.seat).collect::<Vec<_>>(), [true, true, true, false, false]);
+    assert_eq!((peers[4].start, peers[4].access.up), (Time(15_000_000), Some(250_000)));
+    assert!(peers[3..].iter().all(|peer| (500_000..=1_500_000).contains(&peer.step.0)));
+    assert_eq!(special.len(), 12);
+    assert!(special.iter().all(|(.., link)| link.latency == Span::millis(150) && link.loss == 10));
+    assert!(faults.contains(&(Time(60_000_000), Fault::Partition(vec![0, 0, 0, 1, 1]))));
+    let crashes = faults.iter().filter(|(_, fault)| matches!(fault, Fault::Crash { peer: 3.., .. }));
+    assert!((1..30).contains(&crashes.count()), "two peers for four hours");
+}
+
+#[test]
+fn wrong_scenarios_say_what_to_write_instead() {
+    assert!(error("name = 3").contains("line 1"));
+    let unknown = error(&SMALL.replace("role", "rol"));
+    assert!(unknown.contains("did you mean `role`?"), "{unknown}");
+    let unknown = error(&format!("{SMALL}\n[session]\nheartbeet = \"7s\"\n"));
+    assert!(unknown.contains("session") && unknown.contains("`heartbeat`?"), "{unknown}");
+    let unknown = error(&format!("{SMALL}\n[[faults]]\nkind = \"los\"\nat = \"1s\"\nshare = 1.0\n"));
+    assert!(unknown.contains("`loss`?"), "{unknown}");
+    let out = error(&format!("{SMALL}\n[session]\nmax_lag = 0\n"));
+    assert!(out.contains("max_lag"), "{out}");
+    let nobody = error(&SMALL.replace("voter", "follower"));
+    assert!(nobody.contains("has to vote"), "{nobody}");
+    let peer = error(&format!("{SMALL}\n[[faults]]\nkind = \"flip\"\nat = \"1s\"\npeer = 3\n"));
+    assert!(peer.contains("no peer 3"), "{peer}");
+    assert!(error(&SMALL.replace("100ms", "0s")).contains("peers[0].step"));
+    assert!(error(&SMALL.replace("100ms", "fast")).contains("duration"));
+    assert!(error(&SMALL.replace("count = 3", "count = 0")).contains("peers"));
+}
+
+#[test]
+fn failures_are_as_frequent_as_their_mean_says() {
+    let mut random = Random::new(1, "test");
+    let spans = (0..20_000).map(|_| random.exponential(Span::seconds(60)).0);
+    let (mut sum, mut early) = (0, 0);
+    for span in spans {
+        sum += span;
+        early += u32::from(span < 60_000_000);
+    }
+    let mean = sum as f64 / 20_000.0 / 1e6;
+    assert!((mean - 60.0).abs() < 1.5, "{mean}");
+    // 1 - 1/e of an exponential distribution is below its mean.
+    let share = f64::from(early) / 20_000.0;
+    assert!((share - 0.632).abs() < 0.012, "{share}");
+}
