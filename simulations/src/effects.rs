@@ -3,17 +3,18 @@
 use std::sync::Arc;
 
 use driftless_protocol::Hash;
-use driftless_protocol::block::Announcement;
+use driftless_protocol::block::{Announcement, Closing};
 use driftless_protocol::event::{Input, Output, Record, Recovered, Snapshot};
 use driftless_protocol::identity::{Domain, PeerKey, Scope, Signed};
 use driftless_protocol::time::{Span, Time};
 use driftless_protocol::wire::Message;
+use driftless_protocol::worker::Work;
 
 use crate::happening::Happening;
 use crate::setup::Lie;
 use crate::transfers::Transfer;
 
-use crate::world::{Violation, World, read};
+use crate::world::{Decided, Violation, World, read};
 
 /// Virtual time of computing a candidate state or putting a snapshot together.
 const COMPUTE: Span = Span::millis(2);
@@ -77,7 +78,11 @@ impl World {
                 self.schedule(self.now + COMPUTE, Happening::Input { peer, life, input: Box::new(input) });
             }
             Output::Work(work) => {
-                let done = self.now + self.peers[peer].duration(&work);
+                let duration = self.peers[peer].duration(&work);
+                if matches!(work, Work::Train { .. }) {
+                    self.peers[peer].trained = self.peers[peer].trained + duration;
+                }
+                let done = self.now + duration;
                 self.schedule(done, Happening::Work { peer, life, work });
             }
             // A simulated transfer is over quickly: one more blob on the disk does no harm.
@@ -117,6 +122,7 @@ impl World {
             self.schedule(self.now, Happening::Input { peer, life, input: Box::new(input) });
             return Ok(());
         }
+        let decision = self.decision(&record);
         let peers = &self.peers;
         // The peer's own disk first: that is where it must be.
         let order = std::iter::once(peer).chain(0..peers.len());
@@ -126,8 +132,31 @@ impl World {
         };
         let seen = self.checkers.persisted(peers[peer].key, &record, &mut find);
         seen.map_err(|broken| self.violation(peer, broken))?;
+        if let Some(decided) = decision {
+            let tokens = self.certified().control.counted_tokens;
+            self.decided.push(Decided { tokens, ..decided });
+        }
         self.peers[peer].disk.persist(record, sync);
         Ok(())
+    }
+
+    /// A block that is written down for the first time: what it closes, on the certified state.
+    fn decision(&self, record: &Record) -> Option<Decided> {
+        let Record::Block(certified) = record else { return None };
+        let block = &certified.block;
+        if block.height != self.decided.len() as u64 + 1 {
+            return None;
+        }
+        let members = &self.certified().control.members;
+        let peer = |member: u16| {
+            let key = members.get(usize::from(member))?.key;
+            self.peers.iter().position(|peer| peer.key == key)
+        };
+        let counted = |closing: &Closing| closing.counted.iter().filter_map(|one| peer(one.member)).collect();
+        let closed = block.closings().map(|closing| (closing.slot, counted(closing))).collect();
+        let traffic = self.peers.iter().map(|peer| peer.traffic);
+        let sent = traffic.map(|traffic| traffic.messages_sent + traffic.blobs_sent).sum();
+        Some(Decided { at: self.now, closed, tokens: 0, sent })
     }
 
     fn send(&mut self, from: usize, to: &[PeerKey], message: Message) -> Result<(), Violation> {
@@ -193,8 +222,9 @@ impl World {
 
     /// Puts a message on a link as bytes.
     pub(crate) fn transmit(&mut self, from: usize, to: usize, message: &Message, reply: bool) {
+        let bytes: Arc<[u8]> = message.to_bytes().into();
+        self.peers[from].traffic.messages_sent += bytes.len() as u64;
         if let Some(delay) = self.network.message(from, to) {
-            let bytes: Arc<[u8]> = message.to_bytes().into();
             self.schedule(self.now + delay, Happening::Deliver { from, to, bytes, reply });
         }
     }

@@ -15,6 +15,7 @@ mod happening;
 pub mod network;
 pub mod peer;
 pub mod random;
+pub mod report;
 pub mod scenario;
 pub mod search;
 pub mod setup;

@@ -17,9 +17,13 @@ struct Arguments {
 #[derive(Debug, Subcommand)]
 enum Command {
     /// Run one simulated session and check every promise at every step
-    #[command(after_help = "Example:\n  driftless-sim run --peers 4 --seed 7 --loss 200 --crashes 5\n\n\
+    #[command(
+        after_help = "Examples:\n  driftless-sim run simulations/scenarios/home-volunteers.toml\n  driftless-sim \
+        run --peers 4 --seed 7 --loss 200 --crashes 5\n\nA scenario leaves a folder with events, tables and \
+        report.html; docs/scenarios.md is its reference. \
         --json prints {\"event\":\"summary\",...} as its last line. The same seed and options give the \
-        same trace.")]
+        same trace."
+    )]
     Run(commands::run::Arguments),
     /// Try random worlds until one breaks a promise, and make that one small
     #[command(after_help = "Example:\n  driftless-sim search --seeds 1000 --first-seed 5000\n\nEach seed \

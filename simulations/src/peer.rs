@@ -22,6 +22,19 @@ use crate::setup::PeerSetup;
 #[error("this world cannot start: {0}")]
 pub struct SetupError(pub String);
 
+/// Bytes of one peer.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Traffic {
+    /// Messages that left.
+    pub messages_sent: u64,
+    /// Messages that arrived.
+    pub messages_received: u64,
+    /// Blobs that left.
+    pub blobs_sent: u64,
+    /// Blobs that arrived.
+    pub blobs_received: u64,
+}
+
 /// A peer of a world.
 pub struct Peer {
     /// What it started from.
@@ -50,6 +63,10 @@ pub struct Peer {
     pub(crate) doom: Option<(u32, Option<Span>)>,
     /// Blobs that it fetched, with their lengths, as often as they came.
     pub(crate) fetched: Vec<(Hash, u64)>,
+    /// Bytes that left and arrived, messages and blobs.
+    pub(crate) traffic: Traffic,
+    /// Virtual time of all inner steps.
+    pub(crate) trained: Span,
     started: bool,
     ending: Option<Ending>,
     events: Vec<(Time, Event)>,
@@ -74,6 +91,8 @@ impl Peer {
             timer: None,
             doom: None,
             fetched: Vec::new(),
+            traffic: Traffic::default(),
+            trained: Span::ZERO,
             started: false,
             ending: None,
             events: Vec::new(),
@@ -198,6 +217,18 @@ impl Peer {
     #[must_use]
     pub fn fetched(&self) -> &[(Hash, u64)] {
         &self.fetched
+    }
+
+    /// What it sent and received.
+    #[must_use]
+    pub fn traffic(&self) -> Traffic {
+        self.traffic
+    }
+
+    /// Virtual time that it spent in inner steps.
+    #[must_use]
+    pub fn trained(&self) -> Span {
+        self.trained
     }
 
     /// How often the power went.

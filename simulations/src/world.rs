@@ -8,14 +8,17 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use driftless_protocol::Hash;
+use driftless_protocol::block::Slot;
 use driftless_protocol::charter::Charter;
 use driftless_protocol::event::{Command, Input};
 use driftless_protocol::manifest::Manifest;
-use driftless_protocol::state::State;
+use driftless_protocol::state::{Array, State};
 use driftless_protocol::time::{Span, Time};
 use driftless_protocol::wire::Message;
+use driftless_protocol::worker::{EngineFailure, Work, WorkDone};
 
 use crate::checkers::{Broken, Checkers, Promise};
+use crate::engine::EngineKind;
 use crate::faults::Fault;
 use crate::happening::Happening;
 use crate::network::Network;
@@ -45,6 +48,19 @@ pub struct Violation {
     pub what: String,
 }
 
+/// A height, from 1 on.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Decided {
+    /// When the first peer wrote its block down.
+    pub at: Time,
+    /// The slots that it closed, with the peers that were counted.
+    pub closed: Vec<(Slot, Vec<usize>)>,
+    /// Tokens counted up to it.
+    pub tokens: u64,
+    /// Bytes that all peers sent up to that moment.
+    pub sent: u64,
+}
+
 /// A simulated session with all its peers.
 pub struct World {
     pub(crate) seed: u64,
@@ -54,6 +70,9 @@ pub struct World {
     pub(crate) peers: Vec<Peer>,
     pub(crate) network: Network,
     pub(crate) transfers: Transfers,
+    pub(crate) decided: Vec<Decided>,
+    /// Validation losses by the digests of what was evaluated.
+    evaluated: BTreeMap<Vec<Hash>, f64>,
     pub(crate) checkers: Checkers,
     random: Random,
     queue: BTreeMap<(Time, u64), Happening>,
@@ -90,6 +109,8 @@ impl World {
             peers: peers.map(|(signer, peer)| Peer::new(peer, signer)).collect(),
             network,
             transfers: Transfers::new(access),
+            decided: Vec::new(),
+            evaluated: BTreeMap::new(),
             random: Random::new(setup.seed, "world"),
             queue: BTreeMap::new(),
             next: 0,
@@ -152,8 +173,7 @@ impl World {
             Happening::Timer { peer, life, at } if self.lives(peer, life) => self.timer(peer, at),
             Happening::Input { peer, life, input } if self.lives(peer, life) => self.input(peer, *input),
             Happening::Work { peer, life, work } if self.lives(peer, life) => {
-                let Some(worker) = self.peers[peer].worker.as_mut() else { return Ok(()) };
-                let done = worker.execute(work);
+                let done = self.work(peer, work);
                 self.input(peer, Input::WorkDone(done))
             }
             Happening::Compute { peer, life, job } if self.lives(peer, life) => {
@@ -178,6 +198,26 @@ impl World {
             // Of a life that is over.
             _ => Ok(()),
         }
+    }
+
+    /// Carries out an order. Replicas that are equal are evaluated once for all.
+    fn work(&mut self, peer: usize, work: Work) -> WorkDone {
+        let Peer { worker: Some(worker), setup, .. } = &mut self.peers[peer] else {
+            return WorkDone::Failed(EngineFailure::Other("switched off".into()));
+        };
+        let Work::Evaluate { outer } = &work else { return worker.execute(work) };
+        if setup.engine != EngineKind::Cpu {
+            return worker.execute(work);
+        }
+        let digests: Vec<Hash> = outer.iter().map(Array::digest).collect();
+        if let Some(loss) = self.evaluated.get(&digests) {
+            return WorkDone::Evaluated(*loss);
+        }
+        let done = worker.execute(work);
+        if let WorkDone::Evaluated(loss) = done {
+            self.evaluated.insert(digests, loss);
+        }
+        done
     }
 
     fn lives(&self, peer: usize, life: u32) -> bool {
@@ -222,6 +262,7 @@ impl World {
         if !self.peers[to].is_up() || !self.network.joins(from, to) {
             return Ok(());
         }
+        self.peers[to].traffic.messages_received += bytes.len() as u64;
         let message = if reply { Message::from_reply_bytes(bytes) } else { Message::from_bytes(bytes) };
         let undecodable = |error| Promise::Driver.broken(format!("sent what does not decode: {error}"));
         let message = message.map_err(|error| self.violation(from, undecodable(error)))?;
@@ -253,8 +294,11 @@ impl World {
         let there = source.is_up() && self.network.joins(from, to);
         match source.disk.blob(&root).filter(|_| there) {
             Some(bytes) => {
+                let length = bytes.len() as u64;
+                self.peers[from].traffic.blobs_sent += length;
+                self.peers[to].traffic.blobs_received += length;
                 if fetched {
-                    self.peers[to].fetched.push((root, bytes.len() as u64));
+                    self.peers[to].fetched.push((root, length));
                 }
                 self.peers[to].disk.store_blob(root, bytes);
                 self.input(to, Input::BlobStored(root))
@@ -385,6 +429,12 @@ impl World {
     #[must_use]
     pub fn now(&self) -> Time {
         self.now
+    }
+
+    /// All heights, in order.
+    #[must_use]
+    pub fn decided(&self) -> &[Decided] {
+        &self.decided
     }
 
     /// The terms.

@@ -1,6 +1,9 @@
 //! `driftless-sim run`: one world.
 
-use serde_json::json;
+use std::path::{Path, PathBuf};
+use std::time::{Duration, Instant};
+
+use serde_json::{Value, json};
 
 use driftless_protocol::event::Ending;
 use driftless_protocol::time::{Span, Time};
@@ -8,36 +11,67 @@ use driftless_protocol::time::{Span, Time};
 use super::CommandError;
 use crate::engine::EngineKind;
 use crate::faults;
+use crate::report::Run;
+use crate::scenario::{Plan, Scenario};
 use crate::setup::Setup;
 use crate::world::World;
 
 /// What to run.
 #[derive(Debug, clap::Args)]
 pub struct Arguments {
-    /// Peers, all of them voters
-    #[arg(long, default_value_t = 4)]
-    pub peers: usize,
-    /// Decides everything that chance decides
-    #[arg(long, default_value_t = 1)]
-    pub seed: u64,
-    /// Train gpt:tiny on the embedded text instead of the stand-in model
+    /// A world written down as TOML (docs/scenarios.md); without one, the options below make it
+    pub scenario: Option<PathBuf>,
+    /// Decides everything that chance decides [default: the scenario's, or 1]
     #[arg(long)]
+    pub seed: Option<u64>,
+    /// Folder for events, tables and a page with plots [default: with a scenario, its name and the seed]
+    #[arg(long, value_name = "FOLDER")]
+    pub out: Option<PathBuf>,
+    /// Plots as files, too
+    #[arg(long, value_enum)]
+    pub plot: Option<Plot>,
+    /// Peers, all of them voters
+    #[arg(long, default_value_t = 4, conflicts_with = "scenario")]
+    pub peers: usize,
+    /// Train gpt:tiny on the embedded text instead of the stand-in model
+    #[arg(long, conflicts_with = "scenario")]
     pub real: bool,
     /// Tokens to train in all
     #[arg(long)]
     pub tokens: Option<u64>,
     /// Of 1000 messages, how many are lost
-    #[arg(long, default_value_t = 0)]
+    #[arg(long, default_value_t = 0, conflicts_with = "scenario")]
     pub loss: u32,
     /// Power cuts in the first half minute
-    #[arg(long, default_value_t = 0)]
+    #[arg(long, default_value_t = 0, conflicts_with = "scenario")]
     pub crashes: usize,
-    /// Virtual seconds after which it is given up
-    #[arg(long, default_value_t = 3600)]
-    pub limit: u64,
+    /// Virtual seconds after which it is given up [default: the scenario's, or 3600]
+    #[arg(long)]
+    pub limit: Option<u64>,
     /// One JSON object per line on standard output
     #[arg(long)]
     pub json: bool,
+}
+
+/// Formats of plots.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
+pub enum Plot {
+    /// Scalable vector graphics
+    Svg,
+}
+
+/// How often a line tells how far it is.
+const TELL: Duration = Duration::from_secs(5);
+
+/// A world, its limit, and what to call it.
+struct Prepared {
+    plan: Plan,
+    limit: Span,
+    name: String,
+    about: String,
+    /// The scenario's text.
+    text: String,
+    out: Option<PathBuf>,
 }
 
 /// Runs it and prints what came of it.
@@ -45,14 +79,58 @@ pub struct Arguments {
 /// # Errors
 /// A broken promise, or peers that did not come to the end.
 pub fn run(arguments: &Arguments) -> Result<(), CommandError> {
+    let prepared = match &arguments.scenario {
+        Some(path) => read(arguments, path)?,
+        None => make(arguments)?,
+    };
+    let Prepared { plan, limit, .. } = &prepared;
+    let seed = plan.setup.seed;
+    let mut world = World::new(plan.setup.clone()).map_err(|error| CommandError::Usage(error.to_string()))?;
+    for wish in &plan.wishes {
+        world.command(wish.at, wish.peer, wish.command);
+    }
+    let over = live(&mut world, plan, *limit);
+    let summary = summary(seed, &world, over.as_ref().err());
+    if let Some(out) = &prepared.out {
+        let Prepared { name, about, text, .. } = &prepared;
+        let run =
+            Run { name, about, scenario: text, regions: &plan.regions, summary: &summary, world: &world };
+        run.write(out, arguments.plot.is_some()).map_err(CommandError::Failed)?;
+        eprintln!("{} shows it", out.join("report.html").display());
+    }
+    tell(arguments, &world, &summary);
+    over
+}
+
+fn read(arguments: &Arguments, path: &Path) -> Result<Prepared, CommandError> {
+    let usage = |error: &dyn std::fmt::Display| CommandError::Usage(error.to_string());
+    let mut scenario = Scenario::read(path).map_err(|error| usage(&error))?;
+    scenario.seed = arguments.seed.unwrap_or(scenario.seed);
+    scenario.tokens = arguments.tokens.unwrap_or(scenario.tokens);
+    let plan =
+        scenario.plan().map_err(|error| CommandError::Usage(format!("{}, {error}", path.display())))?;
+    let text = std::fs::read_to_string(path).map_err(|error| usage(&error))?;
+    let stem = path.file_stem().map_or_else(|| "scenario".into(), |stem| stem.to_string_lossy());
+    let folder = || PathBuf::from(format!("{stem}-{}", scenario.seed));
+    Ok(Prepared {
+        plan,
+        limit: arguments.limit.map_or(scenario.limit, Span::seconds),
+        out: Some(arguments.out.clone().unwrap_or_else(folder)),
+        name: scenario.name,
+        about: scenario.about,
+        text,
+    })
+}
+
+fn make(arguments: &Arguments) -> Result<Prepared, CommandError> {
     if !(1..=16).contains(&arguments.peers) || arguments.loss > 1000 {
         return Err(CommandError::Usage("1 to 16 peers, and at most 1000 of 1000 messages lost".into()));
     }
-    let mut setup = Setup::small(arguments.seed, arguments.peers);
+    let seed = arguments.seed.unwrap_or(1);
+    let mut setup = Setup::small(seed, arguments.peers);
     if arguments.real {
         let tokens = arguments.tokens.unwrap_or(100_000);
-        setup =
-            Setup::real(arguments.seed, arguments.peers, "gpt:tiny", tokens).map_err(CommandError::Failed)?;
+        setup = Setup::real(seed, arguments.peers, "gpt:tiny", tokens).map_err(CommandError::Failed)?;
     } else if let Some(tokens) = arguments.tokens {
         setup.manifest.stop_at = Some(tokens);
         setup.manifest.training.budget_tokens = tokens;
@@ -60,43 +138,79 @@ pub fn run(arguments: &Arguments) -> Result<(), CommandError> {
     }
     setup.link.loss = arguments.loss;
     let end = Time(Span::seconds(30).0);
-    setup.faults =
-        faults::crashes(arguments.seed, arguments.peers, arguments.crashes, end, Span::seconds(10));
-    let mut world = World::new(setup).map_err(|error| CommandError::Usage(error.to_string()))?;
-    let ended = |world: &World| world.peers().iter().all(|peer| peer.ending().is_some());
-    let limit = Time(Span::seconds(arguments.limit).0);
-    let done =
-        world.run_until(limit, ended).map_err(|violation| CommandError::Failed(violation.to_string()))?;
-    tell(arguments, &world);
-    let complete = world.peers().iter().all(|peer| peer.ending() == Some(Ending::Complete));
+    setup.faults = faults::crashes(seed, arguments.peers, arguments.crashes, end, Span::seconds(10));
+    Ok(Prepared {
+        plan: Plan { setup, wishes: Vec::new(), regions: Vec::new() },
+        limit: Span::seconds(arguments.limit.unwrap_or(3600)),
+        name: format!("{} peers, seed {seed}", arguments.peers),
+        about: String::new(),
+        text: String::new(),
+        out: arguments.out.clone(),
+    })
+}
+
+/// Runs the world until its voters are at the end; tells on the way how far it is.
+fn live(world: &mut World, plan: &Plan, limit: Span) -> Result<(), CommandError> {
+    let seats: Vec<bool> = plan.setup.peers.iter().map(|peer| peer.seat).collect();
+    let lasting = |world: &World, index: usize| {
+        // Whoever said farewell, or is off for good, is not waited for.
+        seats[index] || world.peers()[index].is_up()
+    };
+    let ended = |world: &World| {
+        let peers = world.peers().iter().enumerate();
+        peers.filter(|(index, _)| lasting(world, *index)).all(|(_, peer)| peer.ending().is_some())
+    };
+    let tokens = plan.setup.manifest.stop_at.unwrap_or(0).max(1);
+    let (begun, mut told) = (Instant::now(), Instant::now());
+    let mut count = 0_u64;
+    let done = world.run_until(Time(limit.0), |world| {
+        count += 1;
+        // The clock is looked at now and then only.
+        if count.is_multiple_of(256) && told.elapsed() >= TELL {
+            told = Instant::now();
+            let counted = world.certified().control.counted_tokens;
+            let share = (counted as f64 / tokens as f64).min(1.0);
+            let left = begun.elapsed().as_secs_f64() * (1.0 - share) / share.max(1e-9);
+            let now = world.now().0 as f64 / 1e6;
+            let left = if share > 0.0 { format!(", {left:.0} s left") } else { String::new() };
+            eprintln!("{counted} of {tokens} tokens after {now:.0} virtual seconds{left}");
+        }
+        ended(world)
+    });
+    let done = done.map_err(|violation| CommandError::Failed(violation.to_string()))?;
+    let complete = (0..seats.len())
+        .filter(|index| seats[*index])
+        .all(|index| matches!(world.peers()[index].ending(), Some(Ending::Complete | Ending::Left)));
     if done && complete {
         return Ok(());
     }
-    Err(CommandError::Failed(format!(
-        "not all peers came to the end within {} virtual seconds",
-        arguments.limit
-    )))
+    let seconds = limit.0 / 1_000_000;
+    Err(CommandError::Failed(format!("not all voters came to the end within {seconds} virtual seconds")))
 }
 
-fn tell(arguments: &Arguments, world: &World) {
+fn summary(seed: u64, world: &World, error: Option<&CommandError>) -> Value {
     let control = &world.certified().control;
-    let seconds = world.now().0 as f64 / 1e6;
-    let (digest, trace) = (world.certified().digest(), world.trace());
-    let losses: Vec<Option<f64>> = world.peers().iter().map(|peer| peer.validation_loss()).collect();
-    let identical = world.peers().iter().all(|peer| peer.head() == Some((control.height, digest)));
+    let digest = world.certified().digest();
+    let mut losses = world.peers().iter().filter_map(|peer| peer.validation_loss());
+    let heads = world.peers().iter().filter_map(|peer| peer.head());
+    let identical = heads.filter(|(height, _)| *height == control.height).all(|(_, other)| other == digest);
+    let error = error.map(ToString::to_string);
+    json!({"event": "summary", "error": error, "seed": seed, "heights": control.height, "tokens": control.counted_tokens,
+        "seconds": world.now().0 as f64 / 1e6, "digest": digest.to_string(),
+        "replicas_identical": identical, "validation_loss": losses.next(),
+        "trace": world.trace().to_string(), "events": world.happened()})
+}
+
+fn tell(arguments: &Arguments, world: &World, summary: &Value) {
     if arguments.json {
-        println!(
-            "{}",
-            json!({"event": "summary", "seed": arguments.seed, "heights": control.height, "tokens":
-                control.counted_tokens, "seconds": seconds, "digest": digest.to_string(),
-                "replicas_identical": identical, "validation_loss": losses.iter().flatten().next(),
-                "trace": trace.to_string(), "events": world.happened()})
-        );
-        return;
+        return println!("{summary}");
     }
     println!(
-        "seed {}: height {}, {} tokens in {seconds:.3} virtual seconds",
-        arguments.seed, control.height, control.counted_tokens
+        "seed {}: height {}, {} tokens in {:.3} virtual seconds",
+        summary["seed"],
+        summary["heights"],
+        summary["tokens"],
+        summary["seconds"].as_f64().unwrap_or_default()
     );
     for (index, peer) in world.peers().iter().enumerate() {
         let (height, digest) = peer.head().unwrap_or_default();
@@ -107,8 +221,13 @@ fn tell(arguments: &Arguments, world: &World) {
             peer.crashes()
         );
     }
-    let loss = losses.iter().flatten().next().map_or("not evaluated".into(), |loss| format!("{loss:.4}"));
-    println!("validation loss {loss}; identical replicas: {identical}; trace {}", trace.short());
+    let loss = summary["validation_loss"].as_f64();
+    let loss = loss.map_or("not evaluated".into(), |loss| format!("{loss:.4}"));
+    let identical = &summary["replicas_identical"];
+    println!(
+        "validation loss {loss}; identical replicas: {identical}; trace {}",
+        &summary["trace"].as_str().unwrap_or_default()[..8]
+    );
 }
 
 fn ending_word(ending: Option<Ending>) -> &'static str {

@@ -266,11 +266,17 @@ impl Scenario {
     }
 }
 
-/// Fields of `over` take the place of those of `base`; tables are merged.
+/// Fields of `over` take the place of those of `base`; tables are merged, but for those that choose one
+/// kind of several by their only name.
 fn merge(base: &mut toml::Table, over: &toml::Table) {
+    let only = |table: &toml::Table| (table.len() == 1).then(|| table.keys().next().cloned()).flatten();
     for (key, value) in over {
         match (base.get_mut(key), value) {
-            (Some(toml::Value::Table(base)), toml::Value::Table(over)) => merge(base, over),
+            (Some(toml::Value::Table(base)), toml::Value::Table(over))
+                if only(base).is_none() || only(over).is_none() || only(base) == only(over) =>
+            {
+                merge(base, over);
+            }
             _ => {
                 base.insert(key.clone(), value.clone());
             }

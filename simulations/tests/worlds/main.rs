@@ -1,5 +1,6 @@
 //! Sessions in simulated worlds. Every test names a behaviour; all of them run under all checkers.
 
+mod scenarios;
 mod support;
 
 mod commands; // pause, resume, finish, leave, stop
