@@ -388,6 +388,9 @@ impl Session {
             let height = self.chain_end();
             let to = self.connected.iter().copied().collect();
             self.send(to, Message::Head { height });
+            // The question or its answer was lost.
+            let unanswered = self.recall.asked.intersection(&self.connected).copied().collect();
+            self.send(unanswered, Message::GetStatements);
         }
     }
 }

@@ -18,8 +18,8 @@ use super::Session;
 /// After so long, voters that could decide with this peer are enough, whatever others decided
 /// before: in a majority committee, or where nobody else votes, the others may be gone for good.
 const LONG: Span = Span::seconds(20);
-/// For so long, whoever can be reached is waited for, though others are enough: what this peer said last
-/// may have come to few.
+/// For so long, every voter is waited for, though others are enough: what this peer said last may have
+/// come to few, and connections take their time.
 const COURTESY: Span = Span::seconds(6);
 /// Who claims a longer chain and shows nothing of it for so long is not believed; so few that all of
 /// them may lie are not waited for longer, whatever others show.
@@ -100,15 +100,20 @@ impl Session {
         let more = self.catch_up.has_more(head);
         let Some(listening) = &mut self.recall.listening else { return };
         let knows = |key: &PeerKey| listening.heard.get(key).is_some_and(|heard| *heard >= head);
-        let seats = &self.state.control.seats;
-        let unheard = self.connected.iter().filter(|key| (alone || seats.contains(key)) && !knows(key));
-        let unheard: Vec<PeerKey> = unheard.copied().collect();
+        let control = &self.state.control;
+        let others: Vec<PeerKey> = match alone {
+            true => self.connected.iter().copied().collect(),
+            false => control.seats.iter().filter(|key| **key != self.me).copied().collect(),
+        };
+        let unheard = others.into_iter().filter(|key| !knows(key) && !control.convicted.contains(key));
+        let mut unheard: Vec<PeerKey> = unheard.collect();
         let all = unheard.is_empty() || now >= listening.since + COURTESY;
         if listening.is_over(now, head, needs) && all && !more {
             return self.stop_listening(now);
         }
         if now >= listening.ask_again {
             listening.ask_again = now + ASK_AGAIN;
+            unheard.retain(|key| self.connected.contains(key));
             self.recall.asked.extend(&unheard);
             self.send(unheard, Message::GetStatements);
         }
