@@ -25,6 +25,12 @@ enum Command {
         same trace."
     )]
     Run(commands::run::Arguments),
+    /// Run a scenario with every combination of values for some of its fields
+    #[command(after_help = "Example:\n  driftless-sim sweep simulations/scenarios/lan-lab.toml --vary \
+        session.method.streaming-diloco.period=15,30 --vary seed=1,2,3\n\nFields are named by their path; \
+        peers.0.up is that of the first group of peers. Each run has its folder; sweep.csv and index.html \
+        tell of all. Started again, it goes on with the runs that are missing.")]
+    Sweep(commands::sweep::Arguments),
     /// Try random worlds until one breaks a promise, and make that one small
     #[command(after_help = "Example:\n  driftless-sim search --seeds 1000 --first-seed 5000\n\nEach seed \
         makes up a committee, peers, links, faults and wishes. A finding is a broken promise, a panic, or \
@@ -43,6 +49,7 @@ fn main() -> ExitCode {
     let arguments = Arguments::parse();
     let result = match &arguments.command {
         Command::Run(arguments) => commands::run::run(arguments),
+        Command::Sweep(arguments) => commands::sweep::run(arguments),
         Command::Search(arguments) => commands::search::run(arguments),
         #[cfg(feature = "mutants")]
         Command::Mutants(arguments) => commands::mutants::run(arguments),

@@ -1,9 +1,11 @@
 //! The commands of `driftless-sim`.
 
+mod living;
 #[cfg(feature = "mutants")]
 pub mod mutants;
 pub mod run;
 pub mod search;
+pub mod sweep;
 pub mod table;
 
 /// Why a command did not do what it was asked to.

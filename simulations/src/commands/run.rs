@@ -3,12 +3,13 @@
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
-use serde_json::{Value, json};
+use serde_json::Value;
 
 use driftless_protocol::event::Ending;
 use driftless_protocol::time::{Span, Time};
 
 use super::CommandError;
+use super::living::{live, summary};
 use crate::engine::EngineKind;
 use crate::faults;
 use crate::report::Run;
@@ -89,7 +90,13 @@ pub fn run(arguments: &Arguments) -> Result<(), CommandError> {
     for wish in &plan.wishes {
         world.command(wish.at, wish.peer, wish.command);
     }
-    let over = live(&mut world, plan, *limit);
+    let (begun, mut told) = (Instant::now(), Instant::now());
+    let over = live(&mut world, plan, *limit, &mut |world, tokens| {
+        if told.elapsed() >= TELL {
+            told = Instant::now();
+            eprintln!("{}", progress(world, tokens, begun));
+        }
+    });
     let summary = summary(seed, &world, over.as_ref().err());
     if let Some(out) = &prepared.out {
         let Prepared { name, about, text, .. } = &prepared;
@@ -149,56 +156,13 @@ fn make(arguments: &Arguments) -> Result<Prepared, CommandError> {
     })
 }
 
-/// Runs the world until its voters are at the end; tells on the way how far it is.
-fn live(world: &mut World, plan: &Plan, limit: Span) -> Result<(), CommandError> {
-    let seats: Vec<bool> = plan.setup.peers.iter().map(|peer| peer.seat).collect();
-    let lasting = |world: &World, index: usize| {
-        // Whoever said farewell, or is off for good, is not waited for.
-        seats[index] || world.peers()[index].is_up()
-    };
-    let ended = |world: &World| {
-        let peers = world.peers().iter().enumerate();
-        peers.filter(|(index, _)| lasting(world, *index)).all(|(_, peer)| peer.ending().is_some())
-    };
-    let tokens = plan.setup.manifest.stop_at.unwrap_or(0).max(1);
-    let (begun, mut told) = (Instant::now(), Instant::now());
-    let mut count = 0_u64;
-    let done = world.run_until(Time(limit.0), |world| {
-        count += 1;
-        // The clock is looked at now and then only.
-        if count.is_multiple_of(256) && told.elapsed() >= TELL {
-            told = Instant::now();
-            let counted = world.certified().control.counted_tokens;
-            let share = (counted as f64 / tokens as f64).min(1.0);
-            let left = begun.elapsed().as_secs_f64() * (1.0 - share) / share.max(1e-9);
-            let now = world.now().0 as f64 / 1e6;
-            let left = if share > 0.0 { format!(", {left:.0} s left") } else { String::new() };
-            eprintln!("{counted} of {tokens} tokens after {now:.0} virtual seconds{left}");
-        }
-        ended(world)
-    });
-    let done = done.map_err(|violation| CommandError::Failed(violation.to_string()))?;
-    let complete = (0..seats.len())
-        .filter(|index| seats[*index])
-        .all(|index| matches!(world.peers()[index].ending(), Some(Ending::Complete | Ending::Left)));
-    if done && complete {
-        return Ok(());
-    }
-    let seconds = limit.0 / 1_000_000;
-    Err(CommandError::Failed(format!("not all voters came to the end within {seconds} virtual seconds")))
-}
-
-fn summary(seed: u64, world: &World, error: Option<&CommandError>) -> Value {
-    let control = &world.certified().control;
-    let digest = world.certified().digest();
-    let mut losses = world.peers().iter().filter_map(|peer| peer.validation_loss());
-    let heads = world.peers().iter().filter_map(|peer| peer.head());
-    let identical = heads.filter(|(height, _)| *height == control.height).all(|(_, other)| other == digest);
-    let error = error.map(ToString::to_string);
-    json!({"event": "summary", "error": error, "seed": seed, "heights": control.height, "tokens": control.counted_tokens,
-        "seconds": world.now().0 as f64 / 1e6, "digest": digest.to_string(),
-        "replicas_identical": identical, "validation_loss": losses.next(),
-        "trace": world.trace().to_string(), "events": world.happened()})
+fn progress(world: &World, tokens: u64, begun: Instant) -> String {
+    let counted = world.certified().control.counted_tokens;
+    let share = (counted as f64 / tokens as f64).min(1.0);
+    let left = begun.elapsed().as_secs_f64() * (1.0 - share) / share.max(1e-9);
+    let now = world.now().0 as f64 / 1e6;
+    let left = if share > 0.0 { format!(", {left:.0} s left") } else { String::new() };
+    format!("{counted} of {tokens} tokens after {now:.0} virtual seconds{left}")
 }
 
 fn tell(arguments: &Arguments, world: &World, summary: &Value) {

@@ -11,7 +11,7 @@
 
 mod charts;
 mod events;
-mod page;
+pub(crate) mod page;
 mod series;
 
 use std::fmt::Write;
@@ -56,14 +56,15 @@ impl Run<'_> {
         if !self.scenario.is_empty() {
             write("scenario.toml", self.scenario)?;
         }
-        write("summary.json", &format!("{:#}\n", self.summary))?;
         write("events.jsonl", &events::lines(self.world))?;
         write("heights.csv", &heights(self.world))?;
         write("peers.csv", &self.peers())?;
         if plots {
             charts.iter().try_for_each(|chart| write(&format!("{}.svg", chart.name), &chart.svg()))?;
         }
-        write("report.html", &page::page(self, &charts))
+        write("report.html", &page::page(self, &charts))?;
+        // The last one: where it is, the run is complete.
+        write("summary.json", &format!("{:#}\n", self.summary))
     }
 
     fn peers(&self) -> String {

@@ -6,7 +6,7 @@ use super::Run;
 use super::charts::Chart;
 use super::series::{Row, rows};
 
-const STYLE: &str = "body{font:15px/1.45 system-ui,sans-serif;max-width:1120px;margin:2em auto;padding:0 1em;\
+pub(crate) const STYLE: &str = "body{font:15px/1.45 system-ui,sans-serif;max-width:1120px;margin:2em auto;padding:0 1em;\
 color:#222}h1{margin-bottom:0}table{border-collapse:collapse;font-variant-numeric:tabular-nums}td,th{padding:\
 .15em .7em;text-align:right;border-bottom:1px solid #ddd}th{border-bottom:2px solid #888}td.t,th.t{text-align:\
 left}.plots{display:flex;flex-wrap:wrap;gap:1em}figure{margin:0}figcaption{font-weight:600}svg{max-width:100%;\
@@ -78,6 +78,6 @@ fn bar(share: f64) -> String {
     format!("<span class=\"bar\" style=\"width:{:.0}px\"></span>", 60.0 * share.clamp(0.0, 1.0))
 }
 
-fn escaped(text: &str) -> String {
+pub(crate) fn escaped(text: &str) -> String {
     text.replace('&', "&amp;").replace('<', "&lt;").replace('>', "&gt;").replace('"', "&quot;")
 }

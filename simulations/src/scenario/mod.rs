@@ -164,6 +164,34 @@ impl Scenario {
         })
     }
 
+    /// A text with another value for the field at a path such as `peers.0.step`.
+    ///
+    /// # Errors
+    /// No TOML, or a path that leads nowhere.
+    pub fn vary(text: &str, path: &str, value: &str) -> Result<String, ScenarioError> {
+        let table: toml::Table =
+            toml::from_str(text).map_err(|error| ScenarioError::Toml(text::explain(text, &error)))?;
+        let mut root = toml::Value::Table(table);
+        let mut place = &mut root;
+        for name in path.split('.') {
+            let next = match place {
+                toml::Value::Table(table) => {
+                    Some(table.entry(name).or_insert_with(|| toml::Value::Table(toml::Table::new())))
+                }
+                toml::Value::Array(array) => name.parse().ok().and_then(|at: usize| array.get_mut(at)),
+                _ => None,
+            };
+            place = next.ok_or_else(|| wrong(path, "there is no such field"))?;
+        }
+        // Numbers and switches as they are, everything else is text.
+        let parsed = toml::from_str::<toml::Table>(&format!("value = {value}"));
+        *place = parsed
+            .ok()
+            .and_then(|mut table| table.remove("value"))
+            .unwrap_or_else(|| toml::Value::String(value.to_owned()));
+        toml::to_string(&root).map_err(|error| ScenarioError::Toml(error.to_string()))
+    }
+
     /// Reads a text.
     ///
     /// # Errors

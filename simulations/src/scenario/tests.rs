@@ -84,6 +84,23 @@ fn wrong_scenarios_say_what_to_write_instead() {
 }
 
 #[test]
+fn any_field_can_be_given_another_value() {
+    let varied = |path: &str, value: &str| {
+        let text = Scenario::vary(SMALL, path, value)?;
+        Scenario::parse(&text)?.plan()
+    };
+    assert_eq!(varied("peers.0.step", "2s").unwrap().setup.peers[1].step, Span::seconds(2));
+    assert_eq!(varied("peers.0.count", "5").unwrap().setup.peers.len(), 5);
+    let plan = varied("session.method.streaming-diloco.alpha", "0.25").unwrap();
+    let driftless_protocol::method::Method::StreamingDiLoCo(method) = plan.setup.manifest.method;
+    assert_eq!(method.alpha, 0.25);
+    for (path, said) in [("peers.1.step", "no such field"), ("sed", "`seed`?"), ("name.x", "no such field")] {
+        let error = varied(path, "3").unwrap_err().to_string();
+        assert!(error.contains(said), "{path}: {error}");
+    }
+}
+
+#[test]
 fn failures_are_as_frequent_as_their_mean_says() {
     let mut random = Random::new(1, "test");
     let spans = (0..20_000).map(|_| random.exponential(Span::seconds(60)).0);
