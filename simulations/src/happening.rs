@@ -54,7 +54,7 @@ impl Happening {
             Happening::Assemble { peer, .. } => (6, *peer, Vec::new()),
             Happening::Arrive { to, root, .. } => (7, *to, root.0.to_vec()),
             Happening::Pushed { peer, root, .. } => (8, *peer, root.0.to_vec()),
-            Happening::Link { a, b } => (9, *a, vec![*b as u8]),
+            Happening::Link { a, b } => (9, *a, (*b as u64).to_le_bytes().to_vec()),
             Happening::Fault(_) => (10, 0, Vec::new()),
             Happening::Flows { .. } => (11, 0, Vec::new()),
         }

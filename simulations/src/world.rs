@@ -151,7 +151,8 @@ impl World {
         self.happened += 1;
         let (kind, subject, bytes) = happening.trace();
         self.trace.update(&at.0.to_le_bytes());
-        self.trace.update(&[kind, subject as u8]);
+        self.trace.update(&[kind]);
+        self.trace.update(&(subject as u64).to_le_bytes());
         self.trace.update(&bytes);
         self.happen(happening)
     }

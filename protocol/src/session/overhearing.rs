@@ -29,6 +29,9 @@ impl Session {
 
     /// This voter takes in what it overheard: from now on it is asked for what it was told itself.
     pub(super) fn take_in_overheard(&mut self, now: Time) {
+        if !self.can_vote() {
+            return;
+        }
         for statement in self.overheard() {
             self.voting.consensus.take_in(now, statement);
         }

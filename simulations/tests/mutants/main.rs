@@ -10,13 +10,13 @@ const CAUGHT: [(Mutant, u64, &str); 16] = [
     (Mutant::SkipsLock, 22, "innocent"),
     (Mutant::ForgetsVotes, 2, "innocent"),
     (Mutant::ForgetsContributions, 2, "innocent"),
-    (Mutant::AsksNobody, 260, "signed once"),
+    (Mutant::AsksNobody, 290, "signed once"),
     (Mutant::ShrugsAtItself, 134, "signed once"),
     (Mutant::ForgetsProposals, 2, "innocent"),
     (Mutant::LeasesTwice, 0, "counted once"),
     (Mutant::KeepsLeases, 0, "counted once"),
     (Mutant::TakesStaleBase, 190, "contributions"),
-    (Mutant::KeepsWrongState, 0, "one digest"),
+    (Mutant::KeepsWrongState, 1, "fold"),
     (Mutant::BelievesProposers, 151, "one digest"),
     (Mutant::BelievesCertificates, 107, "quorum"),
     (Mutant::SaysOnce, 2, "progress"),
@@ -26,16 +26,22 @@ const CAUGHT: [(Mutant, u64, &str); 16] = [
 /// One test: a process has one living mutant at a time.
 #[test]
 fn every_mutant_is_caught_and_a_finding_is_made_small() {
-    quietly();
     assert_eq!(CAUGHT.map(|(mutant, ..)| mutant), Mutant::ALL);
+    let mut wrong = Vec::new();
+    quietly();
     for (mutant, seed, by) in CAUGHT {
         let draw = Draw::new(seed);
         Mutant::release(None);
-        assert_eq!(try_out(&draw), Ok(()), "seed {seed} without a mutant");
+        let whole = try_out(&draw);
         Mutant::release(Some(mutant));
-        let found = try_out(&draw).expect_err("lives undetected");
-        assert_eq!(found.by(), by, "{mutant:?}: {found}");
+        let found = try_out(&draw);
+        if whole.is_err() || !found.as_ref().is_err_and(|found| found.by() == by) {
+            wrong.push(format!("{mutant:?}, seed {seed}: {found:?}, without it {whole:?}"));
+        }
     }
+    // Panics of this test are not a world's.
+    drop(std::panic::take_hook());
+    assert!(wrong.is_empty(), "{wrong:#?}");
     let (mutant, seed, by) = CAUGHT[0];
     Mutant::release(Some(mutant));
     let draw = Draw::new(seed);
