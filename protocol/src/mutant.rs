@@ -23,7 +23,7 @@ pub enum Mutant {
     AsksNobody,
     /// What a peer meets of its own key bars it from nothing.
     ShrugsAtItself,
-    /// A restart says that its folder is old when it is not.
+    /// A proposal leaves and is not in the log.
     ForgetsProposals,
     /// The next lease is of the same samples.
     LeasesTwice,

@@ -18,3 +18,8 @@ pub enum CommandError {
     #[error("{0}")]
     Failed(String),
 }
+
+/// Worlds at a time: so many as the machine has cores, unless somebody says otherwise.
+fn threads(wished: Option<usize>) -> usize {
+    wished.unwrap_or_else(|| std::thread::available_parallelism().map_or(1, Into::into))
+}

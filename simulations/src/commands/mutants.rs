@@ -3,7 +3,7 @@
 use driftless_protocol::mutant::Mutant;
 use serde_json::json;
 
-use super::CommandError;
+use super::{CommandError, threads};
 use crate::search::{Draw, quietly, search, shrink};
 
 /// Which bugs, and how far to look.
@@ -35,8 +35,7 @@ pub struct Arguments {
 /// An unknown name, or one that no world catches.
 pub fn run(arguments: &Arguments) -> Result<(), CommandError> {
     quietly();
-    let threads =
-        arguments.threads.unwrap_or_else(|| std::thread::available_parallelism().map_or(1, Into::into));
+    let threads = threads(arguments.threads);
     let mut lived = Vec::new();
     for mutant in chosen(&arguments.only)? {
         Mutant::release(Some(mutant));

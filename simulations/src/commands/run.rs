@@ -13,7 +13,7 @@ use super::living::{live, summary};
 use crate::engine::EngineKind;
 use crate::faults;
 use crate::report::Run;
-use crate::scenario::{Plan, Scenario};
+use crate::scenario::{Plan, Scenario, ScenarioError};
 use crate::setup::Setup;
 use crate::world::World;
 
@@ -86,10 +86,7 @@ pub fn run(arguments: &Arguments) -> Result<(), CommandError> {
     };
     let Prepared { plan, limit, .. } = &prepared;
     let seed = plan.setup.seed;
-    let mut world = World::new(plan.setup.clone()).map_err(|error| CommandError::Usage(error.to_string()))?;
-    for wish in &plan.wishes {
-        world.command(wish.at, wish.peer, wish.command);
-    }
+    let mut world = plan.world().map_err(|error| CommandError::Usage(error.to_string()))?;
     let (begun, mut told) = (Instant::now(), Instant::now());
     let over = live(&mut world, plan, *limit, &mut |world, tokens| {
         if told.elapsed() >= TELL {
@@ -109,19 +106,25 @@ pub fn run(arguments: &Arguments) -> Result<(), CommandError> {
     over
 }
 
+/// A scenario with what the options put in the place of its fields: what the folder shows is what ran.
 fn read(arguments: &Arguments, path: &Path) -> Result<Prepared, CommandError> {
-    let usage = |error: &dyn std::fmt::Display| CommandError::Usage(error.to_string());
-    let mut scenario = Scenario::read(path).map_err(|error| usage(&error))?;
-    scenario.seed = arguments.seed.unwrap_or(scenario.seed);
-    scenario.tokens = arguments.tokens.unwrap_or(scenario.tokens);
-    let plan =
-        scenario.plan().map_err(|error| CommandError::Usage(format!("{}, {error}", path.display())))?;
-    let text = std::fs::read_to_string(path).map_err(|error| usage(&error))?;
+    let mut text = Scenario::text(path).map_err(|error| CommandError::Usage(error.to_string()))?;
+    let wrong = |error: ScenarioError| CommandError::Usage(format!("{}, {error}", path.display()));
+    let limit = arguments.limit.map(|seconds| format!("{seconds}s"));
+    let number = |value: Option<u64>| value.map(|value| value.to_string());
+    for (field, value) in
+        [("seed", number(arguments.seed)), ("tokens", number(arguments.tokens)), ("limit", limit)]
+    {
+        if let Some(value) = value {
+            text = Scenario::vary(&text, field, &value).map_err(wrong)?;
+        }
+    }
+    let scenario = Scenario::parse(&text).map_err(wrong)?;
     let stem = path.file_stem().map_or_else(|| "scenario".into(), |stem| stem.to_string_lossy());
     let folder = || PathBuf::from(format!("{stem}-{}", scenario.seed));
     Ok(Prepared {
-        plan,
-        limit: arguments.limit.map_or(scenario.limit, Span::seconds),
+        plan: scenario.plan().map_err(wrong)?,
+        limit: scenario.limit,
         out: Some(arguments.out.clone().unwrap_or_else(folder)),
         name: scenario.name,
         about: scenario.about,
@@ -188,10 +191,7 @@ fn tell(arguments: &Arguments, world: &World, summary: &Value) {
     let loss = summary["validation_loss"].as_f64();
     let loss = loss.map_or("not evaluated".into(), |loss| format!("{loss:.4}"));
     let identical = &summary["replicas_identical"];
-    println!(
-        "validation loss {loss}; identical replicas: {identical}; trace {}",
-        &summary["trace"].as_str().unwrap_or_default()[..8]
-    );
+    println!("validation loss {loss}; identical replicas: {identical}; trace {}", world.trace().short());
 }
 
 fn ending_word(ending: Option<Ending>) -> &'static str {

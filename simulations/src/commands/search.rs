@@ -4,7 +4,7 @@ use std::time::Instant;
 
 use serde_json::json;
 
-use super::CommandError;
+use super::{CommandError, threads};
 use crate::search::{Cut, Draw, Finding, quietly, search, shrink, try_out};
 
 /// Where to look.
@@ -68,8 +68,7 @@ pub fn run(arguments: &Arguments) -> Result<(), CommandError> {
         }
         return one(arguments, &cut);
     }
-    let threads =
-        arguments.threads.unwrap_or_else(|| std::thread::available_parallelism().map_or(1, Into::into));
+    let threads = threads(arguments.threads);
     let begun = Instant::now();
     let told = |done: u64| {
         let every = (arguments.seeds / 20).clamp(1, 1_000);

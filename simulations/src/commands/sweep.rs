@@ -8,12 +8,11 @@ use std::time::Instant;
 
 use serde_json::Value;
 
-use super::CommandError;
 use super::living::{live, summary};
+use super::{CommandError, threads};
 use crate::report::Run;
 use crate::report::page::{STYLE, escaped};
-use crate::scenario::Scenario;
-use crate::world::World;
+use crate::scenario::{Scenario, ScenarioError};
 
 /// What to vary.
 #[derive(Debug, clap::Args)]
@@ -65,8 +64,7 @@ struct Point {
 pub fn run(arguments: &Arguments) -> Result<(), CommandError> {
     let path = &arguments.scenario;
     let shown = path.display();
-    let text =
-        std::fs::read_to_string(path).map_err(|error| CommandError::Usage(format!("{shown}: {error}")))?;
+    let text = Scenario::text(path).map_err(|error| CommandError::Usage(error.to_string()))?;
     let stem = path.file_stem().map_or_else(|| "scenario".into(), |stem| stem.to_string_lossy());
     let out = arguments.out.clone().unwrap_or_else(|| PathBuf::from(format!("{stem}-sweep")));
     let points = grid(&text, &arguments.vary, &out)
@@ -81,7 +79,7 @@ pub fn run(arguments: &Arguments) -> Result<(), CommandError> {
 }
 
 /// Every combination, checked before the first one runs.
-fn grid(text: &str, axes: &[Axis], out: &Path) -> Result<Vec<Point>, crate::scenario::ScenarioError> {
+fn grid(text: &str, axes: &[Axis], out: &Path) -> Result<Vec<Point>, ScenarioError> {
     let mut points = vec![(Vec::new(), text.to_owned())];
     for axis in axes {
         let mut more = Vec::new();
@@ -106,8 +104,7 @@ fn run_all(arguments: &Arguments, points: &[Point]) -> Result<Vec<Value>, Comman
     if missing.len() < points.len() {
         eprintln!("{} of {} runs are there already", points.len() - missing.len(), points.len());
     }
-    let threads =
-        arguments.threads.unwrap_or_else(|| std::thread::available_parallelism().map_or(1, Into::into));
+    let threads = threads(arguments.threads);
     let (next, begun) = (AtomicUsize::new(0), Instant::now());
     let results = Mutex::new((known, 0_usize, None));
     let work = || {
@@ -152,10 +149,7 @@ impl Point {
     fn run(&self) -> Result<Value, String> {
         let scenario = Scenario::parse(&self.text).map_err(|error| error.to_string())?;
         let plan = scenario.plan().map_err(|error| error.to_string())?;
-        let mut world = World::new(plan.setup.clone()).map_err(|error| error.to_string())?;
-        for wish in &plan.wishes {
-            world.command(wish.at, wish.peer, wish.command);
-        }
+        let mut world = plan.world().map_err(|error| error.to_string())?;
         let over = live(&mut world, &plan, scenario.limit, &mut |_, _| {});
         let summary = summary(scenario.seed, &world, over.as_ref().err());
         // Whatever is left of another scenario does not count as this one's.

@@ -1,6 +1,10 @@
 //! Plots as SVG.
 
+use plotters::coord::Shift;
 use plotters::prelude::*;
+
+type Area<'a> = DrawingArea<SVGBackend<'a>, Shift>;
+type Builder<'a, 'b> = ChartBuilder<'a, 'b, SVGBackend<'b>>;
 
 /// Pixels.
 const SIZE: (u32, u32) = (720, 320);
@@ -33,10 +37,7 @@ impl Chart {
     #[must_use]
     pub fn svg(&self) -> String {
         let mut svg = String::new();
-        let drawn = match &self.kind {
-            Kind::Lines(lines) => self.lines(&mut svg, lines),
-            Kind::Cells { rows, cells } => self.cells(&mut svg, *rows, cells),
-        };
+        let drawn = self.draw(&SVGBackend::with_string(&mut svg, SIZE).into_drawing_area());
         // Drawing into memory fails only for axes without an extent.
         match drawn {
             Ok(()) => svg,
@@ -46,16 +47,22 @@ impl Chart {
         }
     }
 
-    fn lines(&self, svg: &mut String, lines: &[Line]) -> Result<(), Box<dyn std::error::Error>> {
+    fn draw(&self, root: &Area<'_>) -> Result<(), Box<dyn std::error::Error>> {
+        root.fill(&WHITE)?;
+        let mut builder = ChartBuilder::on(root);
+        builder.margin(12).x_label_area_size(36).y_label_area_size(64);
+        match &self.kind {
+            Kind::Lines(lines) => self.lines(builder, lines)?,
+            Kind::Cells { rows, cells } => self.cells(builder, *rows, cells)?,
+        }
+        root.present()?;
+        Ok(())
+    }
+
+    fn lines(&self, mut builder: Builder<'_, '_>, lines: &[Line]) -> Result<(), Box<dyn std::error::Error>> {
         let points = || lines.iter().flat_map(|line| line.points.iter().copied());
         let (x, y) = (extent(points().map(|point| point.0)), extent(points().map(|point| point.1)));
-        let root = SVGBackend::with_string(svg, SIZE).into_drawing_area();
-        root.fill(&WHITE)?;
-        let mut chart = ChartBuilder::on(&root)
-            .margin(12)
-            .x_label_area_size(36)
-            .y_label_area_size(64)
-            .build_cartesian_2d(x, y)?;
+        let mut chart = builder.build_cartesian_2d(x, y)?;
         chart.configure_mesh().x_desc(self.x).y_desc(self.y).max_light_lines(0).draw()?;
         for (index, line) in lines.iter().enumerate() {
             let color = Palette99::pick(index).to_rgba();
@@ -64,31 +71,23 @@ impl Chart {
             chart.draw_series(series)?.label(line.name.as_str()).legend(legend);
         }
         chart.configure_series_labels().background_style(WHITE.mix(0.8)).border_style(BLACK).draw()?;
-        root.present()?;
         Ok(())
     }
 
     fn cells(
         &self,
-        svg: &mut String,
+        mut builder: Builder<'_, '_>,
         rows: usize,
         cells: &[(usize, usize)],
     ) -> Result<(), Box<dyn std::error::Error>> {
         let columns = cells.iter().map(|(column, _)| column + 1).max().unwrap_or(1);
-        let root = SVGBackend::with_string(svg, SIZE).into_drawing_area();
-        root.fill(&WHITE)?;
-        let mut chart = ChartBuilder::on(&root)
-            .margin(12)
-            .x_label_area_size(36)
-            .y_label_area_size(64)
-            .build_cartesian_2d(0..columns, 0..rows)?;
+        let mut chart = builder.build_cartesian_2d(0..columns, 0..rows)?;
         chart.configure_mesh().x_desc(self.x).y_desc(self.y).disable_mesh().draw()?;
         let color = Palette99::pick(0).to_rgba();
         let cell = |(column, row): &(usize, usize)| {
             Rectangle::new([(*column, *row), (column + 1, row + 1)], color.filled())
         };
         chart.draw_series(cells.iter().map(cell))?;
-        root.present()?;
         Ok(())
     }
 }

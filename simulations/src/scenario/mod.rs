@@ -11,9 +11,11 @@ use driftless_protocol::time::{Span, Time};
 use serde::Deserialize;
 
 use crate::network::Link;
+use crate::peer::SetupError;
 use crate::random::Random;
 use crate::search::Wish;
 use crate::setup::Setup;
+use crate::world::World;
 
 use faults::FaultForm;
 use peers::PeersForm;
@@ -149,19 +151,31 @@ pub struct Plan {
     pub regions: Vec<String>,
 }
 
-impl Scenario {
-    /// Reads a file.
+impl Plan {
+    /// The world at its start, with what its users will wish.
     ///
     /// # Errors
-    /// What is wrong with it; an unknown field with the nearest known one.
-    pub fn read(path: &Path) -> Result<Scenario, ScenarioError> {
-        let shown = path.display().to_string();
-        let text = std::fs::read_to_string(path)
-            .map_err(|error| ScenarioError::File { path: shown.clone(), reason: error.to_string() })?;
-        Scenario::parse(&text).map_err(|error| match error {
-            ScenarioError::Toml(reason) => ScenarioError::Toml(format!("{shown}, {reason}")),
-            error => error,
-        })
+    /// Terms that no session can have.
+    pub fn world(&self) -> Result<World, SetupError> {
+        let mut world = World::new(self.setup.clone())?;
+        for wish in &self.wishes {
+            world.command(wish.at, wish.peer, wish.command);
+        }
+        Ok(world)
+    }
+}
+
+impl Scenario {
+    /// The text of a scenario's file.
+    ///
+    /// # Errors
+    /// What the system says.
+    pub fn text(path: &Path) -> Result<String, ScenarioError> {
+        let failed = |error: std::io::Error| ScenarioError::File {
+            path: path.display().to_string(),
+            reason: error.to_string(),
+        };
+        std::fs::read_to_string(path).map_err(failed)
     }
 
     /// A text with another value for the field at a path such as `peers.0.step`.

@@ -39,7 +39,10 @@ fn a_scenario_runs_into_a_folder_of_its_name() {
     for file in ["report.html", "events.jsonl", "heights.csv", "peers.csv", "scenario.toml", "summary.json"] {
         assert!(folder.path().join("partition-4").join(file).is_file(), "{file}");
     }
-    // A seed replays, and another one is another world.
+    // A seed replays, also from what the folder shows, and another one is another world.
+    let shown = folder.path().join("partition-4/scenario.toml");
+    let (code, out, _) = said(&sim(folder.path(), &["run", shown.to_str().unwrap(), "--json"]));
+    assert_eq!((code, &last_line(&out)["trace"]), (Some(0), &summary["trace"]));
     assert_eq!(run(&["--out", "again"])["trace"], summary["trace"]);
     assert_ne!(run(&["--seed", "5"])["trace"], summary["trace"]);
     assert!(folder.path().join("partition-5").is_dir());

@@ -23,15 +23,14 @@ fn every_scenario_comes_to_its_end() {
     files.sort();
     assert!(files.len() >= 9, "{files:?}");
     for file in files {
-        let mut scenario = Scenario::read(&file).unwrap_or_else(|error| panic!("{error}"));
+        let text = Scenario::text(&file).unwrap();
+        let mut scenario =
+            Scenario::parse(&text).unwrap_or_else(|error| panic!("{}: {error}", file.display()));
         (scenario.model, scenario.tokens) = (None, 12_000);
         let plan = scenario.plan().unwrap_or_else(|error| panic!("{}: {error}", file.display()));
         let voters: Vec<usize> =
             (0..plan.setup.peers.len()).filter(|peer| plan.setup.peers[*peer].seat).collect();
-        let mut world = World::new(plan.setup).unwrap();
-        for wish in plan.wishes {
-            world.command(wish.at, wish.peer, wish.command);
-        }
+        let mut world = plan.world().unwrap();
         let complete = |world: &World| {
             voters.iter().all(|voter| world.peers()[*voter].ending() == Some(Ending::Complete))
         };
@@ -51,10 +50,11 @@ fn the_example_in_the_documentation_is_a_world() {
 
 #[test]
 fn a_run_leaves_a_page_and_tables_that_agree_with_the_chain() {
-    let mut scenario = Scenario::read(&folder().join("partition.toml")).unwrap();
+    let text = Scenario::text(&folder().join("partition.toml")).unwrap();
+    let mut scenario = Scenario::parse(&text).unwrap();
     scenario.tokens = 3_000;
     let plan = scenario.plan().unwrap();
-    let mut world = World::new(plan.setup).unwrap();
+    let mut world = plan.world().unwrap();
     let ended = |world: &World| world.peers().iter().all(|peer| peer.ending().is_some());
     assert!(world.run_until(Time(scenario.limit.0), ended).unwrap());
     let folder = tempfile::tempdir().unwrap();
