@@ -64,6 +64,13 @@ pub enum Command {
     /// Leave the session now; its folder stays.
     #[command(after_help = "Example: driftless leave 1f3a")]
     Leave(EndArguments),
+    /// Start the committee of an elected session anew, where too many of its voters are gone for good.
+    ///
+    /// Only the founder can. Those voters and candidates that can be reached now get the seats. Whoever
+    /// holds a later block than this peer stops it: peers that cannot be reached may, and would have to
+    /// join again then. Whether it was done shows in `status` and in the running node's output.
+    #[command(after_help = "Example: driftless reset plays --yes")]
+    Reset(EndArguments),
     /// Check a whole run from a folder's files: every signature, link and digest.
     ///
     /// It trusts nobody, needs no node and no network, and may run beside a node. Without --replay the
@@ -171,6 +178,10 @@ pub struct NetworkArguments {
     /// Keep every contribution, so that the whole run can be verified back to its genesis.
     #[arg(long)]
     pub keep_history: bool,
+    /// Take a seat among the voters if this peer is elected: others have to be able to dial it (a
+    /// forwarded port, or an address of its own), and it should stay up.
+    #[arg(long)]
+    pub stand: bool,
     /// Bytes that may be written in a day, such as 50GB. Contributions are written in any case;
     /// snapshots and checkpoints get as rare as it takes, down to a fifth of it [default: 20GB].
     #[arg(long, value_name = "BYTES", value_parser = size)]
@@ -212,8 +223,9 @@ pub struct NewArguments {
     /// Start from a model: a Hugging Face GPT-2 folder, or what `import` printed.
     #[arg(long, value_name = "DIR", conflicts_with = "manifest")]
     pub from: Option<PathBuf>,
-    /// Who votes: steward (this key alone), named:KEY,KEY,... or elected (not available yet).
-    #[arg(long, default_value = "steward", conflicts_with = "manifest")]
+    /// Who votes: elected (this key at first, then 4 to 16 of those who contribute and --stand), steward
+    /// (this key alone, for good), or named:KEY,KEY,...
+    #[arg(long, default_value = "elected", conflicts_with = "manifest")]
     pub committee: String,
     /// Let anyone join who reaches a peer; otherwise an invitation is needed.
     #[arg(long, conflicts_with = "manifest")]

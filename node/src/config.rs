@@ -31,6 +31,8 @@ pub struct Config {
     pub writes_per_day: u64,
     /// Take part in training; else only follow.
     pub contribute: bool,
+    /// Take a seat among the voters if elected.
+    pub stand: bool,
 }
 
 /// Why settings cannot be used.
@@ -101,6 +103,7 @@ pub fn resolve(dir: PathBuf, written: Settings) -> Result<Config, ConfigError> {
         keep_history: settings.keep_history.unwrap_or(false),
         writes_per_day: settings.writes_per_day.unwrap_or(WRITES_PER_DAY),
         contribute: settings.contribute.unwrap_or(true),
+        stand: settings.stand.unwrap_or(false),
         caps: Caps { up: rate(settings.up), down: rate(settings.down) },
         node: NodeOptions { dir, listen, advertise },
     })
@@ -185,6 +188,7 @@ pub fn loopback(dir: PathBuf, threads: usize) -> Config {
         keep_history: false,
         writes_per_day: WRITES_PER_DAY,
         contribute: true,
+        stand: false,
     }
 }
 

@@ -44,6 +44,8 @@ pub enum Verb {
     Finish,
     /// Leave now.
     Leave,
+    /// Start the committee anew.
+    Reset,
     /// An invitation.
     Invite,
 }

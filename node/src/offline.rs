@@ -9,6 +9,7 @@ use std::sync::Arc;
 use driftless_protocol::Hash;
 use driftless_protocol::block::{CertifiedBlock, Height};
 use driftless_protocol::charter::Charter;
+use driftless_protocol::election::Sitting;
 use driftless_protocol::layout::LayoutError;
 use driftless_protocol::manifest::Data;
 use driftless_protocol::method::Method;
@@ -244,8 +245,7 @@ pub(crate) fn apply(
     if height != state.control.height + 1 {
         return Ok(None);
     }
-    let seats = &state.control.seats;
-    if !certified.is_certified(charter.session, seats, charter.quorum(seats.len())) {
+    if !Sitting::of(&state.control).certifies(charter, certified) {
         return Err(OfflineError::NotCertified(height));
     }
     let parent = Parent { state, hash: head };

@@ -117,6 +117,24 @@ pub enum Report {
     },
     /// Training goes on.
     Resumed,
+    /// Others vote from the next height on.
+    Seats {
+        /// The height that changed them.
+        height: u64,
+        /// How many there are.
+        seats: usize,
+        /// Whether this peer has one.
+        seated: bool,
+    },
+    /// The founder starts the committee anew.
+    Reset {
+        /// The new generation.
+        generation: u32,
+        /// The height that it goes on from.
+        height: u64,
+        /// The new seats.
+        seats: usize,
+    },
     /// Blocks or pages are being fetched.
     CatchingUp {
         /// Our height.
@@ -196,6 +214,8 @@ impl From<Event> for Report {
             Event::Evaluated { height, loss } => Report::Evaluated { height, loss },
             Event::Waiting(Waiting::No) => Report::Resumed,
             Event::Waiting(waiting) => Report::Paused { reason: waiting_for(waiting).into() },
+            Event::Seats { height, seats, seated } => Report::Seats { height, seats, seated },
+            Event::Reset { generation, height, seats } => Report::Reset { generation, height, seats },
             Event::CatchingUp { height, target } => Report::CatchingUp { height, target },
             Event::Warning(text) => Report::Warning { text },
         }
@@ -228,6 +248,16 @@ impl Report {
             }
             Report::Evaluated { height, loss } => {
                 format!("validation loss at height {height}: {loss:.4} nats")
+            }
+            Report::Seats { height, seats, seated } => {
+                let own = if *seated { "this peer is one of them" } else { "this peer is not one of them" };
+                format!("since height {height} {seats} peers vote; {own}")
+            }
+            Report::Reset { generation, height, seats } => {
+                format!(
+                    "the founder starts the committee anew after height {height}: {seats} peers vote in \
+                     generation {generation}, unless somebody shows a later block within ten seconds"
+                )
             }
             Report::Paused { reason } => format!("training waits: {reason}"),
             Report::Resumed => "training goes on".into(),

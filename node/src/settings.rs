@@ -32,6 +32,8 @@ pub struct Settings {
     pub writes_per_day: Option<u64>,
     /// Take part in training; else only follow.
     pub contribute: Option<bool>,
+    /// Take a seat among the voters if elected.
+    pub stand: Option<bool>,
 }
 
 impl From<&NetworkArguments> for Settings {
@@ -46,6 +48,7 @@ impl From<&NetworkArguments> for Settings {
             keep_history: arguments.keep_history.then_some(true),
             writes_per_day: arguments.writes_per_day,
             contribute: None,
+            stand: arguments.stand.then_some(true),
         }
     }
 }
@@ -64,6 +67,7 @@ impl Settings {
             keep_history: self.keep_history.or(other.keep_history),
             writes_per_day: self.writes_per_day.or(other.writes_per_day),
             contribute: self.contribute.or(other.contribute),
+            stand: self.stand.or(other.stand),
         }
     }
 
@@ -98,6 +102,7 @@ mod tests {
             keep_history: Some(true),
             writes_per_day: Some(50_000_000_000),
             contribute: Some(false),
+            stand: Some(true),
             ..Settings::default()
         };
         std::fs::write(&path, toml::to_string(&kept).unwrap()).unwrap();

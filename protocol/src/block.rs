@@ -131,6 +131,56 @@ pub struct Leave {
     pub height: Height,
 }
 
+/// A member's word whether it would take a seat: whoever does can be dialled and stays up.
+#[derive(Clone, PartialEq, Eq, Debug, Encode, Decode)]
+pub struct Stand {
+    /// Height of the state at which it decided; later words replace earlier ones.
+    pub height: Height,
+    /// Whether it would.
+    pub stands: bool,
+}
+
+/// A voter's word that it applied a block and votes on the next one.
+#[derive(Clone, PartialEq, Eq, Debug, Encode, Decode)]
+pub struct Presence {
+    /// The block's height.
+    pub height: Height,
+    /// Its hash.
+    pub block: Hash,
+}
+
+/// Whom a proposer heard at the block before its own. (Not the precommits of that block, which only
+/// the faster part of the voters makes: the others learn the certificate first.)
+#[derive(Clone, PartialEq, Eq, Debug, Encode, Decode)]
+pub struct Roll {
+    /// Height of the proposer's block.
+    pub height: Height,
+    /// Seat index and signature over the [`Presence`], by ascending seat; without the proposer's own.
+    pub present: Vec<(u8, Signature)>,
+}
+
+/// Who votes from the next height on.
+#[derive(Clone, PartialEq, Eq, Debug, Encode, Decode)]
+pub struct Seating {
+    /// The seats.
+    pub seats: Vec<PeerKey>,
+    /// The height at which they changed last before.
+    pub before: Height,
+}
+
+/// The founder's word that seats others in the place of a committee that cannot decide any more.
+#[derive(Clone, PartialEq, Eq, Debug, Encode, Decode)]
+pub struct Reset {
+    /// The new committee's generation, higher than any before.
+    pub generation: u32,
+    /// Height of the last block that the old one decided.
+    pub height: Height,
+    /// That block's hash.
+    pub parent: Hash,
+    /// The new seats.
+    pub seats: Vec<PeerKey>,
+}
+
 /// Two contradicting statements of one key.
 #[derive(Clone, PartialEq, Eq, Debug, Encode, Decode)]
 pub enum Evidence {
@@ -154,6 +204,14 @@ pub enum Item {
     Leave(Signed<Leave>),
     /// A key is convicted.
     Convict(Evidence),
+    /// A member would take a seat, or would not any more.
+    Stand(Signed<Stand>),
+    /// Whom the block's proposer heard.
+    Roll(Signed<Roll>),
+    /// The seats after this block, which are not those before it.
+    Seats(Seating),
+    /// A new generation begins; nothing but the seats comes with it.
+    Reset(Signed<Reset>),
 }
 
 /// One step of the chain.
@@ -178,6 +236,22 @@ impl Block {
         hasher.update(b"driftless block\0");
         hasher.update(&wire::encode(self));
         hasher.finalize().into()
+    }
+
+    /// The reset that this block begins with, if it does.
+    pub fn reset(&self) -> Option<&Signed<Reset>> {
+        match self.items.first() {
+            Some(Item::Reset(reset)) => Some(reset),
+            _ => None,
+        }
+    }
+
+    /// The seats after this block, if they are not those before it.
+    pub fn seating(&self) -> Option<&Seating> {
+        match self.items.last() {
+            Some(Item::Seats(seating)) => Some(seating),
+            _ => None,
+        }
     }
 
     /// The closings among the items.

@@ -9,6 +9,7 @@ use std::sync::Arc;
 
 use crate::block::{CertifiedBlock, Height};
 use crate::charter::Charter;
+use crate::election::Sitting;
 use crate::identity::{Hash, PeerKey};
 use crate::membership::ControlPage;
 use crate::state::{Page, State, page_sizes, state_digest};
@@ -56,6 +57,8 @@ pub struct CatchUp {
     snapshots_only: bool,
     /// Blobs of the next block are gone everywhere: queued blocks are of no use.
     blobs_gone: bool,
+    /// Who votes, on the way to a snapshot that is beyond the head.
+    pub walked: Option<Sitting>,
 }
 
 /// What is known of a peer's head.
@@ -154,6 +157,7 @@ impl CatchUp {
     /// The head moved.
     pub fn advanced(&mut self, head: Height) {
         (self.blocks_only, self.blobs_gone) = (false, false);
+        self.walked.take_if(|sitting| sitting.since <= head);
         self.queued.retain(|height, _| *height > head);
         if let Some((Ask::Blocks { from, .. }, _)) = self.asked
             && from <= head
@@ -181,6 +185,11 @@ impl CatchUp {
         if !self.snapshots_only {
             self.asked = None;
         }
+    }
+
+    /// The answer leads a part of the way: the next question follows at once.
+    pub fn ask_again(&mut self) {
+        self.asked = None;
     }
 
     /// Whether blocks do not help: what they would be applied with is gone.
@@ -299,13 +308,22 @@ pub enum OfferError {
     Malformed(String),
 }
 
-/// Checks an offer against the charter; `head` is the height at hand.
-pub fn check_offer(charter: &Charter, head: Height, offer: &SnapshotOffer) -> Result<(), OfferError> {
+/// Checks an offer against the charter; `head` is the height at hand. `sitting`, who votes as far as
+/// that is known, is led on by the blocks that come with the offer, also if they do not lead to it.
+pub fn check_offer(
+    charter: &Charter,
+    sitting: &mut Sitting,
+    head: Height,
+    offer: &SnapshotOffer,
+) -> Result<(), OfferError> {
     let height = offer.block.block.height;
     if height <= head {
         return Err(OfferError::NotNewer(height));
     }
-    if !charter.certifies(&offer.block) {
+    let led = offer.seatings.iter().all(|block| sitting.advance(charter, block));
+    // The snapshot's own block may be the last that changed the seats.
+    let last = led && offer.seatings.last() == Some(&offer.block);
+    if !last && !sitting.certifies(charter, &offer.block) {
         return Err(OfferError::NotCertified);
     }
     let expected = page_sizes(charter.manifest.method.arrays(), &charter.lengths).len();

@@ -1,6 +1,5 @@
 //! A session's constitution: the manifest and everything that follows from it alone.
 
-use crate::block::CertifiedBlock;
 use crate::genesis::genesis_outer;
 use crate::identity::{Hash, PeerKey};
 use crate::layout::Layout;
@@ -62,13 +61,6 @@ impl Charter {
     /// Votes needed out of `seats`.
     pub fn quorum(&self, seats: usize) -> usize {
         self.manifest.committee.quorum_rule().needed(seats)
-    }
-
-    /// Whether a quorum of the seats that the manifest names signed this block. (Seats do not change
-    /// yet: elected committees will have to be walked to.)
-    pub fn certifies(&self, block: &CertifiedBlock) -> bool {
-        let seats = self.founding_seats();
-        block.is_certified(self.session, &seats, self.quorum(seats.len()))
     }
 
     /// Lease sizes: two slots' largest work, so that a peer trains on while its slot is decided.

@@ -23,9 +23,9 @@ pub enum Committee {
         /// How many of them decide.
         quorum: QuorumRule,
     },
-    /// Starts as the founder alone and grows from those who contribute. Not available yet.
+    /// Starts as the founder alone and grows from those who contribute (`election.rs`).
     Elected {
-        /// The first voter.
+        /// The first voter, who may reset the committee if it cannot decide any more.
         founder: PeerKey,
     },
 }
@@ -53,9 +53,6 @@ impl QuorumRule {
 /// Why a committee cannot be used.
 #[derive(Clone, PartialEq, Eq, Debug, thiserror::Error)]
 pub enum CommitteeError {
-    /// `elected` has its place in the format, but not its rules.
-    #[error("elected committees are not available yet: use `steward` or `named`")]
-    ElectedNotYet,
     /// A named list is empty or has more than 16 keys.
     #[error("a named committee has 1 to {MAX_SEATS} keys, this one has {0}")]
     Size(usize),
@@ -68,8 +65,7 @@ impl Committee {
     /// Refuses committees that no session can run with.
     pub fn check(&self) -> Result<(), CommitteeError> {
         match self {
-            Committee::Steward { .. } => Ok(()),
-            Committee::Elected { .. } => Err(CommitteeError::ElectedNotYet),
+            Committee::Steward { .. } | Committee::Elected { .. } => Ok(()),
             Committee::Named { keys, .. } if keys.is_empty() || keys.len() > MAX_SEATS => {
                 Err(CommitteeError::Size(keys.len()))
             }
@@ -116,9 +112,8 @@ mod tests {
     }
 
     #[test]
-    fn elected_answers_not_yet_and_named_lists_are_checked() {
+    fn named_lists_are_checked() {
         let key = |n| PeerKey([n; 32]);
-        assert_eq!(Committee::Elected { founder: key(1) }.check(), Err(CommitteeError::ElectedNotYet));
         let named = |keys| Committee::Named { keys, quorum: QuorumRule::TwoThirds }.check();
         assert_eq!(named(vec![]), Err(CommitteeError::Size(0)));
         assert_eq!(named(vec![key(2), key(1)]), Err(CommitteeError::Order));

@@ -2,7 +2,7 @@
 
 use bincode::{Decode, Encode};
 
-use crate::block::{Announcement, CertifiedBlock, Height, Slot};
+use crate::block::{Announcement, CertifiedBlock, Height, Reset, Slot};
 use crate::catch_up::AssembleJob;
 use crate::consensus::WalRecord;
 use crate::identity::{Hash, PeerKey, Signed};
@@ -73,6 +73,11 @@ pub enum Command {
     Leave,
     /// Save a checkpoint and end without leaving.
     Stop,
+    /// Take a seat, or do not any more: others can dial this peer, and it stays up.
+    Stand(bool),
+    /// Seat those who can be reached in the place of a committee that cannot decide any more; the
+    /// founder alone can.
+    Reset,
 }
 
 /// What a session asks of its driver, to be acted on in order.
@@ -154,12 +159,16 @@ pub enum Record {
     Block(CertifiedBlock),
     /// A snapshot: the state as of a certified block.
     Snapshot(Snapshot),
+    /// Blocks that changed the seats, on the way to a snapshot: a peer keeps all of them.
+    Seatings(Vec<CertifiedBlock>),
     /// The snapshot of others whose pages are being fetched; void once one as new is stored.
     Offer(SnapshotOffer),
     /// Local training state.
     Checkpoint(Checkpoint),
     /// Why this key signs nothing more in this session, or that it does again.
     Bar(Option<Bar>),
+    /// The founder's word for a new committee, before anything is signed for it.
+    Reset(Signed<Reset>),
 }
 
 /// Why a key signs nothing in a session, until its user says otherwise.
@@ -222,6 +231,8 @@ pub struct Recovered {
     pub checkpoint: Option<Checkpoint>,
     /// Why this key signs nothing, if so.
     pub bar: Option<Bar>,
+    /// The founder's last word for a new committee.
+    pub reset: Option<Signed<Reset>>,
 }
 
 /// Something that happened, for people and logs.
@@ -276,6 +287,24 @@ pub enum Event {
         height: Height,
         /// Nats per predicted byte (or token) of the validation text.
         loss: f64,
+    },
+    /// Others vote from the next height on.
+    Seats {
+        /// The height that changed them.
+        height: Height,
+        /// How many there are.
+        seats: usize,
+        /// Whether this peer has one.
+        seated: bool,
+    },
+    /// The founder starts the committee anew.
+    Reset {
+        /// The new generation.
+        generation: u32,
+        /// The height that it goes on from.
+        height: Height,
+        /// The new seats.
+        seats: usize,
     },
     /// Training waits for something.
     Waiting(Waiting),

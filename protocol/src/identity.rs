@@ -111,6 +111,14 @@ pub enum Domain {
     Ticket = 7,
     /// A ticket's word for a joiner.
     Admittance = 8,
+    /// A member's word whether it would take a seat.
+    Stand = 9,
+    /// A voter's word that it is there.
+    Presence = 10,
+    /// Whom a proposer heard.
+    Roll = 11,
+    /// The founder's word for a new committee.
+    Reset = 12,
 }
 
 /// Which session, and which generation of its committee, a statement belongs to.

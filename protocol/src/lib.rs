@@ -10,6 +10,7 @@ pub mod charter;
 pub mod codec;
 pub mod committee;
 pub mod consensus;
+pub mod election;
 pub mod event;
 pub mod genesis;
 pub mod identity;

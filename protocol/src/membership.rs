@@ -47,6 +47,12 @@ pub struct Member {
     pub speed: u32,
     /// Samples it may train on, in order of use.
     pub leases: Vec<Lease>,
+    /// Its last drawn slots of stream 0, the latest in the lowest bit: whether it was counted.
+    pub recent: u64,
+    /// Whether it would take a seat.
+    pub stands: bool,
+    /// The height of its last word about that.
+    pub stood: Height,
 }
 
 impl Member {
@@ -54,6 +60,17 @@ impl Member {
     pub fn leased(&self) -> u64 {
         self.leases.iter().map(|lease| u64::from(lease.samples)).sum()
     }
+}
+
+/// Whether the holder of a seat is there.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default, Encode, Decode)]
+pub struct Attendance {
+    /// Blocks in a row whose proposers did not hear it.
+    pub missed: u16,
+    /// The seats of those proposers, a bit each.
+    pub by: u16,
+    /// It left or was convicted: it is not heard, and the seat still counts towards the quorum.
+    pub vacant: bool,
 }
 
 /// Takes `samples`, or all there are, from the front of `leases`.
@@ -104,6 +121,8 @@ pub struct ControlPage {
     pub seats: Vec<PeerKey>,
     /// The height at which `seats` last changed.
     pub seats_changed: Height,
+    /// By seat: whether its holder is there.
+    pub attendance: Vec<Attendance>,
     /// Samples that nobody holds.
     pub pool: Pool,
     /// Draws of the open ordinals.
@@ -133,6 +152,7 @@ impl ControlPage {
             members: Vec::new(),
             seats: seats.clone(),
             seats_changed: 0,
+            attendance: vec![Attendance::default(); seats.len()],
             pool: Pool::default(),
             draws: vec![Draw { ordinal: 0, members: None }],
             counted_tokens: 0,
@@ -150,6 +170,12 @@ impl ControlPage {
     /// Decodes a control page that came from outside; its digest is checked by the caller.
     pub fn from_bytes(bytes: &[u8]) -> Result<ControlPage, wire::WireError> {
         wire::decode("control page", bytes, MAX_CONTROL_BYTES)
+    }
+
+    /// The seat that `key` holds.
+    pub fn seat_of(&self, key: &PeerKey) -> Option<usize> {
+        let seat = self.seats.iter().position(|seat| seat == key)?;
+        self.attendance.get(seat).is_some_and(|attendance| !attendance.vacant).then_some(seat)
     }
 
     /// Whether `key` is a member's or has a seat.
@@ -194,7 +220,17 @@ impl ControlPage {
     pub(crate) fn admit(&mut self, key: PeerKey, leases: LeaseRules) {
         let at = self.members.partition_point(|member| member.key < key);
         let missed = vec![0; self.closed.len()];
-        let member = Member { key, joined: self.height, counted: 0, missed, speed: 0, leases: Vec::new() };
+        let member = Member {
+            key,
+            joined: self.height,
+            counted: 0,
+            missed,
+            speed: 0,
+            leases: Vec::new(),
+            recent: 0,
+            stands: false,
+            stood: self.height,
+        };
         self.members.insert(at, member);
         let ordinal = self.closed[0];
         grant(&mut self.pool, &mut self.members[at], leases.target, ordinal);
@@ -223,10 +259,16 @@ impl ControlPage {
     pub(crate) fn note_counted(&mut self, stream: usize, drawn: &[PeerKey], counted: &[PeerKey]) {
         for member in &mut self.members {
             let Some(missed) = member.missed.get_mut(stream) else { continue };
-            if counted.contains(&member.key) {
+            let is_counted = counted.contains(&member.key);
+            if is_counted {
                 *missed = 0;
             } else if drawn.binary_search(&member.key).is_ok() {
                 *missed = missed.saturating_add(1);
+            } else {
+                continue;
+            }
+            if stream == 0 {
+                member.recent = member.recent << 1 | u64::from(is_counted);
             }
         }
     }

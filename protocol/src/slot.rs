@@ -236,6 +236,12 @@ impl Slots {
         }
     }
 
+    /// What was announced does not hold any more, and is announced again.
+    pub fn forget_announcements(&mut self) {
+        self.open.values_mut().for_each(|open| open.entries.clear());
+        self.early.clear();
+    }
+
     /// Blobs announced and not here yet, with their authors.
     pub fn missing(&self) -> Vec<(Hash, u64, PeerKey)> {
         let entries = self.open.values().flat_map(|open| open.entries.values());

@@ -7,7 +7,7 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use driftless_protocol::Hash;
-use driftless_protocol::block::{Announcement, CertifiedBlock, Height, Slot};
+use driftless_protocol::block::{Announcement, CertifiedBlock, Height, Reset, Slot};
 use driftless_protocol::consensus::WalRecord;
 use driftless_protocol::event::{Bar, Checkpoint, Record, Recovered, Snapshot};
 use driftless_protocol::identity::Signed;
@@ -33,6 +33,9 @@ struct Contents {
     retain: Option<Height>,
     offer: Option<SnapshotOffer>,
     bar: Option<Bar>,
+    reset: Option<Signed<Reset>>,
+    /// Blocks that changed the seats, from the first on.
+    seatings: BTreeMap<Height, CertifiedBlock>,
 }
 
 /// A peer's disk.
@@ -116,9 +119,11 @@ impl Disk {
 
     /// The answer to `GetSnapshot`.
     #[must_use]
-    pub fn snapshot_offer(&self) -> Option<SnapshotOffer> {
+    pub fn snapshot_offer(&self, since: Height) -> Option<SnapshotOffer> {
         let snapshot = self.durable.snapshots.values().next_back()?;
+        let seatings = self.durable.seatings.range(since + 1..=snapshot.height().max(since + 1));
         Some(SnapshotOffer {
+            seatings: seatings.take(limits::BLOCKS_PER_REPLY).map(|(_, block)| block.clone()).collect(),
             block: snapshot.block.clone()?,
             control: snapshot.state.control.to_bytes(),
             pages: snapshot.pages().map(|page| page.hash()).collect(),
@@ -154,6 +159,7 @@ impl Disk {
             checkpoint: self.durable.checkpoints.last().cloned(),
             offer: self.durable.offer.clone(),
             bar: self.durable.bar.clone(),
+            reset: self.durable.reset.clone(),
         }
     }
 }
@@ -170,6 +176,7 @@ impl Contents {
             Record::Wal(record) => self.wal.push(record),
             Record::Block(certified) => {
                 let height = certified.block.height;
+                self.keep_seatings(std::slice::from_ref(&certified));
                 self.blocks.insert(height, certified);
                 self.wal.retain(|record| record.height() > height);
             }
@@ -191,8 +198,18 @@ impl Contents {
                 let drop = self.checkpoints.len().saturating_sub(CHECKPOINTS);
                 self.checkpoints.drain(..drop);
             }
-            Record::Offer(offer) => self.offer = Some(offer),
+            Record::Offer(offer) => {
+                self.keep_seatings(&offer.seatings);
+                self.offer = Some(offer);
+            }
+            Record::Seatings(blocks) => self.keep_seatings(&blocks),
+            Record::Reset(reset) => self.reset = Some(reset),
             Record::Bar(bar) => self.bar = bar,
         }
+    }
+
+    fn keep_seatings(&mut self, blocks: &[CertifiedBlock]) {
+        let seating = blocks.iter().filter(|certified| certified.block.seating().is_some());
+        self.seatings.extend(seating.map(|certified| (certified.block.height, certified.clone())));
     }
 }

@@ -26,6 +26,8 @@ pub struct Setup {
     pub manifest: Manifest,
     /// How many seats decide.
     pub quorum: QuorumRule,
+    /// The first peer with a seat founds the session alone, and the committee grows.
+    pub elected: bool,
     /// The peers.
     pub peers: Vec<PeerSetup>,
     /// The link between any two.
@@ -90,6 +92,13 @@ impl PeerSetup {
         PeerSetup { seat: false, ..PeerSetup::default() }
     }
 
+    /// A contributor that takes a seat if it is elected.
+    #[must_use]
+    pub fn candidate() -> PeerSetup {
+        let options = Options { stand: Some(true), ..PeerSetup::default().options };
+        PeerSetup { seat: false, options, ..PeerSetup::default() }
+    }
+
     /// A peer that applies blocks and contributes nothing.
     #[must_use]
     pub fn follower() -> PeerSetup {
@@ -133,6 +142,7 @@ impl Setup {
             seed,
             manifest,
             quorum: QuorumRule::TwoThirds,
+            elected: false,
             peers: vec![PeerSetup::default(); peers],
             link: Link::default(),
             special: Vec::new(),
@@ -157,7 +167,8 @@ impl Setup {
         manifest.deadline = DeadlineBounds { minimum: Span::seconds(1), maximum: Span::seconds(15) };
         let peer = PeerSetup { engine: Setup::engine(true), ..PeerSetup::default() };
         let (peers, quorum, link) = (vec![peer; peers], QuorumRule::TwoThirds, Link::default());
-        Ok(Setup { seed, manifest, quorum, peers, link, special: Vec::new(), faults: Vec::new() })
+        let (special, faults) = (Vec::new(), Vec::new());
+        Ok(Setup { seed, manifest, quorum, elected: false, peers, link, special, faults })
     }
 
     /// The product's engine, or the stand-in.
@@ -185,6 +196,9 @@ impl Setup {
         let signers = self.signers();
         let seats = self.peers.iter().zip(&signers).filter(|(peer, _)| peer.seat);
         let mut keys: Vec<PeerKey> = seats.map(|(_, signer)| signer.key()).collect();
+        if let (true, Some(founder)) = (self.elected, keys.first()) {
+            return Manifest { committee: Committee::Elected { founder: *founder }, ..self.manifest.clone() };
+        }
         keys.sort_unstable();
         let committee = match keys[..] {
             [key] => Committee::Steward { key },

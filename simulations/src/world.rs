@@ -269,7 +269,7 @@ impl World {
         let message = message.map_err(|error| self.violation(from, undecodable(error)))?;
         let answer = match &message {
             Message::GetBlocks { from } => Message::Blocks(self.peers[to].disk.block_reply(*from)),
-            Message::GetSnapshot => Message::Snapshot(self.peers[to].disk.snapshot_offer()),
+            Message::GetSnapshot { since } => Message::Snapshot(self.peers[to].disk.snapshot_offer(*since)),
             _ => {
                 let from = self.peers[from].key;
                 return self.input(to, Input::Message { from, message });

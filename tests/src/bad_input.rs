@@ -39,7 +39,6 @@ fn wrong_words_are_wrong_use() {
     refused(&["demo", "--codec", "zip"], &["zip", "e3m0"]);
     refused(&["join", "x", "--up", "fast"], &["fast", "10Mbit"]);
     refused(&["bench", "blobs", "--size", "large"], &["64MiB"]);
-    new(dir, &["--committee", "elected", "--data", "x"]).refused(2, &["not available yet"]);
     new(dir, &["--committee", "named:12", "--data", "x"]).refused(2, &["64 hex digits"]);
     new(dir, &["--listen", "70000", "--data", "x"]).refused(2, &["70000", "IP:PORT"]);
     new(dir, &["--hours", "22-7", "--data", "x"]).refused(2, &["--hours is not available yet"]);

@@ -6,6 +6,7 @@
 //! | `demo` | several peers end with one state; its folders are of use afterwards |
 //! | `demo_faults` | a peer is killed; the demo is killed; Ctrl-C; a peer keeps failing |
 //! | `joining` | a fifth process joins a running session by the invitation alone |
+//! | `elected` | a committee grows from its founder and goes on without it |
 //! | `founding` | `new`, the local socket, stop, `run`, `leave` |
 //! | `steward` | a member dies, the founder stops and comes back on its port, so does the member |
 //! | `models` | `export`, `import`, `new --from` |
@@ -17,6 +18,7 @@
 mod bad_input;
 mod demo;
 mod demo_faults;
+mod elected;
 mod founding;
 mod joining;
 mod models;

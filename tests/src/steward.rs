@@ -15,6 +15,8 @@ fn a_founder_comes_back_beside_a_dead_member_on_the_same_port() {
         text(&founder),
         "--data",
         data,
+        "--committee",
+        "steward",
         "--period",
         "2",
         "--threads",

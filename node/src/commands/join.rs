@@ -51,7 +51,8 @@ pub(super) async fn run(options: &JoinArguments, dir: PathBuf, output: Output) -
 pub(super) fn with_invitation(options: SessionOptions, invitation: &Invitation) -> SessionOptions {
     let addresses = invitation.addresses.iter().filter_map(|address| address.parse().ok());
     let peers = addresses.map(|address| (None, address)).collect();
-    SessionOptions { peers, ticket: invitation.ticket.clone(), ..options }
+    let invited = Some((invitation.height, invitation.seats.clone()));
+    SessionOptions { peers, ticket: invitation.ticket.clone(), invited, ..options }
 }
 
 /// The text itself, a file that holds it, or standard input; the command in front of it may be there.

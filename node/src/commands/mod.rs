@@ -123,6 +123,7 @@ async fn dispatch(arguments: Arguments, output: Output) -> Result<(), CommandErr
         Command::Join(options) => join::run(options, dir()?, output).await,
         Command::Run(options) => run::run(options, dir()?, output).await,
         Command::Status(which) => sessions::status(&dir()?, which, output).await,
+        Command::Reset(options) => sessions::reset(&dir()?, options, output).await,
         Command::Pause(which) => sessions::tell(&dir()?, about(Verb::Pause, which), output).await,
         Command::Resume(options) => {
             let verb = if options.vote { Verb::Vote } else { Verb::Resume };

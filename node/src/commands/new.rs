@@ -4,7 +4,7 @@ use std::path::PathBuf;
 
 use driftless_protocol::PeerKey;
 use driftless_protocol::codec::Codec;
-use driftless_protocol::committee::{Committee, CommitteeError, QuorumRule};
+use driftless_protocol::committee::{Committee, QuorumRule};
 use driftless_protocol::identity::Signer;
 use driftless_protocol::manifest::{Admission, DeadlineBounds, Manifest, ManifestError};
 
@@ -16,12 +16,15 @@ use crate::config::{self, Config};
 use crate::node::SessionOptions;
 use crate::output::Output;
 use crate::report::{Line, Report, short};
+use crate::settings::Settings;
 use crate::store::{Folder, SessionFolder};
 use crate::terms::{self, Founding, Overrides, Terms};
 
 /// Founds a session and runs it until it ends or is stopped.
 pub(super) async fn run(options: &NewArguments, dir: PathBuf, output: Output) -> Result<(), CommandError> {
-    let typed = config::typed(&options.network)?;
+    // A founder that loses its seat wants it back.
+    let founder = Settings { stand: Some(true), ..Settings::default() };
+    let typed = config::typed(&options.network)?.or(founder);
     let config = config::resolve(dir, typed.clone())?;
     if options.print_manifest {
         let signer = Folder::create(&config.node.dir)?.identity()?.unwrap_or(Signer::from_seed([0; 32]));
@@ -79,6 +82,8 @@ fn warn_of_bytes(manifest: &Manifest, output: Output) {
 pub(super) fn session_options(config: &Config) -> SessionOptions {
     SessionOptions {
         contribute: config.contribute,
+        stand: config.stand,
+        invited: None,
         ticket: None,
         keep_history: config.keep_history,
         checkpoint_every: 4,
@@ -139,11 +144,7 @@ pub(crate) fn codec(name: CodecName) -> Codec {
 fn committee(text: &str, own: PeerKey) -> Result<Committee, CommandError> {
     match text.split_once(':') {
         None if text == "steward" => Ok(Committee::Steward { key: own }),
-        None if text == "elected" => Err(CommandError::Usage(format!(
-            "--committee elected: {}. A steward decides alone and must stay up; a named committee shares \
-             the votes among keys that you list",
-            CommitteeError::ElectedNotYet
-        ))),
+        None if text == "elected" => Ok(Committee::Elected { founder: own }),
         Some(("named", list)) => {
             let key = |text: &str| {
                 PeerKey::from_hex(text.trim()).ok_or_else(|| {
@@ -167,6 +168,12 @@ fn committee(text: &str, own: PeerKey) -> Result<Committee, CommandError> {
 
 /// With fewer than 4 seats nobody may be missing.
 pub(super) fn warn_of_seats(manifest: &Manifest, output: Output) {
+    if let Committee::Elected { .. } = manifest.committee {
+        output.note(
+            "note: this peer decides alone until three others qualify for a seat: those who joined with \
+             --stand, after 64 slots; until then nothing is decided while it is away",
+        );
+    }
     let seats = manifest.committee.founding_seats().len();
     if seats > 1 && manifest.committee.needs_every_seat() {
         output.note(&format!("note: all {seats} voters are needed: while one is away, nothing is decided"));
@@ -181,8 +188,7 @@ mod tests {
     fn committees_are_read_or_refused_in_words() {
         let own = Signer::from_seed([1; 32]).key();
         assert_eq!(committee("steward", own).unwrap(), Committee::Steward { key: own });
-        let error = committee("elected", own).unwrap_err().to_string();
-        assert!(error.contains("not available yet"), "{error}");
+        assert_eq!(committee("elected", own).unwrap(), Committee::Elected { founder: own });
         let other = Signer::from_seed([2; 32]).key();
         let Committee::Named { keys, .. } = committee(&format!("named:{own},{other}"), own).unwrap() else {
             panic!("a named committee")

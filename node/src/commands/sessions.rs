@@ -44,12 +44,25 @@ pub(super) async fn tell(dir: &Path, question: Question, output: Output) -> Resu
         Verb::Vote => "takes part again, from the next height on",
         Verb::Finish => "completes the slot in flight, then leaves",
         Verb::Leave => "leaves; its folder stays",
+        Verb::Reset => "asks for a new committee: `driftless status` tells what came of it",
         Verb::Status | Verb::Invite => "answered",
     };
     for object in &objects {
         output.result(object, || format!("session {} {done}", text_of(object, "session")));
     }
     Ok(())
+}
+
+/// Asks a session's founder to start the committee anew.
+pub(super) async fn reset(dir: &Path, options: &EndArguments, output: Output) -> Result<(), CommandError> {
+    if !options.yes {
+        return Err(CommandError::Usage(
+            "a reset gives the seats to those who can be reached now. Peers that are out of reach and hold \
+             later blocks would have to join again: wait for them, or say --yes"
+                .into(),
+        ));
+    }
+    tell(dir, about(Verb::Reset, &options.which).meant(true), output).await
 }
 
 /// Asks a session to end here.
@@ -114,7 +127,9 @@ fn needed_by(folder: &Folder, session: &SessionFolder) -> Result<Option<usize>, 
     let offline = Offline::load(session.clone()).map_err(failed)?;
     let (manifest, control) = (&offline.charter.manifest, &offline.state.control);
     let over = manifest.stop_at.is_some_and(|stop_at| control.counted_tokens >= stop_at);
-    let needed = manifest.committee.needs_every_seat() && control.seats.contains(&key) && !over;
+    let seats = control.seats.len();
+    let all_needed = offline.charter.quorum(seats) == seats;
+    let needed = all_needed && control.seat_of(&key).is_some() && !over;
     let others = control.members.iter().filter(|member| member.key != key).count();
     Ok((needed && others > 0).then_some(others))
 }

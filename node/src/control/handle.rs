@@ -1,7 +1,7 @@
 //! The handle of the control plane.
 
 use std::collections::BTreeMap;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError, RwLock};
 
 use driftless_protocol::{Hash, PeerKey};
@@ -26,6 +26,8 @@ pub(crate) struct Shared {
     /// Peers to keep (with addresses) or to forget that the task has not seen yet.
     pub(crate) wishes: Mutex<BTreeMap<PeerKey, Option<Vec<Multiaddr>>>>,
     pub(crate) wished: Notify,
+    /// Whether anybody dialled this peer since it started.
+    pub(crate) dialled: AtomicBool,
     pub(crate) dropped: DropCounters,
     pub(crate) limits: Limits,
 }
@@ -71,6 +73,7 @@ impl Control {
             listening: RwLock::default(),
             wishes: Mutex::default(),
             wished: Notify::new(),
+            dialled: AtomicBool::new(false),
             dropped: DropCounters::default(),
             limits: config.limits.clone(),
         });
@@ -135,6 +138,11 @@ impl Control {
     /// Ends `keep`. An existing connection stays until it is idle.
     pub fn forget(&self, peer: PeerKey) {
         self.wish(peer, None);
+    }
+
+    /// Whether anybody dialled this peer since it started: then others can, too.
+    pub fn was_dialled(&self) -> bool {
+        self.shared.dialled.load(Ordering::Relaxed)
     }
 
     /// Closes all connections with `peer`. A kept peer is dialled again.

@@ -97,7 +97,7 @@ impl Driver {
     fn send(&mut self, to: &[PeerKey], message: &Message) {
         let bytes = message.to_bytes();
         let session = self.session_id();
-        if matches!(message, Message::GetBlocks { .. } | Message::GetSnapshot) {
+        if matches!(message, Message::GetBlocks { .. } | Message::GetSnapshot { .. }) {
             to.iter().for_each(|peer| self.ask(*peer, bytes.clone()));
             return;
         }

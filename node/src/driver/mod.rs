@@ -5,6 +5,7 @@
 //! comes back as an input through one bounded channel.
 
 mod act;
+mod neighbours;
 mod peers;
 mod pushers;
 mod report;
@@ -29,6 +30,8 @@ use crate::control::{Control, GossipId, ReplyHandle, Verdict};
 use crate::store::StoreReader;
 use crate::store_thread::StoreThread;
 
+use neighbours::Dialling;
+pub(crate) use neighbours::Neighbours;
 use peers::Addresses;
 pub(crate) use peers::{Seen, source};
 pub(crate) use pushers::Pushers;
@@ -79,6 +82,10 @@ pub(crate) struct Parts {
     pub pushers: Arc<Pushers>,
     /// Addresses that others should dial for blobs, as text.
     pub hello: Vec<String>,
+    /// Take a seat if elected, once it is seen that others can dial this peer.
+    pub stand: bool,
+    /// Where connected peers listen.
+    pub neighbours: Neighbours,
 }
 
 /// The channels a driver listens to.
@@ -107,6 +114,7 @@ pub(crate) struct Driver {
     fetches: BTreeMap<Hash, AbortHandle>,
     /// When those who did not greet back are greeted again.
     greet_again: tokio::time::Instant,
+    dialling: Dialling,
     origin: Instant,
     ended: Option<Ending>,
 }
@@ -133,6 +141,7 @@ impl Driver {
             trouble,
             fetches: BTreeMap::new(),
             greet_again: tokio::time::Instant::now() + GREET_AGAIN,
+            dialling: Dialling::default(),
             origin,
             ended: None,
         }
@@ -171,7 +180,10 @@ impl Driver {
             Some(BlobEvent::Received { root, .. }) = channels.blobs.recv() => self.feed(Input::BlobStored(root)),
             Some(command) = channels.commands.recv() => self.feed(Input::Command(command)),
             Ok(()) = self.trouble.changed() => self.store_trouble(),
-            () = sleep_until(Some(self.greet_again)) => self.greet_the_silent(),
+            () = sleep_until(Some(self.greet_again)) => {
+                self.greet_the_silent();
+                self.stand_if_dialled();
+            }
             () = sleep_until(deadline) => {
                 let now = self.now();
                 self.session.handle_timeout(now);
@@ -220,6 +232,7 @@ impl Driver {
         }
         match message {
             Ok(Message::Hello { data, known }) => self.hello(from, &data, known),
+            Ok(Message::DialBack) => self.dial_back(from),
             Ok(message) => self.feed(Input::Message { from, message }),
             Err(error) => tracing::debug!(from = %from.short(), %error, "a message was refused"),
         }

@@ -23,6 +23,7 @@ struct Inner {
     height: Height,
     /// Members and seats at that height.
     known: BTreeSet<PeerKey>,
+    voters: BTreeSet<PeerKey>,
     /// What was let in lately, each with our height then. At most [`Pushers::most`] per known key.
     taken: BTreeMap<PeerKey, Vec<(Hash, Height)>>,
 }
@@ -33,7 +34,9 @@ impl Pushers {
         let codec = charter.manifest.method.codec();
         let lengths = charter.lengths.iter().map(|values| codec.encoded_len(*values)).collect();
         let pushers = Pushers { lengths, streams: charter.lengths.len(), inner: Mutex::default() };
-        pushers.lock().known = known(state);
+        let mut inner = pushers.lock();
+        (inner.known, inner.voters) = (known(state), voters(state));
+        drop(inner);
         pushers
     }
 
@@ -66,6 +69,12 @@ impl Pushers {
         self.lock().known.contains(peer)
     }
 
+    /// Everybody who is in the session, and who of them votes.
+    pub fn members_and_voters(&self) -> (BTreeSet<PeerKey>, BTreeSet<PeerKey>) {
+        let inner = self.lock();
+        (inner.known.clone(), inner.voters.clone())
+    }
+
     /// The head may have moved.
     pub fn follow(&self, state: &State) {
         let height = state.control.height;
@@ -73,7 +82,7 @@ impl Pushers {
         if inner.height == height {
             return;
         }
-        (inner.height, inner.known) = (height, known(state));
+        (inner.height, inner.known, inner.voters) = (height, known(state), voters(state));
         let Inner { known, taken, .. } = &mut *inner;
         taken.retain(|peer, blobs| {
             blobs.retain(|(_, then)| then + self.streams as u64 > height);
@@ -84,6 +93,10 @@ impl Pushers {
     fn lock(&self) -> MutexGuard<'_, Inner> {
         self.inner.lock().unwrap_or_else(PoisonError::into_inner)
     }
+}
+
+fn voters(state: &State) -> BTreeSet<PeerKey> {
+    state.control.seats.iter().copied().collect()
 }
 
 fn known(state: &State) -> BTreeSet<PeerKey> {

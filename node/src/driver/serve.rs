@@ -4,6 +4,7 @@ use driftless_protocol::PeerKey;
 use driftless_protocol::wire::{BlockReply, Message, limits};
 
 use super::Driver;
+use super::neighbours::introduce;
 use crate::control::ReplyHandle;
 use crate::store::StoreReader;
 
@@ -15,6 +16,11 @@ impl Driver {
             Err(error) => return tracing::debug!(from = %from.short(), %error, "a question was refused"),
         };
         let (reader, manifest) = (self.parts.reader.clone(), self.parts.manifest.clone());
+        if question == Message::GetPeers {
+            let peers = introduce((self.parts.neighbours)(), &self.parts.pushers, &from);
+            reply.send(Message::Peers(peers).to_bytes());
+            return;
+        }
         let hello = self.parts.hello.clone();
         let head = self.session.chain_end();
         tokio::task::spawn_blocking(move || {
@@ -40,9 +46,7 @@ fn answer(
                 blocks.inspect_err(|error| tracing::warn!(%error, "blocks could not be read")).ok()?;
             Some(Message::Blocks(BlockReply { blocks, head }))
         }
-        Message::GetSnapshot => {
-            Some(Message::Snapshot(reader.snapshot_offer().map(|offer| offer.as_ref().clone())))
-        }
+        Message::GetSnapshot { since } => Some(Message::Snapshot(reader.snapshot_offer(*since))),
         Message::Hello { .. } => Some(Message::Hello { data: hello.to_vec(), known: true }),
         Message::GetManifest => Some(Message::Manifest(manifest.to_vec())),
         _ => None,

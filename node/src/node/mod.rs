@@ -1,5 +1,6 @@
 //! A running node: one identity, one control plane, any number of sessions.
 
+mod acquaintances;
 mod error;
 mod founding;
 mod joining;
@@ -14,6 +15,7 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use driftless_protocol::block::Height;
 use driftless_protocol::charter::Charter;
 use driftless_protocol::event::{Command, Ending};
 use driftless_protocol::identity::Signer;
@@ -36,6 +38,7 @@ use crate::engine::{TrainerEngine, check_size, corpus_for};
 use crate::store::{Folder, FolderLock, Options as StoreOptions, SessionStore};
 use crate::store_thread::{StoreThread, Sweep};
 
+use acquaintances::Acquaintances;
 pub use error::NodeError;
 pub use founding::{FoundingFiles, genesis_state};
 pub use joining::JoinProgress;
@@ -66,6 +69,10 @@ pub struct NodeOptions {
 pub struct SessionOptions {
     /// Contribute, or only follow.
     pub contribute: bool,
+    /// Take a seat if elected, once others dialled this peer.
+    pub stand: bool,
+    /// The invitation's height, and who voted then.
+    pub invited: Option<(Height, Vec<PeerKey>)>,
     /// The invitation's ticket.
     pub ticket: Option<Ticket>,
     /// Keep every blob.
@@ -221,6 +228,11 @@ impl Node {
         let members = pushers.clone();
         let parts = Parts {
             hello: self.hello_addresses(&plane),
+            stand: options.stand,
+            neighbours: {
+                let router = inner.router.clone();
+                Arc::new(move || router.addresses())
+            },
             control: inner.control.clone(),
             plane,
             store: StoreThread::start(store, sweep).map_err(NodeError::Thread)?,
@@ -245,11 +257,19 @@ impl Node {
         }
         let router = inner.router.clone();
         let control = inner.control.clone();
+        let acquaintances = Acquaintances {
+            own: self.key(),
+            session: id,
+            control: control.clone(),
+            router: router.clone(),
+            members: members.clone(),
+        };
         let keeper = met::Keeper { folder, router: router.clone(), members };
         let task = tokio::spawn(async move {
             let outcome = tokio::select! {
                 outcome = driver.run(channels) => outcome,
                 () = keeper.run() => unreachable!("it keeps the list as long as the session runs"),
+                () = acquaintances.run() => unreachable!("it looks as long as the session runs"),
             };
             keeper.finish().await;
             router.detach(id).await;
@@ -309,7 +329,7 @@ impl Node {
             session,
             height: status.status.height,
             block: status.status.head,
-            seats: charter.founding_seats(),
+            seats: status.status.seats.clone(),
             addresses: addresses.take(Invitation::MAX_ADDRESSES).collect(),
             ticket,
         };
@@ -377,6 +397,9 @@ impl SessionSeed {
     fn make(self, signer: &Signer, options: &SessionOptions) -> Session {
         let options = Options {
             contribute: options.contribute,
+            // A candidate can be dialled: that is known once somebody did.
+            stand: if options.stand { None } else { Some(false) },
+            invited: options.invited.clone(),
             ticket: options.ticket.clone(),
             keep_history: options.keep_history,
             checkpoint_every: options.checkpoint_every,
@@ -397,7 +420,7 @@ impl Prepared {
         let cache = folder.path().join("tokens");
         let (store, recovered) = SessionStore::open(folder, &charter, store_options)?;
         if let Some(block) = recovered.snapshot.as_ref().and_then(|snapshot| snapshot.block.as_ref())
-            && !charter.certifies(block)
+            && !store.committees(&charter).certifies(&charter, block)
         {
             return Err(NodeError::Uncertified { height: block.block.height });
         }

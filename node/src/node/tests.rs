@@ -59,6 +59,8 @@ async fn start(dir: PathBuf) -> Peer {
 fn options(peers: Vec<(Option<PeerKey>, Multiaddr)>) -> SessionOptions {
     SessionOptions {
         contribute: true,
+        stand: false,
+        invited: None,
         ticket: None,
         keep_history: true,
         checkpoint_every: 4,

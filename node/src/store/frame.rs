@@ -33,6 +33,8 @@ pub(super) enum Kind {
     Snapshot = 2,
     Checkpoint = 3,
     Offer = 4,
+    Seats = 5,
+    Reset = 6,
 }
 
 /// The header of a file with `body`.

@@ -10,6 +10,8 @@
 //! | own blob | `blobs/<root>` | it is announced |
 //! | sign-once record, log of the running height | `db/sled` | the statement leaves |
 //! | block with certificate | `chain/NNNNNNNN.blocks` | it is applied or sent; then the log is cut |
+//! | block that changed the seats, also on the way to a snapshot | `chain/NNNNNNNN.seats` | the call returns |
+//! | the founder's word for a new committee | `reset` | anything is signed for it |
 //! | snapshot | `pages/<root>`, then `pages/NNNNNNNN.snapshot` | older pages and records go |
 //! | which snapshot is being fetched | `pages/taking` | nothing: a restart goes on with it |
 //! | checkpoint | `checkpoints/NNNNNNNN.checkpoint` | it is relied on at restart |
@@ -29,6 +31,7 @@
 //! | `journal/` | sled: what was signed, the running height's log |
 //! | `acknowledged` | what must be there |
 //! | `bar` | that this key signs nothing more |
+//! | `seatings`, `reset` | who votes, from genesis on |
 //! | `snapshots`, `checkpoints` | two of each |
 //! | `sweep` | which blobs nobody needs any more |
 //! | `peek` | snapshots, read beside a running node |
@@ -47,6 +50,8 @@ mod lock;
 mod peek;
 pub(crate) mod plain;
 mod recovery;
+mod reset;
+mod seatings;
 mod session;
 mod snapshots;
 mod sweep;
@@ -58,5 +63,7 @@ pub use error::{StoreError, Warning};
 pub use folder::{Folder, SessionFolder};
 pub use lock::FolderLock;
 pub use peek::{check_taking, newest_snapshot, read_listing, read_snapshot, snapshot_heights, snapshot_path};
+pub use reset::check_reset;
+pub use seatings::read_committees;
 pub use session::{Options, SessionStore, StoreReader};
 pub use snapshots::Listing;

@@ -15,6 +15,7 @@ use super::folder::SessionFolder;
 use super::frame::{self, Kind};
 use super::plain;
 use super::recovery::Shape;
+use super::seatings::read_committees;
 use super::snapshots::{self, Listing, SUFFIX, TAKING, assemble};
 
 /// The newest snapshot in a session's folder that is whole; `None` if there is none.
@@ -23,9 +24,10 @@ use super::snapshots::{self, Listing, SUFFIX, TAKING, assemble};
 /// worth another try.
 pub fn newest_snapshot(folder: &SessionFolder, charter: &Charter) -> Result<Option<Snapshot>, StoreError> {
     let mut failed = None;
+    let committees = read_committees(folder, charter)?;
     for height in snapshot_heights(folder)?.into_iter().rev() {
         match read_snapshot(folder, charter, height) {
-            Ok(Snapshot { block: Some(block), .. }) if !charter.certifies(&block) => {
+            Ok(Snapshot { block: Some(block), .. }) if !committees.certifies(charter, &block) => {
                 let path = snapshot_path(folder, height);
                 let reason = "no quorum signed its block: this is not the session's state".to_owned();
                 return Err(StoreError::corrupt(&path, reason));

@@ -16,6 +16,7 @@ use super::disk::{Disk, make_folder, remove_temporaries};
 use super::error::{StoreError, Warning};
 use super::folder::SessionFolder;
 use super::journal::{Contents, Journal};
+use super::seatings::Seatings;
 use super::session::{Options, SessionStore};
 use super::snapshots::Snapshots;
 use super::sweep::Pending;
@@ -60,6 +61,7 @@ pub(super) fn recover(
     let acknowledged = Acknowledged::open(disk.clone(), &folder.db(), session)?;
     let mark = acknowledged.as_ref().map(Acknowledged::mark);
     let (snapshots, snapshot) = Snapshots::open(disk.clone(), pages.clone(), shape, &mut warnings)?;
+    let (seatings, mut damaged) = Seatings::open(disk.clone(), &folder.chain(), session)?;
     let mut replay = Replay::after(&snapshot, &folder);
     let (mut chain, torn) = Chain::open(
         disk.clone(),
@@ -67,8 +69,16 @@ pub(super) fn recover(
         session,
         mark.map(|mark| mark.height),
         options.segment_bytes,
-        |found| replay.take(found),
+        |found| {
+            damaged.remove(&found.block.block.height);
+            seatings.keep(&found.block)?;
+            replay.take(found)
+        },
     )?;
+    // What the chain has not either is gone.
+    if let Some((_, error)) = damaged.pop_first() {
+        return Err(error);
+    }
     if let Some(torn) = torn {
         let (file, offset, height) = (torn.path, torn.offset, torn.height);
         warnings.push(Warning::TornTail { file, offset, height });
@@ -95,8 +105,18 @@ pub(super) fn recover(
     let signed = still_open(contents.signed, &snapshot, &blocks);
     let offer = Arc::new(Mutex::new(snapshots.offer().map(Arc::new)));
     let (heights, taking) = (snapshots.heights(), snapshots.taking().cloned());
-    let recovered =
-        Recovered { snapshot, snapshots: heights, offer: taking, blocks, wal, signed, checkpoint, bar };
+    let reset = super::reset::load(folder.path(), session)?;
+    let recovered = Recovered {
+        snapshot,
+        snapshots: heights,
+        offer: taking,
+        blocks,
+        wal,
+        signed,
+        checkpoint,
+        bar,
+        reset,
+    };
     let mut store = SessionStore {
         disk,
         folder,
@@ -106,6 +126,7 @@ pub(super) fn recover(
         journal,
         snapshots,
         checkpoints,
+        seatings,
         blobs,
         pages,
         offer,
@@ -134,8 +155,9 @@ impl SessionStore {
         let wal = running_height(&contents, self.chain.next(), &self.folder)?;
         let signed = still_open(contents.signed, &snapshot, &blocks);
         let bar = super::bar::load(self.folder.path())?;
+        let reset = super::reset::load(self.folder.path(), self.shape.session)?;
         let snapshots = self.snapshots.heights();
-        Ok(Recovered { snapshot, snapshots, offer: None, blocks, wal, signed, checkpoint: None, bar })
+        Ok(Recovered { snapshot, snapshots, offer: None, blocks, wal, signed, checkpoint: None, bar, reset })
     }
 }
 

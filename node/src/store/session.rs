@@ -6,6 +6,7 @@ use driftless_protocol::Hash;
 use driftless_protocol::block::{CertifiedBlock, Height};
 use driftless_protocol::charter::Charter;
 use driftless_protocol::consensus::WalRecord;
+use driftless_protocol::election::Committees;
 use driftless_protocol::event::{Record, Recovered, Snapshot};
 use driftless_protocol::manifest::SignedManifest;
 use driftless_protocol::wire::SnapshotOffer;
@@ -19,6 +20,8 @@ use super::error::{StoreError, Warning};
 use super::folder::{Folder, SessionFolder};
 use super::journal::{self, Journal};
 use super::recovery::{Shape, recover};
+use super::reset;
+use super::seatings::Seatings;
 use super::snapshots::Snapshots;
 use super::sweep::Pending;
 use crate::blobs::{self, BlobStore};
@@ -50,6 +53,7 @@ pub struct SessionStore {
     pub(super) journal: Journal,
     pub(super) snapshots: Snapshots,
     pub(super) checkpoints: Checkpoints,
+    pub(super) seatings: Seatings,
     pub(super) blobs: Arc<BlobStore>,
     pub(super) pages: Arc<BlobStore>,
     pub(super) offer: Arc<Mutex<Option<Arc<SnapshotOffer>>>>,
@@ -118,6 +122,7 @@ impl SessionStore {
             blobs: self.blobs.clone(),
             pages: self.pages.clone(),
             offer: self.offer.clone(),
+            seatings: self.seatings.clone(),
         }
     }
 
@@ -141,7 +146,14 @@ impl SessionStore {
             Record::Block(block) => self.append(block)?,
             Record::Snapshot(snapshot) => self.put_snapshot(snapshot)?,
             Record::Checkpoint(checkpoint) => self.checkpoints.store(checkpoint)?,
-            Record::Offer(offer) => self.snapshots.keep_offer(offer)?,
+            Record::Offer(offer) => {
+                self.keep_seatings(&offer.seatings)?;
+                self.snapshots.keep_offer(offer)?;
+            }
+            Record::Seatings(blocks) => self.keep_seatings(blocks)?,
+            Record::Reset(reset) => {
+                reset::store(&self.disk, self.folder.path(), self.shape.session, reset)?;
+            }
             Record::Bar(bar) => bar::store(&self.disk, self.folder.path(), bar.as_ref())?,
         }
         self.settle(sync)
@@ -196,8 +208,18 @@ impl SessionStore {
         self.disk.put_blob(&self.blobs, bytes)
     }
 
+    fn keep_seatings(&self, blocks: &[CertifiedBlock]) -> Result<(), StoreError> {
+        blocks.iter().try_for_each(|block| self.seatings.keep(block))
+    }
+
+    /// Who signed at every height.
+    pub fn committees(&self, charter: &Charter) -> Committees {
+        self.seatings.committees(charter)
+    }
+
     fn append(&mut self, block: &CertifiedBlock) -> Result<(), StoreError> {
         self.chain.append(block)?;
+        self.seatings.keep(block)?;
         self.journal.begin(self.chain.next());
         self.pending.certified(&block.block);
         block.block.closings().for_each(|closing| self.journal.closed(closing.slot));
@@ -243,6 +265,7 @@ pub struct StoreReader {
     blobs: Arc<BlobStore>,
     pages: Arc<BlobStore>,
     offer: Arc<Mutex<Option<Arc<SnapshotOffer>>>>,
+    seatings: Seatings,
 }
 
 impl StoreReader {
@@ -263,9 +286,11 @@ impl StoreReader {
         self.disk.meter.total() + self.blobs.disk_use() + self.pages.disk_use()
     }
 
-    /// The newest snapshot, as a peer that joins is told of it.
-    pub fn snapshot_offer(&self) -> Option<Arc<SnapshotOffer>> {
-        self.offer.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    /// The newest snapshot, as a peer that joins and knows the seats up to `since` is told of it.
+    pub fn snapshot_offer(&self, since: Height) -> Option<SnapshotOffer> {
+        let offer = self.offer.lock().unwrap_or_else(PoisonError::into_inner).clone()?;
+        let seatings = self.seatings.between(since, offer.block.block.height);
+        Some(SnapshotOffer { seatings, ..offer.as_ref().clone() })
     }
 
     /// A blob's bytes, checked against its root. A damaged one goes, so that it can be fetched.

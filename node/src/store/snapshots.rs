@@ -13,6 +13,7 @@ use bincode::{Decode, Encode};
 use driftless_protocol::Hash;
 use driftless_protocol::block::{CertifiedBlock, Height};
 use driftless_protocol::charter::Charter;
+use driftless_protocol::election::Committees;
 use driftless_protocol::event::Snapshot;
 use driftless_protocol::membership::ControlPage;
 use driftless_protocol::state::{Page, PageError, State, state_digest};
@@ -42,10 +43,10 @@ pub struct Listing {
 
 impl Listing {
     /// Whether a quorum signed the block, and the block this state.
-    pub fn is_certified(&self, charter: &Charter) -> bool {
+    pub fn is_certified(&self, charter: &Charter, committees: &Committees) -> bool {
         let digest = state_digest(&self.control, self.pages.iter().copied());
         match &self.block {
-            Some(block) => charter.certifies(block) && block.block.digest == digest,
+            Some(block) => committees.certifies(charter, block) && block.block.digest == digest,
             None => charter.manifest.genesis == digest,
         }
     }
@@ -139,7 +140,7 @@ impl Snapshots {
     pub(super) fn offer(&self) -> Option<SnapshotOffer> {
         let (_, listing) = self.kept.last()?;
         let Listing { block, control, pages } = listing.clone();
-        Some(SnapshotOffer { block: block?, control, pages })
+        Some(SnapshotOffer { block: block?, control, pages, seatings: Vec::new() })
     }
 
     /// Snapshots of this height and later stay when another is stored.

@@ -7,12 +7,14 @@ use std::path::{Path, PathBuf};
 
 use driftless_protocol::Hash;
 use driftless_protocol::charter::Charter;
+use driftless_protocol::election::Committees;
 
 use super::{Problem, Step, Verified};
 use crate::blobs::outboard_of;
 use crate::offline::OfflineError;
 use crate::store::{
-    SessionFolder, StoreError, check_taking, plain, read_listing, snapshot_heights, snapshot_path,
+    SessionFolder, StoreError, check_reset, check_taking, plain, read_committees, read_listing,
+    snapshot_heights, snapshot_path,
 };
 
 /// What a file is, by its name.
@@ -58,10 +60,11 @@ fn check_snapshots(
     charter: &Charter,
     verified: &mut Verified,
 ) -> Result<(), OfflineError> {
+    let committees = read_committees(folder, charter).unwrap_or_else(|_| Committees::founding(charter));
     for height in snapshot_heights(folder)? {
         match read_listing(folder, charter.session, height) {
             Ok(listing) => {
-                if !listing.is_certified(charter) {
+                if !listing.is_certified(charter, &committees) {
                     let reason = "no quorum signed its state";
                     verified.problem(Problem::at(&snapshot_path(folder, height), reason).of_height(height));
                 }
@@ -75,7 +78,8 @@ fn check_snapshots(
             Err(error) => verified.problem(Problem::from_store(error, folder).of_height(height)),
         }
     }
-    if let Err(error) = check_taking(folder, charter.session) {
+    let others = [check_taking(folder, charter.session), check_reset(folder, charter.session)];
+    for error in others.into_iter().filter_map(Result::err) {
         verified.problem(Problem::from_store(error, folder));
     }
     Ok(())
@@ -132,7 +136,7 @@ fn kind_of(path: &Path) -> Kind {
         (Some(root), "") => Kind::Blob(root),
         (Some(root), "obao4") => Kind::Outboard(root),
         (Some(_), "part" | "part.obao4") => Kind::Unfinished,
-        (_, "blocks" | "snapshot") if is_number => Kind::Record,
+        (_, "blocks" | "snapshot" | "seats") if is_number => Kind::Record,
         _ if name == "taking" => Kind::Record,
         _ => Kind::Unknown,
     }

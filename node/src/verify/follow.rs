@@ -5,13 +5,15 @@ use std::path::Path;
 
 use driftless_protocol::Hash;
 use driftless_protocol::charter::Charter;
+use driftless_protocol::election::{Committees, Sitting};
 use driftless_protocol::membership::ControlPage;
 use driftless_protocol::transition::{self, Plan};
 
 use super::{Problem, list};
 use crate::offline::OfflineError;
 use crate::store::{
-    ChainReader, ReadBlock, SessionFolder, TornTail, plain, read_listing, snapshot_heights, snapshot_path,
+    ChainReader, ReadBlock, SessionFolder, TornTail, plain, read_committees, read_listing, snapshot_heights,
+    snapshot_path,
 };
 
 /// A block with what it did.
@@ -28,6 +30,7 @@ pub struct Followed {
 struct Walk<'a> {
     folder: &'a SessionFolder,
     charter: &'a Charter,
+    committees: Committees,
     /// The control page at the head; none while it is not known.
     control: Option<ControlPage>,
     head: Hash,
@@ -46,7 +49,8 @@ pub fn follow(
 ) -> Result<(), OfflineError> {
     let snapshots = snapshot_heights(folder)?;
     let control = Some(charter.genesis_control());
-    let mut walk = Walk { folder, charter, control, head: charter.session };
+    let committees = committees(folder, charter, problems);
+    let mut walk = Walk { folder, charter, committees, control, head: charter.session };
     let running = is_running(folder);
     let mut reader = match ChainReader::open(folder, charter.session) {
         Ok(reader) => reader,
@@ -93,13 +97,11 @@ impl Walk<'_> {
         if read.after_gap {
             self.control = None;
         }
-        // Committees are fixed: where the page before is not known, they are the manifest's.
-        let seats = match &self.control {
-            Some(control) => control.seats.clone(),
-            None => self.charter.founding_seats(),
+        let certified = match &self.control {
+            Some(control) => Sitting::of(control).certifies(self.charter, &read.block),
+            None => self.committees.certifies(self.charter, &read.block),
         };
-        let quorum = self.charter.quorum(seats.len());
-        if !read.block.is_certified(self.charter.session, &seats, quorum) {
+        if !certified {
             list(problems, problem("its certificate is not that of a quorum".into()));
         }
         let before = self.control.take();
@@ -134,12 +136,24 @@ impl Walk<'_> {
                 problem("its control page is not the one that the blocks lead to");
             }
             Some(_) => {}
-            None if listing.is_certified(self.charter) => {
+            None if listing.is_certified(self.charter, &self.committees) => {
                 self.control = ControlPage::from_bytes(&listing.control).ok();
             }
             None => {}
         }
     }
+}
+
+/// Who signed at every height; what is wrong with that is a problem.
+pub(super) fn committees(
+    folder: &SessionFolder,
+    charter: &Charter,
+    problems: &mut Vec<Problem>,
+) -> Committees {
+    read_committees(folder, charter).unwrap_or_else(|error| {
+        list(problems, Problem::from_store(error, folder));
+        Committees::founding(charter)
+    })
 }
 
 /// Whether a node works on the data folder that this session lies in.

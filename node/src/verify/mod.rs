@@ -22,7 +22,7 @@ use driftless_protocol::charter::Charter;
 use driftless_protocol::{Hash, PeerKey};
 
 use crate::offline::OfflineError;
-use crate::store::{SessionFolder, StoreError, snapshot_heights};
+use crate::store::{SessionFolder, StoreError, read_committees, snapshot_heights};
 
 /// Problems that are listed; one is enough to distrust a folder.
 const MAX_PROBLEMS: usize = 100;
@@ -211,6 +211,9 @@ fn verify_once(
         told(Step::Block(block.height));
     })?;
     verified.problems = problems;
+    if let Ok(committees) = read_committees(folder, charter) {
+        verified.voters = committees.last().to_vec();
+    }
     files::check(folder, charter, &mut verified, told)?;
     if replay {
         replay::replay(folder, charter, &mut verified, told)?;

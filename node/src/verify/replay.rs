@@ -5,11 +5,14 @@ use std::sync::Arc;
 use driftless_protocol::Hash;
 use driftless_protocol::block::{Block, Height};
 use driftless_protocol::charter::Charter;
+use driftless_protocol::election::Committees;
 use driftless_protocol::state::State;
 
 use super::{Problem, Step, Verified, blobs};
 use crate::offline::{self, OfflineError};
-use crate::store::{ChainReader, ReadBlock, SessionFolder, read_listing, read_snapshot, snapshot_heights};
+use crate::store::{
+    ChainReader, ReadBlock, SessionFolder, read_committees, read_listing, read_snapshot, snapshot_heights,
+};
 
 pub(super) fn replay(
     folder: &SessionFolder,
@@ -72,10 +75,12 @@ fn begin(
             }
         };
     }
+    let committees = read_committees(folder, charter).unwrap_or_else(|_| Committees::founding(charter));
     let mut heights = snapshot_heights(folder)?;
     // Others are listed among the problems already.
     heights.retain(|height| {
-        read_listing(folder, charter.session, *height).is_ok_and(|listing| listing.is_certified(charter))
+        read_listing(folder, charter.session, *height)
+            .is_ok_and(|listing| listing.is_certified(charter, &committees))
     });
     // Where even the blobs after the newest are missing, that is found when they are needed.
     let fitting = heights.iter().copied().find(|height| *height >= incomplete);

@@ -56,7 +56,7 @@ impl Known {
 
     fn learn(&mut self, record: &Record) {
         match record {
-            Record::Blob { .. } | Record::Offer(_) => {}
+            Record::Blob { .. } | Record::Offer(_) | Record::Seatings(_) | Record::Reset(_) => {}
             Record::Bar(bar) => self.barred = bar.is_some(),
             Record::Signed(signed) => drop(self.signed.insert(signed.content.slot)),
             Record::Wal(_) => self.wal += 1,
@@ -341,5 +341,6 @@ fn offer_of(snapshot: Snapshot) -> SnapshotOffer {
         control: snapshot.state.control.to_bytes(),
         pages: snapshot.pages().map(|page| page.hash()).collect(),
         block: snapshot.block.expect("a certified height"),
+        seatings: Vec::new(),
     }
 }

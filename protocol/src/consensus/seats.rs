@@ -14,9 +14,11 @@ pub struct Seats {
     pub keys: Vec<PeerKey>,
     /// How many of them decide.
     pub quorum: QuorumRule,
-    /// Those convicted of contradicting themselves: not heard any more, and never a proposer. They
-    /// still count towards the quorum.
-    pub convicted: Vec<PeerKey>,
+    /// Those who left or were convicted of contradicting themselves: not heard any more, and never a
+    /// proposer. They still count towards the quorum.
+    pub unheard: Vec<PeerKey>,
+    /// Those who were not there lately: heard if they come, but not waited for as proposers.
+    pub silent: Vec<PeerKey>,
 }
 
 impl Seats {
@@ -36,17 +38,19 @@ impl Seats {
     /// rotation that starts at the parent's hash could be steered by whoever composes the parent.)
     /// Meaningful for usable seats.
     pub fn proposer_seat(&self, height: Height, attempt: Attempt) -> usize {
-        let heard: Vec<usize> = (0..self.keys.len()).filter(|seat| self.hears(&self.keys[*seat])).collect();
         let turn = height.saturating_sub(1).wrapping_add(u64::from(attempt));
-        match heard.len() {
-            0 => (turn % self.keys.len().max(1) as u64) as usize,
-            heard_seats => heard[(turn % heard_seats as u64) as usize],
+        let there = |seat: &usize| !self.silent.contains(&self.keys[*seat]);
+        let heard: Vec<usize> = (0..self.keys.len()).filter(|seat| self.hears(&self.keys[*seat])).collect();
+        let there: Vec<usize> = heard.iter().copied().filter(there).collect();
+        match if there.is_empty() { heard } else { there } {
+            none if none.is_empty() => (turn % self.keys.len().max(1) as u64) as usize,
+            seats => seats[(turn % seats.len() as u64) as usize],
         }
     }
 
     /// Whether what `key` says counts.
     pub fn hears(&self, key: &PeerKey) -> bool {
-        self.keys.contains(key) && !self.convicted.contains(key)
+        self.keys.contains(key) && !self.unheard.contains(key)
     }
 
     /// The smallest group that surely includes a seat that does not lie.

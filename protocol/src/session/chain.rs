@@ -9,6 +9,7 @@ use crate::mutant::Mutant;
 use crate::state::State;
 use crate::time::Time;
 use crate::transition::{self, CandidateError, CandidateJob, Parent, Plan};
+use crate::wire::Message;
 
 use super::Session;
 
@@ -80,6 +81,11 @@ impl Candidates {
 impl Session {
     fn parent(&self) -> Parent<'_> {
         Parent { state: &self.state, hash: self.head }
+    }
+
+    /// Plans a new block on the head.
+    pub(super) fn compose(&self, items: &mut Vec<Item>) -> Result<Plan, transition::Invalid> {
+        transition::compose(&self.charter, self.parent(), items)
     }
 
     /// Checks a block's place and items on the head.
@@ -254,6 +260,8 @@ impl Session {
         }
         let counted: Vec<bool> = block.closings().map(|closing| self.counts_me(closing)).collect();
         let was_member = self.is_member();
+        let spreads = !durable && self.spreads(&certified);
+        let generation = self.state.control.generation;
         if self.is_voter() {
             self.note_contradictions(&block);
         }
@@ -271,8 +279,14 @@ impl Session {
         self.contributing.applied(&block, &counted, self.options.checkpoint_every, may_save);
         self.forget_statements();
         self.report(&block, was_member);
-        if !durable {
-            self.spread(certified);
+        if block.seating().is_some() {
+            self.seats_changed();
+        }
+        if spreads {
+            self.outputs.push_back(Output::Publish(Message::Block(certified)));
+        }
+        if self.state.control.generation != generation {
+            self.renew_signatures(now);
         }
         self.begin_height(now);
         self.end_restoring(now);
@@ -287,6 +301,8 @@ impl Session {
         self.candidates.give_up();
         self.catch_up.advanced(self.state.control.height);
         self.recall.progressed(now);
+        let height = self.height();
+        self.resets.said.retain(|vote| vote.height > height);
         self.compare_with_suspect();
     }
 
@@ -341,6 +357,7 @@ impl Session {
         };
         let evidence = evidence.into_iter().filter(open).collect();
         (self.joins, self.leaves, self.evidence) = (joins, leaves, evidence);
+        self.forget_stands();
         let referenced = self.slots.roots();
         self.held.retain(|root| referenced.contains(root));
         let wanted = |root: &Hash| referenced.contains(root) || self.catch_up.wants_page(root);

@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 
 use crate::block::{Announcement, Block, Height, Payload, Slot, Work as ClaimedWork};
 use crate::event::{Checkpoint, Event, Output, Record, Waiting};
-use crate::identity::{Domain, Hash, PeerKey, Signed};
+use crate::identity::{Domain, Hash, PeerKey, Scope, Signed, Signer};
 use crate::slot::Verdict;
 use crate::time::{Span, Time};
 use crate::training::{Next, SavedTraining};
@@ -118,6 +118,15 @@ impl Contributing {
         self.own.values_mut().for_each(|own| own.again = Time::default());
     }
 
+    /// Signs the open announcements again, in another scope.
+    pub fn renew(&mut self, now: Time, signer: &Signer, scope: Scope) -> Vec<Signed<Announcement>> {
+        for own in self.own.values_mut() {
+            own.signed = signer.seal(Domain::Announcement, scope, own.signed.content.clone());
+            own.again = now;
+        }
+        self.own.values().map(|own| own.signed.clone()).collect()
+    }
+
     pub fn next_resend(&self) -> Option<Time> {
         self.own.values().map(|own| own.again).min()
     }
@@ -180,9 +189,8 @@ impl Session {
 
     /// A wait for a certificate has deeper reasons that a user can do something about.
     fn explain(&self, now: Time, waiting: Waiting) -> Waiting {
-        let seats = self.state.control.seats.len();
-        let speaks = |key: &PeerKey| self.heard_at.get(key).is_some_and(|at| now.since(*at) < super::SILENT);
-        let others = self.other_voters().into_iter().filter(speaks).count();
+        let seats = self.voters().len();
+        let others = self.voters().iter().filter(|key| **key != self.me && self.speaks(now, key)).count();
         let reachable = others + usize::from(self.is_voter());
         match waiting {
             Waiting::Certificate | Waiting::Turn if self.catch_up.is_behind(self.height()) => {
@@ -335,7 +343,7 @@ impl Session {
 
     fn send_own(&mut self, own: &Own) {
         let voters = self.other_voters();
-        let seats = self.state.control.seats.iter().filter(|key| **key != self.me).count();
+        let seats = self.voters().iter().filter(|key| **key != self.me).count();
         let relay = voters.len() < seats;
         let message =
             Message::Announce { announcement: own.signed.clone(), mirrors: own.mirrors.clone(), relay };

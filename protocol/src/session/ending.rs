@@ -76,6 +76,8 @@ impl Session {
             Command::Pause => self.training.set_paused(true, &self.state),
             Command::Resume => self.training.set_paused(false, &self.state),
             Command::VoteAgain => self.vote_again(now),
+            Command::Stand(stand) => self.options.stand = Some(stand),
+            Command::Reset => self.reset_committee(now),
             Command::Finish if self.ending.is_none() => {
                 self.training.finish();
                 self.ending = Some(Ending::Finish);

@@ -2,13 +2,14 @@
 
 use crate::block::{CertifiedBlock, Height, Join, Leave};
 use crate::catch_up::{Ask, AssembleJob, OfferError, check_offer};
+use crate::election::Sitting;
 use crate::event::{Event, Output, Record, Snapshot};
 use crate::identity::{Domain, Hash, PeerKey, Signed};
 use crate::mutant::Mutant;
 use crate::state::{PAGE_BYTES, State, page_sizes};
 use crate::time::{Span, Time};
 use crate::transition;
-use crate::wire::{BlockReply, Message, SnapshotOffer};
+use crate::wire::{BlockReply, Message, SnapshotOffer, limits};
 
 use super::Session;
 
@@ -39,8 +40,10 @@ impl Session {
         let height = self.chain_end();
         self.send(vec![peer], Message::Head { height });
         self.ask_for_statements(peer);
-        if self.state.control.seats.contains(&peer) {
+        self.pass_reset_on(vec![peer]);
+        if self.voters().contains(&peer) {
             self.contributing.resend_now();
+            self.say_present(vec![peer]);
         }
     }
 
@@ -89,7 +92,7 @@ impl Session {
     /// Votes travel between voters only, and one of a height to come is taken from its author only: it
     /// cannot be verified before that height begins, and a forged one would take its place.
     fn is_welcome(&mut self, now: Time, from: PeerKey, by: PeerKey, height: Height) -> bool {
-        if !self.state.control.seats.contains(&from) {
+        if !self.voters().contains(&from) {
             return false;
         }
         self.answer_statement(now, from, height);
@@ -158,6 +161,7 @@ impl Session {
 
     pub(super) fn certified_received(&mut self, from: PeerKey, certified: CertifiedBlock) {
         let height = certified.block.height;
+        self.look_for_branch(&certified);
         self.catch_up.passed_on(from, height);
         if height > self.height() && self.is_certified(&certified) {
             self.catch_up.queue(self.height(), certified);
@@ -166,8 +170,12 @@ impl Session {
 
     pub(super) fn blocks_received(&mut self, from: PeerKey, reply: BlockReply) {
         let mut useful = false;
+        let mut sitting = Sitting::of(&self.state.control);
         for certified in reply.blocks {
-            if certified.block.height > self.height() && self.is_certified(&certified) {
+            self.look_for_branch(&certified);
+            // Seats may change from one block to the next.
+            let next = certified.block.height > self.height();
+            if next && (Mutant::BelievesCertificates.lives() || sitting.advance(&self.charter, &certified)) {
                 useful |= self.catch_up.queue(self.height(), certified);
             }
         }
@@ -175,14 +183,6 @@ impl Session {
         if useful {
             self.catch_up.answered_blocks(from);
         }
-    }
-
-    pub(super) fn is_certified(&self, certified: &CertifiedBlock) -> bool {
-        let seats = &self.state.control.seats;
-        if Mutant::BelievesCertificates.lives() {
-            return true;
-        }
-        certified.is_certified(self.charter.session, seats, self.charter.quorum(seats.len()))
     }
 
     /// The next block whose certificate is at hand.
@@ -220,12 +220,13 @@ impl Session {
             }
             let message = match ask {
                 Ask::Blocks { from, .. } => Message::GetBlocks { from },
-                Ask::Snapshot { .. } => Message::GetSnapshot,
+                Ask::Snapshot { .. } => Message::GetSnapshot { since: self.sitting().since },
             };
             self.send(vec![ask.of()], message);
         }
         self.fetch_pages(now);
         self.ask_to_join(now);
+        self.ask_for_seat(now);
     }
 
     pub(super) fn wants_to_join(&self) -> bool {
@@ -277,7 +278,24 @@ impl Session {
             return;
         }
         let Some(offer) = offer else { return self.catch_up.no_snapshot() };
-        match check_offer(&self.charter, self.height(), &offer) {
+        if self.is_of_another_chain(&offer) {
+            self.warn(format!(
+                "the snapshot of {} is not of the chain that this peer was invited to",
+                from.short()
+            ));
+            return self.catch_up.no_snapshot();
+        }
+        let mut sitting = self.sitting();
+        match check_offer(&self.charter, &mut sitting, self.height(), &offer) {
+            Err(OfferError::NotCertified)
+                if offer.seatings.last().is_some_and(|last| last.block.height == sitting.since) =>
+            {
+                // A part of the way to the snapshot's seats.
+                self.catch_up.walked = Some(sitting);
+                let record = Record::Seatings(offer.seatings);
+                self.outputs.push_back(Output::Persist { record, sync: false });
+                self.catch_up.ask_again();
+            }
             Ok(()) => {
                 let record = Record::Offer(offer.clone());
                 self.outputs.push_back(Output::Persist { record, sync: true });
@@ -289,6 +307,26 @@ impl Session {
                 self.catch_up.no_snapshot();
             }
         }
+    }
+
+    /// Whether other peers voted at the invitation's height than it names: those who voted long ago and
+    /// have nothing to lose any more could make up another chain.
+    fn is_of_another_chain(&self, offer: &SnapshotOffer) -> bool {
+        let Some((height, invited)) = &self.options.invited else { return false };
+        let start = self.sitting();
+        if start.since > *height || offer.block.block.height < *height {
+            return false;
+        }
+        let later = offer.seatings.iter().filter(|block| block.block.height <= *height);
+        let last = later.filter_map(|block| block.block.seating()).last();
+        let more = offer.seatings.len() == limits::BLOCKS_PER_REPLY
+            && offer.seatings.last().is_some_and(|last| last.block.height < *height);
+        !more && last.map_or(&start.seats, |seating| &seating.seats) != invited
+    }
+
+    /// Who votes, as far as this peer followed that.
+    fn sitting(&self) -> Sitting {
+        self.catch_up.walked.clone().unwrap_or_else(|| Sitting::of(&self.state.control))
     }
 
     /// Fetches what is missing of a checked snapshot.
@@ -305,7 +343,7 @@ impl Session {
 
     /// Goes on with a snapshot whose pages were being fetched before a restart.
     pub(super) fn take_up_snapshot(&mut self, offer: SnapshotOffer) {
-        if check_offer(&self.charter, self.height(), &offer).is_ok() {
+        if check_offer(&self.charter, &mut self.sitting(), self.height(), &offer).is_ok() {
             self.take_snapshot(offer);
         }
     }
@@ -363,9 +401,13 @@ impl Session {
     /// Adopts a certified state without its history; uncounted local work is dropped.
     fn jump(&mut self, now: Time, block: CertifiedBlock, state: State) {
         let (height, digest) = (block.block.height, block.block.digest);
+        let generation = self.state.control.generation;
         self.adopt(now, block.block.hash(), state);
         self.training.align(&self.state);
         self.contributing.jumped(&self.state.control.closed);
+        if self.state.control.generation != generation {
+            self.renew_signatures(now);
+        }
         self.end_repair();
         self.event(Event::Block {
             height,
@@ -391,6 +433,10 @@ impl Session {
             // The question or its answer was lost.
             let unanswered = self.recall.asked.intersection(&self.connected).copied().collect();
             self.send(unanswered, Message::GetStatements);
+            self.say_present(self.other_voters());
+            if self.adopted_reset().is_some() {
+                self.pass_reset_on(self.connected.iter().copied().collect());
+            }
         }
     }
 }

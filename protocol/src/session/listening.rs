@@ -98,13 +98,13 @@ impl Session {
     pub(super) fn go_on_listening(&mut self, now: Time) {
         let (needs, alone, head) = (self.needs(), self.decides_alone(), self.height());
         let more = self.catch_up.has_more(head);
+        let others: Vec<PeerKey> = match alone {
+            true => self.connected.iter().copied().collect(),
+            false => self.voters().iter().filter(|key| **key != self.me).copied().collect(),
+        };
         let Some(listening) = &mut self.recall.listening else { return };
         let knows = |key: &PeerKey| listening.heard.get(key).is_some_and(|heard| *heard >= head);
         let control = &self.state.control;
-        let others: Vec<PeerKey> = match alone {
-            true => self.connected.iter().copied().collect(),
-            false => control.seats.iter().filter(|key| **key != self.me).copied().collect(),
-        };
         let unheard = others.into_iter().filter(|key| !knows(key) && !control.convicted.contains(key));
         let mut unheard: Vec<PeerKey> = unheard.collect();
         let all = unheard.is_empty() || now >= listening.since + COURTESY;
@@ -122,7 +122,7 @@ impl Session {
     /// A voter met anew is asked by whoever does not listen any more: others were enough, but it may
     /// know what they did not.
     pub(super) fn ask_for_statements(&mut self, peer: PeerKey) {
-        let counts = self.decides_alone() || self.state.control.seats.contains(&peer);
+        let counts = self.decides_alone() || self.voters().contains(&peer);
         if counts && self.recall.listening.is_none() {
             self.recall.asked.insert(peer);
             self.send(vec![peer], Message::GetStatements);
@@ -131,7 +131,8 @@ impl Session {
 
     fn needs(&self) -> Needs {
         let control = &self.state.control;
-        let (seats, quorum) = (control.seats.len(), self.charter.quorum(control.seats.len()));
+        let seats = self.voters().len();
+        let quorum = self.charter.quorum(seats);
         if !self.is_voter() {
             return Needs { wanted: 1, least: 1, liars: seats - quorum };
         }
@@ -145,7 +146,7 @@ impl Session {
 
     /// A steward asks members: nobody else votes.
     fn decides_alone(&self) -> bool {
-        self.is_voter() && self.charter.quorum(self.state.control.seats.len()) == 1
+        self.is_voter() && self.charter.quorum(self.voters().len()) == 1
     }
 
     /// Answers what `peer`'s own key said that may still matter.
@@ -178,7 +179,7 @@ impl Session {
         self.catch_up.told_head(from, head);
         let counts = match self.decides_alone() {
             true => self.state.control.has_part(&from),
-            false => self.state.control.seats.contains(&from),
+            false => self.voters().contains(&from),
         };
         if !counts || !self.knows_itself() {
             return;

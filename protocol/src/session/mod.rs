@@ -8,18 +8,20 @@
 //! takes no more input.
 //!
 //! The parts: `chain` applies blocks, `voting` drives consensus, `contributing` drives the engine
-//! and announces, `following` catches up, `recall` sees that nothing signed is forgotten, `repair`
+//! and announces, `elections` and `resets` see to it that somebody votes, `following` catches up, `recall` sees that nothing signed is forgotten, `repair`
 //! gets over a state that went wrong, `ending` stops in order;
 //! `snapshots` decides which are written and kept.
 
 mod chain;
 mod contributing;
+mod elections;
 mod ending;
 mod following;
 mod listening;
 mod overhearing;
 mod recall;
 mod repair;
+mod resets;
 mod restore;
 mod snapshots;
 mod voting;
@@ -43,9 +45,11 @@ use crate::wire::Message;
 
 use chain::Candidates;
 use contributing::Contributing;
+use elections::Elections;
 use ending::Ending;
 use recall::Recall;
 use repair::Repair;
+use resets::Resets;
 use restore::Restoring;
 use snapshots::Snapshots;
 use voting::Voting;
@@ -64,6 +68,11 @@ const FETCH_AGAIN: Span = Span::seconds(1);
 pub struct Options {
     /// Contribute (ask for membership); a follower only applies blocks.
     pub contribute: bool,
+    /// Take a seat if elected (others can dial this peer, and it stays up), or do not; `None` while
+    /// that is not known: what this peer said before holds.
+    pub stand: Option<bool>,
+    /// The height of the invitation, and who voted then: a chain that says otherwise is another one.
+    pub invited: Option<(Height, Vec<PeerKey>)>,
     /// The invitation's ticket, where admission asks for one.
     pub ticket: Option<Ticket>,
     /// Never forget a blob, so that `verify --replay` goes back to genesis.
@@ -81,6 +90,8 @@ impl Default for Options {
     fn default() -> Options {
         Options {
             contribute: true,
+            stand: None,
+            invited: None,
             ticket: None,
             keep_history: false,
             checkpoint_every: 4,
@@ -109,6 +120,8 @@ pub struct Session {
     voting: Voting,
     /// Hears the other voters while this one does not vote.
     observer: Option<Consensus>,
+    elections: Elections,
+    resets: Resets,
     recall: Recall,
     repair: Repair,
     candidates: Candidates,
@@ -151,6 +164,10 @@ pub struct Status {
     pub member: bool,
     /// Whether this peer has a seat.
     pub voter: bool,
+    /// Who votes on the next height.
+    pub seats: Vec<PeerKey>,
+    /// Whether nothing is decided while any one of them is away.
+    pub all_needed: bool,
     /// Local inner steps.
     pub step: u64,
     /// Why training stands still.
@@ -184,6 +201,8 @@ impl Session {
             slots: Slots::new(&charter),
             voting: Voting::new(&charter, &signer),
             observer: None,
+            elections: Elections::default(),
+            resets: Resets::default(),
             recall: Recall::default(),
             repair: Repair::default(),
             training: Training::new(charter.clone(), me, &state),
@@ -263,7 +282,8 @@ impl Session {
         let fetches = self.fetching.values().flatten().copied();
         let join = self.wants_to_join().then_some(self.next_join);
         let voting = self.can_vote().then(|| self.voting_timeouts());
-        let some = [join, self.catch_up.next_timeout(), self.ending_timeout()];
+        let stand = self.stand_timeout();
+        let some = [join, stand, self.catch_up.next_timeout(), self.ending_timeout()];
         let some = some.into_iter().flatten().chain(self.recall.timeouts());
         // What was due when this peer last did all it could waits for an input, not for time.
         let pending = some.chain(fetches).chain(voting.into_iter().flatten());
@@ -282,6 +302,8 @@ impl Session {
             members: self.state.control.members.len(),
             member: self.is_member(),
             voter: self.is_voter(),
+            seats: self.voters().to_vec(),
+            all_needed: self.charter.quorum(self.voters().len()) == self.voters().len(),
             step: self.training.step(),
             waiting: self.waiting,
             halted: self.halted.clone(),
@@ -297,8 +319,13 @@ impl Session {
     /// Whether gossip may travel on: a certified block that is news, or was a moment ago. (Old ones
     /// could be repeated for ever, and who passes them on would look like the flooder.)
     pub fn vouches_for(&self, message: &Message) -> bool {
-        matches!(message, Message::Block(certified)
-            if certified.block.height >= self.height() && self.is_certified(certified))
+        match message {
+            Message::Block(certified) => {
+                certified.block.height >= self.height() && self.is_certified(certified)
+            }
+            Message::Reset(reset) => self.vouches_for_reset(reset),
+            _ => false,
+        }
     }
 
     /// The certified state.
@@ -330,7 +357,7 @@ impl Session {
     }
 
     fn handle_message(&mut self, now: Time, from: PeerKey, message: Message) {
-        if self.state.control.seats.contains(&from) {
+        if self.voters().contains(&from) {
             self.heard_at.insert(from, now);
         }
         match message {
@@ -344,15 +371,21 @@ impl Session {
             Message::Block(certified) => self.certified_received(from, certified),
             Message::Join(join) => self.join_received(join),
             Message::Leave(leave) => self.leave_received(leave),
+            Message::Stand(word) => self.stand_received(word),
+            Message::Presence(presence) => self.presence_received(from, presence),
+            Message::Reset(reset) => self.reset_received(now, from, reset),
             Message::Head { height } => self.head_received(from, height),
             Message::Blocks(reply) => self.blocks_received(from, reply),
             Message::Snapshot(offer) => self.snapshot_received(from, offer),
             Message::GetStatements => self.statements_asked(from),
             Message::Statements(statements) => self.statements_received(now, from, *statements),
             // Answered by the driver from its store.
-            Message::GetBlocks { .. } | Message::GetSnapshot | Message::GetManifest => {}
+            Message::GetBlocks { .. }
+            | Message::GetSnapshot { .. }
+            | Message::GetManifest
+            | Message::GetPeers => {}
             // Read by the driver.
-            Message::Hello { .. } | Message::Manifest(_) => {}
+            Message::Hello { .. } | Message::Manifest(_) | Message::Peers(_) | Message::DialBack => {}
         }
     }
 
@@ -373,13 +406,21 @@ impl Session {
     }
 
     fn is_voter(&self) -> bool {
-        self.state.control.seats.contains(&self.me)
+        match self.adopted_reset() {
+            Some(reset) => reset.content.seats.contains(&self.me),
+            None => self.state.control.seat_of(&self.me).is_some(),
+        }
+    }
+
+    /// Whether a voter said something lately.
+    fn speaks(&self, now: Time, key: &PeerKey) -> bool {
+        let heard = self.heard_at.get(key).is_some_and(|at| now.since(*at) < SILENT);
+        heard && self.connected.contains(key)
     }
 
     /// The other voters that can be reached.
     fn other_voters(&self) -> Vec<PeerKey> {
-        let seats = self.state.control.seats.iter();
-        seats.filter(|key| **key != self.me && self.connected.contains(key)).copied().collect()
+        self.voters().iter().filter(|key| **key != self.me && self.connected.contains(key)).copied().collect()
     }
 
     fn event(&mut self, event: Event) {

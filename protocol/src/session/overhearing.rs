@@ -14,7 +14,7 @@ impl Session {
         if !self.is_voter() || !self.knows_itself() || self.is_complete() {
             return;
         }
-        let (height, generation) = (self.height() + 1, self.state.control.generation);
+        let (height, generation) = (self.height() + 1, self.generation());
         let seats = self.seats();
         let session = self.charter.session;
         let observer =
@@ -60,7 +60,7 @@ impl Session {
     }
 
     fn others_said(&self, consensus: &Consensus) -> Vec<Message> {
-        let others = self.state.control.seats.iter().filter(|key| **key != self.me);
+        let others = self.voters().iter().filter(|key| **key != self.me);
         others.flat_map(|key| consensus.statements_of(key)).collect()
     }
 }

@@ -137,9 +137,9 @@ impl Session {
             _ => false,
         };
         let (what, height, holds) = match &statement {
-            Message::Vote(vote) => ("vote", vote.content.height, vote.holds(Domain::Vote, self.scope())),
+            Message::Vote(vote) => ("vote", vote.content.height, vote.holds(Domain::Vote, self.vote_scope())),
             Message::Propose { proposal, .. } => {
-                ("proposal", proposal.content.height, proposal.holds(Domain::Proposal, self.scope()))
+                ("proposal", proposal.content.height, proposal.holds(Domain::Proposal, self.vote_scope()))
             }
             _ => return,
         };
@@ -188,7 +188,7 @@ impl Session {
 
     fn is_unknown_precommit(&self, certified: &CertifiedBlock) -> bool {
         let (height, certificate) = (certified.block.height, &certified.certificate);
-        let seat = self.state.control.seats.iter().position(|key| *key == self.me);
+        let seat = self.certifiers(certified).iter().position(|key| *key == self.me);
         let signed =
             seat.is_some_and(|seat| certificate.precommits.iter().any(|(by, _)| usize::from(*by) == seat));
         if !signed {
@@ -198,8 +198,8 @@ impl Session {
         let known = |vote: &Vote| vouches(vote, height, certificate.attempt, hash);
         let logged =
             self.logged().any(|record| matches!(record, WalRecord::OwnVote(own) if known(&own.content)));
-        let said = self.voting.consensus.own_precommit().is_some_and(|vote| known(&vote.content));
-        !(logged || said)
+        let said = self.voting.consensus.own_precommit().map(|vote| &vote.content);
+        !(logged || said.into_iter().chain(&self.resets.said).any(known))
     }
 
     /// The state jumps over blocks that are not seen: what it counts of this peer must be known.

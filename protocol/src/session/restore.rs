@@ -5,17 +5,18 @@ use std::sync::Arc;
 
 use bincode::{Decode, Encode};
 
-use crate::block::{Announcement, CertifiedBlock, Height};
+use crate::block::{Announcement, CertifiedBlock, Height, Step};
 use crate::charter::Charter;
 use crate::consensus::WalRecord;
 use crate::event::{Checkpoint, Recovered};
-use crate::identity::{Signed, Signer};
+use crate::identity::{Domain, Signed, Signer};
 use crate::mutant::Mutant;
 use crate::state::State;
 use crate::time::Time;
 use crate::training::SavedTraining;
 use crate::wire::{self, SnapshotOffer};
 
+use super::resets::Resets;
 use super::{Options, Session};
 
 /// The largest checkpoint that is read back, in bytes.
@@ -82,6 +83,7 @@ impl Session {
         let mut session = Session::at(now, charter, signer, options, state, head);
         session.remember_bar(recovered.bar.take());
         session.snapshots.found(now, &recovered.snapshots);
+        session.resets = Resets { last: recovered.reset.take(), since: now, said: Vec::new() };
         session.replay_from(now, recovered);
         session.go_on(now);
         session
@@ -136,6 +138,11 @@ impl Session {
     pub(super) fn replay_votes(&mut self, now: Time, wal: Vec<WalRecord>) {
         let next = self.height() + 1;
         let wal: Vec<WalRecord> = wal.into_iter().filter(|record| record.height() == next).collect();
+        let said = wal.iter().filter_map(|record| match record {
+            WalRecord::OwnVote(vote) => Some(vote.content.clone()),
+            _ => None,
+        });
+        self.resets.said.extend(said.filter(|vote| vote.step == Step::Precommit));
         if wal.is_empty() || !self.can_vote() {
             return;
         }
@@ -164,6 +171,11 @@ impl Session {
             return;
         }
         self.training.restore_announced(slot, signed.content.work);
+        let signed = match signed.holds(Domain::Announcement, self.scope()) {
+            true => signed,
+            // A reset came between: signatures are of a generation.
+            false => self.signer.seal(Domain::Announcement, self.scope(), signed.content),
+        };
         self.announce(now, signed, Vec::new());
     }
 }

@@ -8,7 +8,7 @@ use crate::identity::{PeerKey, Signer};
 use crate::state::State;
 use crate::time::{Span, Time};
 use crate::transition;
-use crate::wire::{self, Message, limits};
+use crate::wire::{self, limits};
 
 use super::Session;
 use super::chain::{Applying, Proposed, Purpose};
@@ -62,9 +62,9 @@ impl Session {
         if !self.can_vote() {
             return;
         }
-        let control = &self.state.control;
-        let (height, generation) = (control.height + 1, control.generation);
+        let (height, generation) = (self.height() + 1, self.generation());
         let seats = self.seats();
+        self.begin_presence();
         self.voting.consensus.set_propose_extra(self.voting.propose_extra());
         self.voting.consensus.start_height(now, height, generation, self.head, seats);
         self.drain_consensus(now);
@@ -73,7 +73,14 @@ impl Session {
     pub(super) fn seats(&self) -> Seats {
         let quorum = self.charter.manifest.committee.quorum_rule();
         let control = &self.state.control;
-        Seats { keys: control.seats.clone(), quorum, convicted: control.convicted.clone() }
+        let keys = self.voters().to_vec();
+        if self.adopted_reset().is_some() {
+            return Seats { keys, quorum, unheard: control.convicted.clone(), silent: Vec::new() };
+        }
+        let left = keys.iter().filter(|key| control.seat_of(key).is_none());
+        let unheard = control.convicted.iter().chain(left).copied().collect();
+        let silent = self.silent_voters();
+        Seats { keys, quorum, unheard, silent }
     }
 
     /// When this voter looks again at what it waits for, beside the timers of consensus.
@@ -84,6 +91,7 @@ impl Session {
             times = self.slots.deadlines(self.ground()).collect();
         }
         if !entered {
+            times.extend(self.reset_due());
             times.push(self.head_at + self.charter.manifest.heartbeat);
             if self.has_statements() {
                 times.push(self.head_at + STATEMENTS_WAIT);
@@ -111,13 +119,17 @@ impl Session {
     }
 
     fn wants_height(&self, now: Time) -> bool {
+        if let Some(due) = self.reset_due() {
+            return now >= due;
+        }
         (self.has_statements() && now >= self.head_at + STATEMENTS_WAIT)
             || self.slots.wants_height(now, self.ground())
             || now >= self.head_at + self.charter.manifest.heartbeat
     }
 
     fn has_statements(&self) -> bool {
-        !(self.joins.is_empty() && self.leaves.is_empty() && self.evidence.is_empty())
+        let stands = self.elections.stands.is_empty();
+        !(self.joins.is_empty() && self.leaves.is_empty() && self.evidence.is_empty() && stands)
     }
 
     pub(super) fn drain_consensus(&mut self, now: Time) {
@@ -157,13 +169,17 @@ impl Session {
             return;
         }
         let closings = self.slots.closable(now, self.ground());
-        if closings.is_empty() && self.slots.wants_height(now, self.ground()) {
+        let reset = self.adopted_reset().cloned();
+        if reset.is_none() && closings.is_empty() && self.slots.wants_height(now, self.ground()) {
             // Complete, but a blob is still on its way.
             return;
         }
-        let mut items = within_limits(closings.into_iter().map(Item::Close), self.statements());
+        let mut items = match reset {
+            Some(reset) => vec![Item::Reset(reset)],
+            None => within_limits(closings.into_iter().map(Item::Close), self.statements()),
+        };
         loop {
-            match self.plan(&items) {
+            match self.compose(&mut items) {
                 Ok(plan) => return self.evaluate(Purpose::Propose { height, attempt, items }, plan),
                 // Statements were checked one by one; together they may collide (a full session).
                 Err(transition::Invalid::Statement { item, reason }) => {
@@ -179,7 +195,8 @@ impl Session {
         let joins = self.joins.values().take(limits::JOINS).cloned().map(Item::Join);
         let leaves = self.leaves.values().take(limits::JOINS).cloned().map(Item::Leave);
         let convictions = self.evidence.iter().take(1).cloned().map(Item::Convict);
-        joins.chain(leaves).chain(convictions).collect()
+        let stands = self.elections.stands.values().take(limits::JOINS).cloned().map(Item::Stand);
+        joins.chain(leaves).chain(convictions).chain(stands).chain(self.roll()).collect()
     }
 
     /// The state after the proposed items is known: the proposal can leave.
@@ -191,7 +208,7 @@ impl Session {
         items: Vec<Item>,
         state: State,
     ) {
-        let generation = self.state.control.generation;
+        let generation = self.generation();
         let block = Block { height, generation, parent: self.head, items, digest: state.digest() };
         self.keep_candidate(block.hash(), state);
         if let Some((.., since)) = self.voting.proposing.take_if(|owed| (owed.0, owed.1) == (height, attempt))
@@ -205,6 +222,10 @@ impl Session {
     fn proposal_to_check(&mut self, now: Time, block: Block) {
         let parent = transition::Parent { state: &self.state, hash: self.head };
         match transition::continues(parent, &block).and_then(|()| self.plan(&block.items)) {
+            // The founder's other word, if this is one, is not what this voter goes by.
+            Ok(_) if block.reset() != self.adopted_reset() => {
+                self.voting.consensus.validity(now, block.hash(), false);
+            }
             Ok(plan) => {
                 self.note_contradictions(&block);
                 self.candidates.checking.push_back(Proposed { block, plan, since: None });
@@ -266,22 +287,21 @@ impl Session {
         }
     }
 
-    /// Gossips a new block. The deciding attempt's proposer does, and the seat after it in case
-    /// that one is gone: if every voter did, each peer would get every block many times.
-    pub(super) fn spread(&mut self, certified: CertifiedBlock) {
+    /// Whether this voter gossips a block that is about to be applied. The deciding attempt's
+    /// proposer does, and the seat after it in case that one is gone: if every voter did, each peer
+    /// would get every block many times.
+    pub(super) fn spreads(&self, certified: &CertifiedBlock) -> bool {
         let seats = self.seats();
-        let Some(mine) = seats.keys.iter().position(|key| *key == self.me) else { return };
+        let Some(mine) = seats.keys.iter().position(|key| *key == self.me) else { return false };
         let first = seats.proposer_seat(certified.block.height, certified.certificate.attempt);
-        if mine == first || mine == (first + 1) % seats.keys.len() {
-            self.outputs.push_back(Output::Publish(Message::Block(certified)));
-        }
+        mine == first || mine == (first + 1) % seats.keys.len()
     }
 }
 
 /// As many of the items as a block holds, closings first: what is left over goes into the next.
 fn within_limits(closings: impl Iterator<Item = Item>, statements: Vec<Item>) -> Vec<Item> {
     /// What a block holds beside its items, generously.
-    const REST: usize = 256;
+    const REST: usize = 2048;
     let mut left = limits::BLOCK - REST;
     let mut items = Vec::new();
     for item in closings.chain(statements) {

@@ -13,16 +13,18 @@ pub use candidate::{CandidateError, CandidateJob};
 pub use contributions::blob_root;
 pub(crate) use contributions::check_counted;
 pub use statements::{JOIN_AGE, LEAVE_AGE};
-pub(crate) use statements::{check_join, check_leave, guilty};
+pub(crate) use statements::{check_join, check_leave, check_stand, guilty};
 
-use crate::block::{Block, Item, Payload, Slot};
+use crate::block::{Block, Item, Payload, Seating, Slot};
 use crate::charter::Charter;
+use crate::committee::Committee;
+use crate::election;
 use crate::identity::{Hash, PeerKey, Scope};
 use crate::membership::ControlPage;
 use crate::state::State;
 
 use contributions::close;
-use statements::{admit, convict, dismiss};
+use statements::{admit, book_roll, convict, dismiss, reset, stand};
 
 /// Why a block is not valid on its parent.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -33,7 +35,8 @@ pub enum Invalid {
         /// The height that would.
         expected: u64,
     },
-    /// Items are not in the order close, join, leave, convict, or a stream closes twice.
+    /// Items are not in the order reset, close, join, leave, convict, stand, roll, seats, or one comes
+    /// twice of which there is one.
     #[error("item {0} is out of order")]
     ItemOrder(usize),
     /// The slot is not the next of its stream.
@@ -49,7 +52,7 @@ pub enum Invalid {
         /// What is wrong.
         reason: &'static str,
     },
-    /// A join, leave or conviction that does not hold.
+    /// A join, leave, conviction or the like that does not hold.
     #[error("item {item}: {reason}")]
     Statement {
         /// Which item.
@@ -57,6 +60,9 @@ pub enum Invalid {
         /// What is wrong.
         reason: &'static str,
     },
+    /// The seats that the block names are not those after it.
+    #[error("the block does not name the seats after it")]
+    Seats,
     /// The digest in the block is not that of the state after it.
     #[error("the state after the block has digest {found}, the block says {claimed}")]
     Digest {
@@ -109,8 +115,34 @@ pub struct Parent<'a> {
 
 /// Checks `items` of a block on `parent` and plans its application.
 pub fn check(charter: &Charter, parent: Parent<'_>, items: &[Item]) -> Result<Plan, Invalid> {
+    let plan = plan_on(charter, parent, items)?;
+    names_seats(&parent.state.control, &plan.control, items).map(|()| plan)
+}
+
+/// Plans the application of a new block: where `items` change the seats, that is added to them.
+pub(crate) fn compose(charter: &Charter, parent: Parent<'_>, items: &mut Vec<Item>) -> Result<Plan, Invalid> {
+    let plan = plan_on(charter, parent, items)?;
+    items.extend(seating(&parent.state.control, &plan.control).map(Item::Seats));
+    Ok(plan)
+}
+
+fn plan_on(charter: &Charter, parent: Parent<'_>, items: &[Item]) -> Result<Plan, Invalid> {
     let base = |stream| Some(parent.state.outer(stream).digest());
     plan(charter, &parent.state.control, parent.hash, items, &base)
+}
+
+/// What a block has to say about the seats.
+fn seating(before: &ControlPage, after: &ControlPage) -> Option<Seating> {
+    let changed = after.seats_changed == after.height;
+    changed.then(|| Seating { seats: after.seats.clone(), before: before.seats_changed })
+}
+
+fn names_seats(before: &ControlPage, after: &ControlPage, items: &[Item]) -> Result<(), Invalid> {
+    let named = items.iter().find_map(|item| match item {
+        Item::Seats(seating) => Some(seating),
+        _ => None,
+    });
+    if named == seating(before, after).as_ref() { Ok(()) } else { Err(Invalid::Seats) }
 }
 
 /// Follows a chain by its control pages alone: checks everything about a block that needs no
@@ -125,7 +157,8 @@ pub fn follow(
     block: &Block,
 ) -> Result<Plan, Invalid> {
     continues_page(control, parent, block)?;
-    plan(charter, control, parent, &block.items, &|_| None)
+    let plan = plan(charter, control, parent, &block.items, &|_| None)?;
+    names_seats(control, &plan.control, &block.items).map(|()| plan)
 }
 
 /// `base` gives the digest of a stream's outer pages, if they are at hand.
@@ -141,22 +174,42 @@ fn plan(
     control.settle_draws(parent, usize::from(charter.manifest.max_contributors));
     control.height += 1;
     let mut plan = Plan { control, aggregations: Vec::new() };
-    let mut previous = (0, 0);
+    check_order(items)?;
     for (index, item) in items.iter().enumerate() {
-        let order = item_order(item);
-        if index > 0 && (order < previous || (order.0 == 0 && order == previous)) {
-            return Err(Invalid::ItemOrder(index));
-        }
-        previous = order;
         let statement = |reason| Invalid::Statement { item: index, reason };
         match item {
+            Item::Reset(word) => reset(charter, parent, &mut plan.control, word).map_err(statement)?,
             Item::Close(closing) => close(charter, before, base, scope, &mut plan, closing)?,
             Item::Join(join) => admit(charter, scope, &mut plan.control, join).map_err(statement)?,
             Item::Leave(leave) => dismiss(scope, &mut plan.control, leave).map_err(statement)?,
             Item::Convict(evidence) => convict(scope, &mut plan.control, evidence).map_err(statement)?,
+            Item::Stand(word) => stand(charter, scope, &mut plan.control, word).map_err(statement)?,
+            Item::Roll(roll) => {
+                book_roll(charter, scope, before, parent, &mut plan.control, roll).map_err(statement)?;
+            }
+            // Compared with what comes out in the end.
+            Item::Seats(_) => {}
         }
     }
+    let elected = matches!(charter.manifest.committee, Committee::Elected { .. });
+    let is_reset = plan.control.generation != before.generation;
+    if is_reset || (elected && election::turn_seats(&mut plan.control)) {
+        plan.control.seats_changed = plan.control.height;
+    }
     Ok(plan)
+}
+
+/// Nothing but the seats comes with a reset; a stream closes once, and there is one roll.
+fn check_order(items: &[Item]) -> Result<(), Invalid> {
+    for (index, pair) in items.windows(2).enumerate() {
+        let (before, after) = (item_order(&pair[0]), item_order(&pair[1]));
+        let once = matches!(pair[1], Item::Close(_) | Item::Roll(_) | Item::Seats(_) | Item::Reset(_));
+        let alone = matches!(pair[0], Item::Reset(_)) && !matches!(pair[1], Item::Seats(_));
+        if after < before || (once && after == before) || alone {
+            return Err(Invalid::ItemOrder(index + 1));
+        }
+    }
+    Ok(())
 }
 
 /// Whether `block` continues the chain after `parent`.
@@ -166,15 +219,20 @@ pub fn continues(parent: Parent<'_>, block: &Block) -> Result<(), Invalid> {
 
 fn continues_page(control: &ControlPage, parent: Hash, block: &Block) -> Result<(), Invalid> {
     let expected = control.height + 1;
-    let fits = block.height == expected && block.parent == parent && block.generation == control.generation;
+    let generation = block.reset().map_or(control.generation, |reset| reset.content.generation);
+    let fits = block.height == expected && block.parent == parent && block.generation == generation;
     if fits { Ok(()) } else { Err(Invalid::NotNext { expected }) }
 }
 
 fn item_order(item: &Item) -> (u8, u16) {
     match item {
-        Item::Close(closing) => (0, closing.slot.stream),
-        Item::Join(_) => (1, 0),
-        Item::Leave(_) => (2, 0),
-        Item::Convict(_) => (3, 0),
+        Item::Reset(_) => (0, 0),
+        Item::Close(closing) => (1, closing.slot.stream),
+        Item::Join(_) => (2, 0),
+        Item::Leave(_) => (3, 0),
+        Item::Convict(_) => (4, 0),
+        Item::Stand(_) => (5, 0),
+        Item::Roll(_) => (6, 0),
+        Item::Seats(_) => (7, 0),
     }
 }

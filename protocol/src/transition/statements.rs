@@ -1,9 +1,11 @@
-//! Joins, leaves and convictions: which hold, and what they change.
+//! Joins, leaves, convictions, candidacies, rolls and resets: which hold, and what they change.
 
-use crate::block::{Evidence, Join, Leave};
+use crate::block::{Evidence, Join, Leave, Presence, Reset, Roll, Stand};
 use crate::charter::Charter;
-use crate::identity::{Domain, PeerKey, Scope, Signed};
-use crate::membership::{ControlPage, MAX_MEMBERS};
+use crate::committee::Committee;
+use crate::election;
+use crate::identity::{Domain, Hash, PeerKey, Scope, Signed};
+use crate::membership::{Attendance, ControlPage, MAX_MEMBERS};
 use crate::mutant::Mutant;
 
 /// How many heights old a leave may be.
@@ -56,6 +58,7 @@ pub(super) fn admit(
 ) -> Result<(), &'static str> {
     check_join(charter, scope, control, join)?;
     control.admit(join.by, charter.lease_rules());
+    election::seat_again(control, &join.by);
     Ok(())
 }
 
@@ -82,6 +85,7 @@ pub(super) fn dismiss(
 ) -> Result<(), &'static str> {
     check_leave(scope, control, leave)?;
     control.dismiss(&leave.by);
+    election::vacate(control, &leave.by);
     Ok(())
 }
 
@@ -97,6 +101,101 @@ pub(super) fn convict(
     let at = control.convicted.binary_search(&key).err().ok_or("the key was convicted before")?;
     control.convicted.insert(at, key);
     control.dismiss(&key);
+    election::vacate(control, &key);
+    Ok(())
+}
+
+/// Whether `word` may enter the block that leads to `control`.
+pub(crate) fn check_stand(
+    charter: &Charter,
+    scope: Scope,
+    control: &ControlPage,
+    word: &Signed<Stand>,
+) -> Result<(), &'static str> {
+    if !matches!(charter.manifest.committee, Committee::Elected { .. }) {
+        return Err("nobody is elected in this session");
+    }
+    let member = control.member(&word.by).ok_or("the key is no member")?;
+    if member.stands == word.content.stands {
+        return Err("nothing new");
+    }
+    let height = word.content.height;
+    if !is_recent(control, height, JOIN_AGE) || height < member.stood {
+        return Err("the word is too old");
+    }
+    if !word.holds(Domain::Stand, scope) {
+        return Err("the signature does not hold");
+    }
+    Ok(())
+}
+
+pub(super) fn stand(
+    charter: &Charter,
+    scope: Scope,
+    control: &mut ControlPage,
+    word: &Signed<Stand>,
+) -> Result<(), &'static str> {
+    check_stand(charter, scope, control, word)?;
+    let index = control.index_of(&word.by).ok_or("the key is no member")?;
+    control.members[index].stands = word.content.stands;
+    // This word is not taken a second time.
+    control.members[index].stood = word.content.height + 1;
+    Ok(())
+}
+
+/// Books the roll of the proposer of the block after `parent`, who sits in `before`.
+pub(super) fn book_roll(
+    charter: &Charter,
+    scope: Scope,
+    before: &ControlPage,
+    parent: Hash,
+    control: &mut ControlPage,
+    roll: &Signed<Roll>,
+) -> Result<(), &'static str> {
+    if !matches!(charter.manifest.committee, Committee::Elected { .. }) {
+        return Err("no roll is called in this session");
+    }
+    if roll.content.height != control.height {
+        return Err("the roll is of another height");
+    }
+    let author = before.seat_of(&roll.by).ok_or("the roll's author has no seat")?;
+    let present = &roll.content.present;
+    if present.windows(2).any(|pair| pair[0].0 >= pair[1].0) {
+        return Err("the seats are not ascending");
+    }
+    let presence = Presence { height: before.height, block: parent };
+    let there = |(seat, signature): &(u8, _)| {
+        let key = before.seats.get(usize::from(*seat));
+        key.is_some_and(|key| key.verify(Domain::Presence, scope, &presence, signature))
+    };
+    if !present.iter().all(there) || !roll.holds(Domain::Roll, scope) {
+        return Err("a signature does not hold");
+    }
+    let present: Vec<u8> = present.iter().map(|(seat, _)| *seat).collect();
+    // By now seats may be vacant, but none has another number than before.
+    election::call_roll(control, author, &present);
+    Ok(())
+}
+
+/// A new committee takes over from the block after `parent` on.
+pub(super) fn reset(
+    charter: &Charter,
+    parent: Hash,
+    control: &mut ControlPage,
+    word: &Signed<Reset>,
+) -> Result<(), &'static str> {
+    election::check_reset(charter, control.generation, word)?;
+    let Reset { generation, height, parent: of, seats } = &word.content;
+    // `control.height` is already that of the block.
+    if (*height, *of) != (control.height - 1, parent) {
+        return Err("the reset follows another block");
+    }
+    if seats.iter().any(|key| control.convicted.binary_search(key).is_ok()) {
+        return Err("the reset seats a convicted key");
+    }
+    control.generation = *generation;
+    control.seats.clone_from(seats);
+    control.attendance = vec![Attendance::default(); seats.len()];
     Ok(())
 }
 

@@ -2,7 +2,11 @@
 
 use bincode::{Decode, Encode};
 
-use crate::block::{Announcement, Block, CertifiedBlock, Height, Item, Join, Leave, Payload, Proposal, Vote};
+use crate::block::{
+    Announcement, Block, CertifiedBlock, Height, Item, Join, Leave, Payload, Presence, Proposal, Reset,
+    Stand, Vote,
+};
+use crate::committee::MAX_SEATS;
 use crate::identity::{Hash, PeerKey, Signed};
 
 use super::{WireError, decode, encode};
@@ -29,6 +33,8 @@ pub mod limits {
     pub const BLOB: u64 = 1 << 40;
     /// Data-plane addresses of one peer.
     pub const ADDRESSES: usize = 16;
+    /// Peers in the answer to a question for them.
+    pub const PEERS: usize = 64;
     /// Mirrors named beside an announcement.
     pub const MIRRORS: usize = 4;
     /// Votes of one key that are told it.
@@ -84,8 +90,11 @@ pub enum Message {
     },
     /// The answer to `GetBlocks`.
     Blocks(BlockReply),
-    /// Asks for the newest snapshot.
-    GetSnapshot,
+    /// Asks for the newest snapshot, and for the blocks that led to its seats.
+    GetSnapshot {
+        /// The height up to which the asking peer knows who votes.
+        since: Height,
+    },
     /// The answer to `GetSnapshot`.
     Snapshot(Option<SnapshotOffer>),
     /// Asks for the session's signed manifest.
@@ -96,6 +105,27 @@ pub enum Message {
     GetStatements,
     /// The answer to `GetStatements`.
     Statements(Box<Statements>),
+    /// A voter is there.
+    Presence(Signed<Presence>),
+    /// A member would take a seat, or would not any more.
+    Stand(Signed<Stand>),
+    /// The founder starts a committee anew.
+    Reset(Signed<Reset>),
+    /// Asks a member where other members listen.
+    GetPeers,
+    /// The answer to `GetPeers`, read by the driver.
+    Peers(Vec<Introduction>),
+    /// Asks a member to dial the sender, so that it knows whether others can; read by the driver.
+    DialBack,
+}
+
+/// Where a peer listens on the control plane, as another one knows it.
+#[derive(Clone, PartialEq, Eq, Debug, Encode, Decode)]
+pub struct Introduction {
+    /// The peer.
+    pub peer: PeerKey,
+    /// Its multiaddresses, as text.
+    pub addresses: Vec<String>,
 }
 
 /// What one key said beyond the end of a chain.
@@ -129,6 +159,9 @@ pub struct SnapshotOffer {
     pub control: Vec<u8>,
     /// Roots of the pages in digest order.
     pub pages: Vec<Hash>,
+    /// Blocks that changed the seats after the height asked about, ascending: at most 64, so that
+    /// whoever is further behind asks again.
+    pub seatings: Vec<CertifiedBlock>,
 }
 
 impl Message {
@@ -172,15 +205,26 @@ impl Message {
             Message::Block(certified) => check_certified(what, certified),
             Message::Blocks(reply) if reply.blocks.len() > limits::BLOCKS_PER_REPLY => out("blocks"),
             Message::Blocks(reply) => reply.blocks.iter().try_for_each(|block| check_certified(what, block)),
-            Message::Snapshot(Some(offer)) => check_certified(what, &offer.block),
+            Message::Snapshot(Some(offer)) if offer.seatings.len() > limits::BLOCKS_PER_REPLY => {
+                out("seatings")
+            }
+            Message::Snapshot(Some(offer)) => {
+                let mut blocks = std::iter::once(&offer.block).chain(&offer.seatings);
+                blocks.try_for_each(|block| check_certified(what, block))
+            }
+            Message::Reset(reset) if reset.content.seats.len() > MAX_SEATS => out("seats"),
             Message::Statements(statements) => check_statements(what, statements),
+            Message::Peers(peers) if peers.len() > limits::PEERS => out("peers"),
+            Message::Peers(peers) if peers.iter().any(|peer| peer.addresses.len() > limits::ADDRESSES) => {
+                out("addresses")
+            }
             _ => Ok(()),
         }
     }
 }
 
 fn check_certified(what: &'static str, certified: &CertifiedBlock) -> Result<(), WireError> {
-    if certified.certificate.precommits.len() > crate::committee::MAX_SEATS {
+    if certified.certificate.precommits.len() > MAX_SEATS {
         return Err(WireError::OutOfBounds { what, field: "precommits" });
     }
     check_block(what, &certified.block)
@@ -215,6 +259,15 @@ pub(crate) fn check_block(what: &'static str, block: &Block) -> Result<(), WireE
         closing.counted.iter().try_for_each(|counted| check_payload(what, &counted.payload))?;
     }
     let joins = block.items.iter().filter(|item| matches!(item, Item::Join(_))).count();
+    let seats = block.items.iter().map(|item| match item {
+        Item::Roll(roll) => roll.content.present.len(),
+        Item::Seats(seating) => seating.seats.len(),
+        Item::Reset(reset) => reset.content.seats.len(),
+        _ => 0,
+    });
+    if seats.max().unwrap_or(0) > MAX_SEATS {
+        return out("seats");
+    }
     if joins > limits::JOINS { out("joins") } else { Ok(()) }
 }
 
@@ -235,7 +288,9 @@ mod tests {
     use proptest::prelude::*;
 
     use super::*;
-    use crate::block::{Admittance, Certificate, Closing, Counted, Evidence, Slot, Step, Work};
+    use crate::block::{
+        Admittance, Certificate, Closing, Counted, Evidence, Roll, Seating, Slot, Step, Work,
+    };
     use crate::identity::Signature;
 
     fn block(items: Vec<Item>) -> Block {
@@ -253,7 +308,7 @@ mod tests {
     fn golden_bytes() {
         assert_eq!(Message::Head { height: 300 }.to_bytes(), [7, 251, 44, 1]);
         assert_eq!(Message::GetBlocks { from: 1 << 20 }.to_bytes(), [8, 252, 0, 0, 16, 0]);
-        assert_eq!(Message::GetSnapshot.to_bytes(), [10]);
+        assert_eq!(Message::GetSnapshot { since: 300 }.to_bytes(), [10, 251, 44, 1]);
         assert_eq!(Message::GetManifest.to_bytes(), [12]);
         let vote = Vote { height: 5, attempt: 1, step: Step::Precommit, block: Some(Hash([9; 32])) };
         let signed = Signed { by: PeerKey([8; 32]), content: vote, signature: Signature([7; 64]) };
@@ -318,11 +373,38 @@ mod tests {
         assert_eq!(Message::Block(certified.clone()).to_bytes(), [&[3][..], &certified_bytes].concat());
         let reply = BlockReply { blocks: vec![certified.clone()], head: 77 };
         assert_eq!(Message::Blocks(reply).to_bytes(), [&[9, 1][..], &certified_bytes, &[77]].concat());
-        let offer = SnapshotOffer { block: certified, control: vec![1, 2, 3], pages: vec![Hash([4; 32])] };
-        let golden = [&[11, 1][..], &certified_bytes, &[3, 1, 2, 3, 1], &[4; 32]].concat();
+        let offer = SnapshotOffer {
+            block: certified.clone(),
+            control: vec![1, 2, 3],
+            pages: vec![Hash([4; 32])],
+            seatings: vec![certified],
+        };
+        let list = [&[3, 1, 2, 3, 1][..], &[4; 32], &[1]].concat();
+        let golden = [&[11, 1][..], &certified_bytes, &list, &certified_bytes].concat();
         assert_eq!(Message::Snapshot(Some(offer)).to_bytes(), golden);
         assert_eq!(Message::Snapshot(None).to_bytes(), [11, 0]);
         assert_eq!(Message::Manifest(vec![5, 6]).to_bytes(), [13, 2, 5, 6]);
+        let presence = Signed { by, content: Presence { height: 9, block: Hash([1; 32]) }, signature };
+        let golden = [&[16][..], &signed(&[&[9][..], &[1; 32]].concat())].concat();
+        assert_eq!(Message::Presence(presence).to_bytes(), golden);
+        let stand = Signed { by, content: Stand { height: 9, stands: true }, signature };
+        let stand_bytes = signed(&[9, 1]);
+        assert_eq!(Message::Stand(stand.clone()).to_bytes(), [&[17][..], &stand_bytes].concat());
+        let seats = vec![PeerKey([5; 32])];
+        let reset = Reset { generation: 1, height: 9, parent: Hash([1; 32]), seats: seats.clone() };
+        let reset = Signed { by, content: reset, signature };
+        let reset_bytes = signed(&[&[1, 9][..], &[1; 32], &[1], &[5; 32]].concat());
+        assert_eq!(Message::Reset(reset.clone()).to_bytes(), [&[18][..], &reset_bytes].concat());
+        assert_eq!(Message::GetPeers.to_bytes(), [19]);
+        assert_eq!(Message::DialBack.to_bytes(), [21]);
+        let peers = vec![Introduction { peer: by, addresses: vec!["a".into()] }];
+        assert_eq!(Message::Peers(peers).to_bytes(), [&[20, 1][..], &[8; 32], &[1, 1, b'a']].concat());
+        let roll = Signed { by, content: Roll { height: 9, present: vec![(3, signature)] }, signature };
+        let roll_bytes = signed(&[&[9, 1, 3][..], &[7; 64]].concat());
+        let seating = Seating { seats, before: 4 };
+        let items = [Item::Stand(stand), Item::Roll(roll), Item::Seats(seating), Item::Reset(reset)];
+        let golden = [&[4][..], &stand_bytes, &[5], &roll_bytes, &[6, 1], &[5; 32], &[4, 7], &reset_bytes];
+        assert_eq!(items.map(|item| encode(&item)).concat(), golden.concat());
         assert_eq!(Message::GetStatements.to_bytes(), [14]);
         let statements = Statements {
             head: 77,
@@ -355,7 +437,7 @@ mod tests {
     fn long_trailing_and_non_canonical_bytes_are_refused() {
         let long = vec![0; limits::MESSAGE + 1];
         assert!(matches!(Message::from_bytes(&long), Err(WireError::TooLong { .. })));
-        assert!(matches!(Message::from_bytes(&[10, 0]), Err(WireError::Malformed { .. })));
+        assert!(matches!(Message::from_bytes(&[12, 0]), Err(WireError::Malformed { .. })));
         // 5 written in three bytes decodes to 5, but is not how 5 is written.
         assert!(matches!(Message::from_bytes(&[7, 251, 5, 0]), Err(WireError::NotCanonical { .. })));
         // A list of 2^60 addresses in a dozen bytes.

@@ -5,7 +5,7 @@
 mod message;
 
 pub(crate) use message::check_block;
-pub use message::{BlockReply, Message, SnapshotOffer, Statements, limits};
+pub use message::{BlockReply, Introduction, Message, SnapshotOffer, Statements, limits};
 
 use bincode::{Decode, Encode, config};
 

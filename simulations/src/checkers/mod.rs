@@ -6,15 +6,16 @@ mod fold;
 mod innocent;
 mod one_digest;
 mod quorum;
+mod seats;
 mod signed_once;
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use driftless_protocol::block::{CertifiedBlock, Height};
 use driftless_protocol::charter::Charter;
 use driftless_protocol::event::Record;
-use driftless_protocol::identity::{Hash, PeerKey};
+use driftless_protocol::identity::{Domain, Hash, PeerKey, Scope};
 use driftless_protocol::state::State;
 use driftless_protocol::wire::Message;
 
@@ -23,6 +24,7 @@ pub use fold::Fold;
 use innocent::Innocent;
 use one_digest::OneDigest;
 pub use quorum::Quorum;
+use seats::Seats;
 pub use signed_once::SignedOnce;
 
 /// What every world keeps.
@@ -38,6 +40,8 @@ pub enum Promise {
     Fold,
     /// Nothing is certified without a quorum.
     Quorum,
+    /// Nobody takes a seat without having earned it, or loses one without a reason.
+    Seats,
     /// Whatever is counted was signed for it.
     Contributions,
     /// Whoever keeps to the protocol is neither convicted nor barred.
@@ -54,6 +58,7 @@ impl std::fmt::Display for Promise {
             Promise::SignedOnce => "signed once",
             Promise::Fold => "fold",
             Promise::Quorum => "quorum",
+            Promise::Seats => "seats",
             Promise::Contributions => "contributions",
             Promise::Innocent => "innocent",
             Promise::Driver => "driver",
@@ -86,6 +91,11 @@ pub struct Checkers {
     signed_once: SignedOnce,
     fold: Fold,
     quorum: Quorum,
+    seats: Seats,
+    /// Who certifies, by the first height for which that holds.
+    sitting: BTreeMap<Height, Vec<PeerKey>>,
+    /// The highest that a reset began.
+    generations: u32,
     innocent: Innocent,
 }
 
@@ -98,8 +108,11 @@ impl Checkers {
             session: charter.session,
             one_digest: OneDigest::new(genesis.digest()),
             counted_once: CountedOnce::default(),
+            generations: 0,
             signed_once: SignedOnce::default(),
             quorum: Quorum::new(charter.session, rule),
+            seats: Seats::new(charter.manifest.committee.clone()),
+            sitting: BTreeMap::from([(1, charter.founding_seats())]),
             fold: Fold::new(charter, genesis),
             innocent: Innocent::new(liars),
         }
@@ -127,6 +140,9 @@ impl Checkers {
         read: &mut dyn FnMut(&Hash) -> Result<Vec<u8>, String>,
     ) -> Result<(), Broken> {
         self.innocent.persisted(by, record).map_err(|what| Promise::Innocent.broken(what))?;
+        if let Record::Reset(reset) = record {
+            self.generations = self.generations.max(reset.content.generation);
+        }
         let Record::Block(certified) = record else { return Ok(()) };
         let height = certified.block.height;
         let result = self.block_persisted(certified, read);
@@ -141,9 +157,16 @@ impl Checkers {
         let block = &certified.block;
         self.one_digest.observe_block(block).map_err(|what| Promise::OneDigest.broken(what))?;
         let before = self.fold.state();
-        let quorum = self.quorum.observe(certified, &before.control.seats);
-        quorum.map_err(|what| Promise::Quorum.broken(what))?;
+        let sitting = self.sitting.range(..=block.height).next_back();
+        let seats = match block.reset() {
+            Some(reset) => &reset.content.seats,
+            None => sitting.map_or(&before.control.seats, |(_, seats)| seats),
+        };
+        self.quorum.observe(certified, seats).map_err(|what| Promise::Quorum.broken(what))?;
         if block.height == self.fold.height() + 1 {
+            let seats = self.seats.observe(&before.control, block);
+            let seats = seats.map_err(|what| Promise::Seats.broken(what))?;
+            self.sitting.insert(block.height + 1, seats);
             let counted = self.counted_once.observe(&before.control, block);
             counted.map_err(|what| Promise::CountedOnce.broken(what))?;
             let signed = contributions::observe(self.session, before, block);
@@ -162,11 +185,27 @@ impl Checkers {
         self.one_digest.compare(height, digest).map_err(|what| Promise::OneDigest.broken(what))
     }
 
+    /// A statement does not tell its generation, its signature does.
+    fn generation_of(&self, message: &Message) -> u32 {
+        let session = self.session;
+        let holds = |generation: &u32| {
+            let scope = Scope { session, generation: *generation };
+            match message {
+                Message::Vote(vote) => vote.holds(Domain::Vote, scope),
+                Message::Propose { proposal, .. } => proposal.holds(Domain::Proposal, scope),
+                _ => false,
+            }
+        };
+        (1..=self.generations).find(holds).unwrap_or(0)
+    }
+
     /// A message left a peer that does not mean to lie.
     ///
     /// # Errors
     /// If it contradicts one that left before.
     pub fn sent(&mut self, by: PeerKey, message: &Message) -> Result<(), Broken> {
-        self.signed_once.observe(by, message).map_err(|what| Promise::SignedOnce.broken(what))
+        let generation = self.generation_of(message);
+        let signed = self.signed_once.observe(by, generation, message);
+        signed.map_err(|what| Promise::SignedOnce.broken(what))
     }
 }

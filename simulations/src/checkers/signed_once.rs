@@ -6,7 +6,7 @@ use driftless_protocol::block::{Attempt, Height, Slot, Step};
 use driftless_protocol::identity::{Hash, PeerKey};
 use driftless_protocol::wire::{self, Message};
 
-/// What a signature may be given for only once.
+/// What a signature may be given for only once, in one generation.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 enum Subject {
     Slot(Slot),
@@ -17,15 +17,16 @@ enum Subject {
 /// Everything that left honest peers: key and subject to content.
 #[derive(Debug, Default)]
 pub struct SignedOnce {
-    said: BTreeMap<(PeerKey, Subject), Hash>,
+    said: BTreeMap<(PeerKey, u32, Subject), Hash>,
 }
 
 impl SignedOnce {
-    /// `by` sends `message`; only its own statements are judged.
+    /// `by` sends `message`, signed for a committee of this generation; only its own statements are
+    /// judged.
     ///
     /// # Errors
     /// If it said something else before.
-    pub fn observe(&mut self, by: PeerKey, message: &Message) -> Result<(), String> {
+    pub fn observe(&mut self, by: PeerKey, generation: u32, message: &Message) -> Result<(), String> {
         let (author, subject, content) = match message {
             Message::Announce { announcement, .. } => {
                 let content = &announcement.content;
@@ -47,7 +48,7 @@ impl SignedOnce {
             return Ok(());
         }
         let content = Hash::of(&content);
-        match self.said.insert((author, subject), content) {
+        match self.said.insert((author, generation, subject), content) {
             Some(before) if before != content => Err(format!("two signatures for {subject:?}")),
             _ => Ok(()),
         }

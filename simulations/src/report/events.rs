@@ -45,6 +45,12 @@ fn object(event: &Event) -> Value {
                 "tokens": tokens, "counted_bytes": counted_bytes, "last": last})
         }
         Event::Evaluated { height, loss } => json!({"event": "evaluated", "height": height, "loss": loss}),
+        Event::Seats { height, seats, seated } => {
+            json!({"event": "seats", "height": height, "seats": seats, "seated": seated})
+        }
+        Event::Reset { generation, height, seats } => {
+            json!({"event": "reset", "generation": generation, "height": height, "seats": seats})
+        }
         Event::Waiting(waiting) => json!({"event": "waiting", "for": format!("{waiting:?}")}),
         Event::Warning(text) => json!({"event": "warning", "text": text}),
         Event::CatchingUp { height, target } => {

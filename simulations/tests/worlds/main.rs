@@ -6,6 +6,7 @@ mod support;
 mod commands; // pause, resume, finish, leave, stop
 mod crashes; // power cuts between any two outputs
 mod determinism; // one seed, one trace
+mod elections;
 mod endings; // stop_at
 mod engines; // losses that are not finite, the product's engine
 mod honest_work; // no step is contributed twice

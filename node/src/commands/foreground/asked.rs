@@ -17,7 +17,7 @@ impl Running {
         let core = &self.status.borrow().status;
         let others = core.members.saturating_sub(usize::from(core.member));
         let over = self.stop_at.is_some_and(|stop_at| core.tokens >= stop_at);
-        (self.needs_every_seat && core.voter && others > 0 && !over).then_some(others)
+        (core.all_needed && core.voter && others > 0 && !over).then_some(others)
     }
 }
 
@@ -46,9 +46,11 @@ impl Foreground {
             Verb::Vote => Command::VoteAgain,
             Verb::Finish => Command::Finish,
             Verb::Leave => Command::Leave,
+            Verb::Reset => Command::Reset,
         };
         let ends = matches!(command, Command::Finish | Command::Leave);
-        if (ends || command == Command::VoteAgain) && chosen.len() > 1 {
+        let one = ends || matches!(command, Command::VoteAgain | Command::Reset);
+        if one && chosen.len() > 1 {
             return request.answer(Err("there are several sessions: name one".into()));
         }
         let others = chosen.iter().filter_map(|session| self.sessions.get(session)?.needed_by()).max();
@@ -111,6 +113,7 @@ impl Foreground {
             "members": core.members,
             "member": core.member,
             "voter": core.voter,
+            "seats": core.seats.len(),
             "step": core.step,
             "loss": status.loss,
             "steps_per_second": status.steps_per_second,

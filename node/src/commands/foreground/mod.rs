@@ -46,8 +46,6 @@ struct Running {
     control: SessionControl,
     status: watch::Receiver<SessionStatus>,
     stop_at: Option<u64>,
-    /// Nothing is decided while one of its voters is away.
-    needs_every_seat: bool,
     opened: Instant,
     outcome: Option<Result<Ending, NodeError>>,
 }
@@ -152,7 +150,6 @@ impl Foreground {
             control: handle.control(),
             status: handle.status.clone(),
             stop_at: manifest.manifest().stop_at,
-            needs_every_seat: manifest.manifest().committee.needs_every_seat(),
             opened: Instant::now(),
             outcome: None,
         };

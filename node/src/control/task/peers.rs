@@ -97,6 +97,9 @@ impl Task {
         let Some(key) = key_of(&peer) else { return };
         let address = endpoint.get_remote_address().clone();
         let dialled = endpoint.is_dialer();
+        if !dialled {
+            self.shared.dialled.store(true, std::sync::atomic::Ordering::Relaxed);
+        }
         let now = self.now();
         self.book.opened(key, Link::new(connection, endpoint), now);
         let opened = Opened { peer: key, address: address.clone(), dialled, at: Instant::now() };

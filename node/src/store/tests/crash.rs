@@ -3,7 +3,9 @@
 use std::path::Path;
 
 use driftless_protocol::PeerKey;
+use driftless_protocol::block::Reset;
 use driftless_protocol::event::{Bar, Record, Recovered};
+use driftless_protocol::identity::Signed;
 
 use super::fixture::*;
 
@@ -16,6 +18,7 @@ struct Known {
     signed: usize,
     checkpoint: Option<u64>,
     bar: Option<Bar>,
+    reset: Option<Signed<Reset>>,
 }
 
 impl Known {
@@ -28,7 +31,8 @@ impl Known {
             Record::Snapshot(snapshot) => next.snapshot = Some(snapshot.height()),
             Record::Checkpoint(checkpoint) => next.checkpoint = Some(checkpoint.height),
             Record::Bar(bar) => next.bar = bar.clone(),
-            Record::Blob { .. } | Record::Offer(_) => {}
+            Record::Reset(reset) => next.reset = Some(reset.clone()),
+            Record::Blob { .. } | Record::Offer(_) | Record::Seatings(_) => {}
         }
         next
     }
@@ -40,6 +44,7 @@ impl Known {
             && (self.height, self.snapshot, self.wal) == (height, snapshot, recovered.wal.len())
             && self.signed == recovered.signed.len()
             && self.bar == recovered.bar
+            && self.reset == recovered.reset
             && self.checkpoint == recovered.checkpoint.as_ref().map(|checkpoint| checkpoint.height)
     }
 }
@@ -58,6 +63,7 @@ fn records() -> Vec<Record> {
     }
     let bar = Bar { key: PeerKey([7; 32]), reason: "an older copy".into(), lifted: false };
     records.extend([Record::Bar(Some(bar)), Record::Bar(None)]);
+    records.extend([1, 2].map(|generation| Record::Reset(reset(generation))));
     records
 }
 

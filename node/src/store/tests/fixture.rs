@@ -146,3 +146,10 @@ pub(super) fn file_in(folder: &Path, suffix: &str) -> std::path::PathBuf {
     assert_eq!(found.len(), 1, "{found:?}");
     found.remove(0)
 }
+
+/// The founder's word for a new committee.
+pub(super) fn reset(generation: u32) -> Signed<Reset> {
+    let scope = Scope { session: session(), generation };
+    let seats = vec![signer().key()];
+    signer().seal(Domain::Reset, scope, Reset { generation, height: 4, parent: block(4).block.hash(), seats })
+}

@@ -10,6 +10,7 @@ mod gaps;
 mod journal;
 mod model;
 mod round_trip;
+mod seatings;
 mod sweep;
 mod torn_tail;
 

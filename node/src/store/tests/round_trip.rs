@@ -16,7 +16,7 @@ fn a_new_session_has_nothing_to_recover() {
     assert!(recovered.snapshot.is_none() && recovered.checkpoint.is_none());
     assert!(recovered.blocks.is_empty() && recovered.wal.is_empty() && recovered.signed.is_empty());
     assert!(store.warnings().is_empty());
-    assert!(store.reader().snapshot_offer().is_none());
+    assert!(store.reader().snapshot_offer(0).is_none());
 }
 
 fn fill(store: &mut crate::store::SessionStore) {
@@ -54,7 +54,7 @@ fn check(path: &std::path::Path) {
     let Record::Blob { root, bytes } = blob(7) else { unreachable!() };
     assert_eq!(reader.blob(&root).unwrap(), bytes);
     assert!(reader.has_blob(&root) && !reader.has_blob(&Hash::of(b"another")));
-    let offer = reader.snapshot_offer().unwrap();
+    let offer = reader.snapshot_offer(0).unwrap();
     assert_eq!(offer.block, block(3));
     let pages: Vec<Hash> = state(3).pages().map(|page| page.hash()).collect();
     assert_eq!(offer.pages, pages);

@@ -243,7 +243,12 @@ fn unusable_seats_make_a_height_at_which_nothing_happens() {
     let mut solo = Solo::new(4, 3);
     let key = solo.signers[0].key();
     for keys in [vec![], vec![key, key], (0..17).map(|n| PeerKey([n; 32])).collect()] {
-        let seats = Seats { keys, quorum: crate::committee::QuorumRule::TwoThirds, convicted: Vec::new() };
+        let seats = Seats {
+            keys,
+            quorum: crate::committee::QuorumRule::TwoThirds,
+            unheard: Vec::new(),
+            silent: Vec::new(),
+        };
         solo.consensus.start_height(solo.now, 1, 0, Hash([0; 32]), seats);
         solo.consensus.enter(solo.now);
         solo.vote(0, 0, Step::Prevote, None);

@@ -38,9 +38,9 @@ fn the_proposer_rotates_through_all_seats_and_passes_over_convicted_ones() {
     let turns = |seats: &Seats| -> Vec<usize> { (0..5).map(|n| seats.proposer_seat(8, n)).collect() };
     assert_eq!(turns(&four), [3, 0, 1, 2, 3]);
     assert_eq!(four.proposer_seat(9, 0), 0, "the next height begins one seat on");
-    four.convicted = vec![four.keys[1]];
+    four.unheard = vec![four.keys[1]];
     assert_eq!(turns(&four), [2, 3, 0, 2, 3]);
-    four.convicted = four.keys.clone();
+    four.unheard = four.keys.clone();
     assert_eq!(turns(&four), [3, 0, 1, 2, 3]);
 }
 

@@ -24,7 +24,7 @@ pub fn signers(n: u8) -> Vec<Signer> {
 }
 
 pub fn seats(signers: &[Signer], quorum: QuorumRule) -> Seats {
-    Seats { keys: signers.iter().map(Signer::key).collect(), quorum, convicted: Vec::new() }
+    Seats { keys: signers.iter().map(Signer::key).collect(), quorum, unheard: Vec::new(), silent: Vec::new() }
 }
 
 pub struct Solo {

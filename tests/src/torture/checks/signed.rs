@@ -128,6 +128,7 @@ impl Signed {
 
     fn observe(&mut self, by: PeerKey, message: &Message) -> Result<(), Failure> {
         self.statements += 1;
-        self.once.observe(by, message).map_err(|text| Failure::Broken(format!("{}: {text}", by.short())))
+        // Its committee is named, so it is never reset.
+        self.once.observe(by, 0, message).map_err(|text| Failure::Broken(format!("{}: {text}", by.short())))
     }
 }
