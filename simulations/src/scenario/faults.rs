@@ -68,6 +68,7 @@ pub(super) enum WishForm {
     Resume,
     Leave,
     Finish,
+    Reset,
 }
 
 impl FaultForm {
@@ -119,6 +120,7 @@ impl FaultForm {
                     WishForm::Resume => Command::Resume,
                     WishForm::Leave => Command::Leave,
                     WishForm::Finish => Command::Finish,
+                    WishForm::Reset => Command::Reset,
                 };
                 wishes.push(Wish { at: moment(*at), peer: there(*peer)?, command });
             }

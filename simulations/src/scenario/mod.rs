@@ -43,6 +43,9 @@ pub struct Scenario {
     /// How many seats decide.
     #[serde(default)]
     quorum: QuorumForm,
+    /// How voters are chosen.
+    #[serde(default)]
+    committee: CommitteeForm,
     /// Virtual time after which the world is given up.
     #[serde(with = "text::span", default = "four_hours")]
     pub limit: Span,
@@ -62,6 +65,16 @@ enum QuorumForm {
     #[default]
     TwoThirds,
     Majority,
+}
+
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+enum CommitteeForm {
+    /// The peers that the scenario calls voters.
+    #[default]
+    Named,
+    /// The only voter founds the session, and candidates are elected.
+    Elected,
 }
 
 #[derive(Debug, Clone, Deserialize)]
@@ -232,8 +245,13 @@ impl Scenario {
             setup.peers.extend(group.peers(&mut random, engine, index)?);
             regions.extend(std::iter::repeat_n(group.region.clone(), group.count));
         }
-        if !setup.peers.iter().any(|peer| peer.seat) {
-            return Err(wrong("peers", "somebody has to vote: give a group role = \"voter\""));
+        match setup.peers.iter().filter(|peer| peer.seat).count() {
+            0 => return Err(wrong("peers", "somebody has to vote: give a group role = \"voter\"")),
+            2.. if self.committee == CommitteeForm::Elected => {
+                let reason = "an elected committee begins with one voter; the others are candidates";
+                return Err(wrong("committee", reason));
+            }
+            _ => {}
         }
         self.links(&mut setup, &regions)?;
         let mut wishes = Vec::new();
@@ -260,6 +278,7 @@ impl Scenario {
             }
             None => Setup::small(self.seed, 1),
         };
+        setup.elected = self.committee == CommitteeForm::Elected;
         setup.quorum = match self.quorum {
             QuorumForm::TwoThirds => QuorumRule::TwoThirds,
             QuorumForm::Majority => QuorumRule::Majority,

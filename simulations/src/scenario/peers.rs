@@ -57,6 +57,7 @@ pub(super) struct PeersForm {
 #[serde(rename_all = "kebab-case")]
 enum Role {
     Voter,
+    Candidate,
     Contributor,
     Follower,
 }
@@ -103,6 +104,7 @@ impl PeersForm {
             seat: self.role == Role::Voter,
             options: Options {
                 contribute: self.role != Role::Follower,
+                stand: matches!(self.role, Role::Voter | Role::Candidate).then_some(true),
                 keep_history: true,
                 ..Options::default()
             },

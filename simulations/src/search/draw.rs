@@ -14,7 +14,9 @@ use crate::random::Random;
 use crate::setup::{Lie, PeerSetup, Setup};
 
 /// Faults happen before this moment.
-pub const FAULTS: Time = Time(Span::seconds(25).0);
+const FAULTS: Time = Time(Span::seconds(25).0);
+/// In elected sessions they begin so much later: it takes 64 slots until anybody is elected.
+const GROWTH: Span = Span::seconds(45);
 
 /// A world before it starts, with what its users will wish.
 #[derive(Debug, Clone)]
@@ -50,14 +52,15 @@ impl Draw {
         a_liar(&mut setup);
         a_broken_processor(&mut setup);
         setup.manifest.stop_at = Some(8 * 6 * setup.peers.len() as u64 * 12);
-        let wishes = wishes(&mut random, &setup);
+        let mut wishes = wishes(&mut random, &setup);
+        elections(&mut setup, &mut wishes);
         Draw { setup, wishes }
     }
 
-    /// Voters.
+    /// When the last fault has happened.
     #[must_use]
-    pub fn seats(&self) -> usize {
-        self.setup.peers.iter().filter(|peer| peer.seat).count()
+    pub fn faults_end(&self) -> Time {
+        if self.setup.elected { FAULTS + GROWTH } else { FAULTS }
     }
 }
 
@@ -174,6 +177,37 @@ fn a_broken_processor(setup: &mut Setup) {
     let alone = !setup.faults.iter().any(|(_, fault)| another(fault));
     if random.chance(100) && alone && spare(setup, peer) {
         setup.faults.push((from, Fault::Miscompute { peer }));
+    }
+}
+
+/// A session may be elected: a founder, candidates, and what goes wrong once there are voters.
+fn elections(setup: &mut Setup, wishes: &mut Vec<Wish>) {
+    let mut random = Random::new(setup.seed, "elections");
+    if !random.chance(80) {
+        return;
+    }
+    let lied = setup.peers.iter().find_map(|peer| peer.lie);
+    setup.elected = true;
+    setup.quorum = QuorumRule::TwoThirds;
+    setup.peers = vec![PeerSetup::default()];
+    setup.peers.extend(vec![PeerSetup::candidate(); 4 + random.below(4) as usize]);
+    setup.peers.extend(lied.map(|lie| PeerSetup { lie: Some(lie), ..PeerSetup::contributor() }));
+    let count = setup.peers.len();
+    for peer in &mut setup.peers {
+        peer.step = Span::millis(50 + random.below(20));
+    }
+    setup.manifest.max_contributors = 64;
+    setup.manifest.pacing = Pacing::Uniform;
+    setup.manifest.stop_at = Some(8 * 6 * count as u64 * 130);
+    let (cuts, parts) = (random.below(8) as usize, random.below(3) as usize);
+    setup.faults = faults::crashes(setup.seed, count, cuts, FAULTS, Span::seconds(6));
+    setup.faults.extend(faults::partitions(setup.seed, count, parts, FAULTS, Span::seconds(8)));
+    setup.faults.push((FAULTS, Fault::Loss(0)));
+    setup.faults.iter_mut().for_each(|(at, _)| *at = *at + GROWTH);
+    wishes.clear();
+    if random.chance(300) {
+        let at = FAULTS + Span::seconds(random.below(20));
+        wishes.push(Wish { at, peer: 1 + random.below(count as u64 - 1) as usize, command: Command::Leave });
     }
 }
 

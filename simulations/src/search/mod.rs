@@ -6,7 +6,7 @@ mod shrink;
 mod trial;
 
 pub use cut::Cut;
-pub use draw::{Draw, FAULTS, Wish};
+pub use draw::{Draw, Wish};
 pub use shrink::shrink;
 pub use trial::{Finding, quietly, try_out};
 

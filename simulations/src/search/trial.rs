@@ -6,14 +6,14 @@ use std::panic::{self, AssertUnwindSafe};
 use driftless_protocol::event::{Command, Ending};
 use driftless_protocol::time::{Span, Time};
 
-use super::draw::{Draw, FAULTS};
+use super::draw::Draw;
 use crate::checkers::Promise;
 use crate::faults::Fault;
 use crate::peer::SetupError;
 use crate::world::{Violation, World};
 
-/// When whoever is barred is told that its newer folder is gone.
-const TOLD: Time = Time(FAULTS.0 + Span::seconds(12).0);
+/// So long after the last fault, whoever is barred is told that its newer folder is gone.
+const TOLD: Span = Span::seconds(12);
 /// The end must have come by then: a bound on liveness.
 const END: Time = Time(Span::seconds(600).0);
 
@@ -77,13 +77,16 @@ fn live(draw: &Draw) -> Result<(), Finding> {
     for wish in &draw.wishes {
         world.command(wish.at, wish.peer, wish.command);
     }
-    world.run_until(TOLD, |_| false).map_err(violated)?;
+    world.run_until(draw.faults_end() + TOLD, |_| false).map_err(violated)?;
     for peer in 0..draw.setup.peers.len() {
         world.command(world.now(), peer, Command::VoteAgain);
     }
     // Voters come to the end; others may have lost their last words to the end of the others.
-    let voters = draw.seats();
-    let over = |world: &World| world.peers()[..voters].iter().all(|peer| peer.ending().is_some());
+    let voters = |world: &World| -> Vec<usize> {
+        let seats = &world.certified().control.seats;
+        (0..world.peers().len()).filter(|peer| seats.contains(&world.peers()[*peer].key)).collect()
+    };
+    let over = |world: &World| voters(world).into_iter().all(|voter| world.peers()[voter].ending().is_some());
     world.run_until(END, over).map_err(violated)?;
     // One that came back with an old copy after it had seen the end finds nobody to ask, and one that
     // needs a snapshot of others may find that no more are made. One that computes wrongly halts.
@@ -96,10 +99,12 @@ fn live(draw: &Draw) -> Result<(), Finding> {
         })
     };
     let ended = |peer: usize| match world.peers()[peer].ending() {
+        // At four seats nobody may take the place of whoever left.
+        Some(Ending::Left) => draw.setup.elected,
         Some(ending) => ending == Ending::Complete,
         None => late(peer),
     };
-    if (0..voters).all(ended) { Ok(()) } else { Err(Finding::Stuck(standing(&world))) }
+    if voters(&world).into_iter().all(ended) { Ok(()) } else { Err(Finding::Stuck(standing(&world))) }
 }
 
 /// Where every peer stands.
