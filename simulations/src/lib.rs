@@ -15,6 +15,7 @@ mod happening;
 pub mod network;
 pub mod peer;
 pub mod random;
+pub mod record;
 pub mod replay;
 pub mod report;
 pub mod scenario;

@@ -40,6 +40,12 @@ enum Command {
     #[cfg(feature = "mutants")]
     #[command(after_help = "Example:\n  driftless-sim mutants --only SkipsLock --shrink")]
     Mutants(commands::mutants::Arguments),
+    /// Write a real session down as a scenario: its terms, its peers with their speeds, who came and went
+    #[command(
+        after_help = "Example:\n  driftless demo --dir D && driftless-sim record D --out demo.toml && \
+        driftless-sim run demo.toml\n\nBlocks carry no wall clock: times are estimated from steps and speeds."
+    )]
+    Record(commands::record::Arguments),
     /// Compute a real session again: every contribution and every state of its chain
     #[command(
         after_help = "Examples:\n  driftless demo --dir D && driftless-sim replay D\n  driftless-sim replay \
@@ -61,6 +67,7 @@ fn main() -> ExitCode {
         Command::Search(arguments) => commands::search::run(arguments),
         #[cfg(feature = "mutants")]
         Command::Mutants(arguments) => commands::mutants::run(arguments),
+        Command::Record(arguments) => commands::record::run(arguments),
         Command::Replay(arguments) => commands::replay::run(arguments),
         Command::Table(table) => commands::table::run(table),
     };

@@ -3,6 +3,7 @@
 mod living;
 #[cfg(feature = "mutants")]
 pub mod mutants;
+pub mod record;
 pub mod replay;
 pub mod run;
 pub mod search;
