@@ -4,6 +4,7 @@
 //! threads, no ambient randomness and no hash-map iteration; two peers that apply the same
 //! certified blocks hold the same state, bit for bit.
 
+pub mod archive;
 pub mod block;
 pub mod catch_up;
 pub mod charter;

@@ -40,6 +40,20 @@ enum Command {
     #[cfg(feature = "mutants")]
     #[command(after_help = "Example:\n  driftless-sim mutants --only SkipsLock --shrink")]
     Mutants(commands::mutants::Arguments),
+    /// Write a real session down as a scenario: its terms, its peers with their speeds, who came and went
+    #[command(
+        after_help = "Example:\n  driftless demo --dir D && driftless-sim record D --out demo.toml && \
+        driftless-sim run demo.toml\n\nBlocks carry no wall clock: times are estimated from steps and speeds."
+    )]
+    Record(commands::record::Arguments),
+    /// Compute a real session again: every contribution and every state of its chain
+    #[command(
+        after_help = "Examples:\n  driftless demo --dir D && driftless-sim replay D\n  driftless-sim replay \
+        D/peer-1 --threads 2 --certificates late\n\nIt names the first contribution or digest that differs. \
+        Contributions are the same on machines of one type only. What peers computed is in the chain where \
+        max_overrun is strict, as in a demo, and every slot counts all who were drawn."
+    )]
+    Replay(commands::replay::Arguments),
     /// Make a paper's table again and print it beside the paper's figures
     #[command(subcommand)]
     Table(commands::table::Table),
@@ -53,6 +67,8 @@ fn main() -> ExitCode {
         Command::Search(arguments) => commands::search::run(arguments),
         #[cfg(feature = "mutants")]
         Command::Mutants(arguments) => commands::mutants::run(arguments),
+        Command::Record(arguments) => commands::record::run(arguments),
+        Command::Replay(arguments) => commands::replay::run(arguments),
         Command::Table(table) => commands::table::run(table),
     };
     match result {

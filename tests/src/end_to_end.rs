@@ -10,6 +10,7 @@
 //! | `founding` | `new`, the local socket, stop, `run`, `leave` |
 //! | `steward` | a member dies, the founder stops and comes back on its port, so does the member |
 //! | `models` | `export`, `import`, `new --from` |
+//! | `real_and_simulated` | the simulator makes the bits of four processes again, from their chain alone |
 //! | `torture_run` | a short run of `driftless-torture`: five times processes are killed, nothing is lost |
 //! | `verify` | a run is checked from its folders; one wrong byte anywhere is found |
 //! | `bad_input` | every wrong file, word and port has an error of its own |
@@ -23,6 +24,7 @@ mod founding;
 mod joining;
 mod models;
 mod program;
+mod real_and_simulated;
 mod steward;
 mod torture_run;
 mod verify;

@@ -1,13 +1,14 @@
 //! Builds the program once, runs it, and reads what it says.
 
 use std::ffi::OsStr;
-use std::io::{BufRead, BufReader};
+use std::io::{BufRead, BufReader, Write};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Output, Stdio};
 use std::sync::OnceLock;
 use std::sync::mpsc::{Receiver, RecvTimeoutError, sync_channel};
 use std::time::{Duration, Instant};
 
+use serde::Serialize;
 use serde_json::Value;
 use tempfile::TempDir;
 
@@ -87,8 +88,17 @@ pub struct Running {
 impl Running {
     /// Starts `driftless --json ARGUMENTS`.
     pub fn start<S: AsRef<OsStr>>(arguments: impl IntoIterator<Item = S>) -> Running {
+        Running::with_input(Stdio::null(), arguments)
+    }
+
+    /// The same with a standard input that `tell` writes to.
+    pub fn listening<S: AsRef<OsStr>>(arguments: impl IntoIterator<Item = S>) -> Running {
+        Running::with_input(Stdio::piped(), arguments)
+    }
+
+    fn with_input<S: AsRef<OsStr>>(input: Stdio, arguments: impl IntoIterator<Item = S>) -> Running {
         let mut command = Command::new(path());
-        command.arg("--json").args(arguments).stdin(Stdio::null()).stdout(Stdio::piped());
+        command.arg("--json").args(arguments).stdin(input).stdout(Stdio::piped());
         let mut child = command.spawn().unwrap();
         let stdout = BufReader::new(child.stdout.take().unwrap());
         let (sender, lines) = sync_channel(1 << 16);
@@ -101,6 +111,13 @@ impl Running {
             }
         });
         Running { child, lines, said: Vec::new() }
+    }
+
+    /// Writes a line of JSON to its standard input.
+    #[track_caller]
+    pub fn tell(&mut self, line: &impl Serialize) {
+        let line = serde_json::to_string(line).unwrap();
+        writeln!(self.child.stdin.as_mut().unwrap(), "{line}").unwrap();
     }
 
     /// Reads until `wanted` holds for a line.

@@ -4,11 +4,12 @@ use std::path::PathBuf;
 use std::sync::Arc;
 
 use driftless_protocol::Hash;
+use driftless_protocol::archive::Kind;
 use driftless_protocol::event::Checkpoint;
 
 use super::disk::{Disk, numbered, numbered_path, remove_temporaries};
 use super::error::{StoreError, Warning};
-use super::frame::{self, Kind};
+use super::frame;
 
 const SUFFIX: &str = "checkpoint";
 const KEPT: usize = 2;

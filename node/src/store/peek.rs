@@ -4,6 +4,7 @@ use std::io;
 use std::path::PathBuf;
 
 use driftless_protocol::Hash;
+use driftless_protocol::archive::Kind;
 use driftless_protocol::block::Height;
 use driftless_protocol::charter::Charter;
 use driftless_protocol::event::Snapshot;
@@ -12,7 +13,7 @@ use driftless_protocol::state::PAGE_BYTES;
 use super::disk::{numbered, numbered_path};
 use super::error::StoreError;
 use super::folder::SessionFolder;
-use super::frame::{self, Kind};
+use super::frame;
 use super::plain;
 use super::recovery::Shape;
 use super::seatings::read_committees;

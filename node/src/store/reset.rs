@@ -3,6 +3,7 @@
 use std::path::{Path, PathBuf};
 
 use driftless_protocol::Hash;
+use driftless_protocol::archive::Kind;
 use driftless_protocol::block::Reset;
 use driftless_protocol::identity::Signed;
 use driftless_protocol::wire;
@@ -10,7 +11,7 @@ use driftless_protocol::wire;
 use super::disk::Disk;
 use super::error::StoreError;
 use super::folder::SessionFolder;
-use super::frame::{self, Kind};
+use super::frame;
 
 /// Bytes of the longest one: 16 seats.
 const LONGEST: usize = 4 << 10;

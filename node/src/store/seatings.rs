@@ -6,6 +6,7 @@ use std::path::{Path, PathBuf};
 use std::sync::{Arc, PoisonError, RwLock};
 
 use driftless_protocol::Hash;
+use driftless_protocol::archive::Kind;
 use driftless_protocol::block::{CertifiedBlock, Height};
 use driftless_protocol::charter::Charter;
 use driftless_protocol::election::Committees;
@@ -14,7 +15,7 @@ use driftless_protocol::wire::{self, limits};
 use super::disk::{Disk, numbered, numbered_path};
 use super::error::StoreError;
 use super::folder::SessionFolder;
-use super::frame::{self, Kind};
+use super::frame;
 
 const SUFFIX: &str = "seats";
 

@@ -11,6 +11,7 @@ use std::sync::Arc;
 
 use bincode::{Decode, Encode};
 use driftless_protocol::Hash;
+use driftless_protocol::archive::Kind;
 use driftless_protocol::block::{CertifiedBlock, Height};
 use driftless_protocol::charter::Charter;
 use driftless_protocol::election::Committees;
@@ -21,7 +22,7 @@ use driftless_protocol::wire::{self, SnapshotOffer};
 
 use super::disk::{Disk, numbered, numbered_path, remove_temporaries};
 use super::error::{StoreError, Warning};
-use super::frame::{self, Kind};
+use super::frame;
 use super::recovery::Shape;
 use crate::blobs::BlobStore;
 

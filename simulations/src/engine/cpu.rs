@@ -1,10 +1,11 @@
 //! The product's CPU engine on the embedded text, as a session's engine.
 
 use std::ops::Range;
+use std::path::PathBuf;
 
 use driftless_compute::{
-    AdamW, Corpus, Engine as ComputeEngine, EngineError, EngineOptions, GptShape, Schedule, TINY_SHAKESPEARE,
-    TrainError, Trainer,
+    AdamW, Corpus, DataError, Engine as ComputeEngine, EngineError, EngineOptions, GptShape, Schedule,
+    TINY_SHAKESPEARE, TrainError, Trainer,
 };
 use driftless_protocol::charter::Charter;
 use driftless_protocol::manifest::Training;
@@ -34,19 +35,41 @@ pub fn shape_of(model: &Model) -> GptShape {
 }
 
 impl CpuEngine {
-    /// An engine on one thread whose parameters are still to be written.
+    /// An engine on one thread and the embedded text whose parameters are still to be written.
     ///
     /// # Errors
     /// A model that the engine cannot have.
     pub fn new(charter: &Charter) -> Result<CpuEngine, EngineFailure> {
+        let context = charter.manifest.model.context() as usize;
+        let corpus = Corpus::embedded(TINY_SHAKESPEARE, context, charter.manifest.seed);
+        CpuEngine::on(charter, corpus, 1)
+    }
+
+    /// The same on the texts of a real session, whose bytes are the tokens, and so many threads.
+    ///
+    /// # Errors
+    /// A model that the engine cannot have, or texts that cannot be read.
+    pub fn on_files(
+        charter: &Charter,
+        texts: &[PathBuf],
+        threads: usize,
+    ) -> Result<CpuEngine, EngineFailure> {
+        let context = charter.manifest.model.context() as usize;
+        let corpus = Corpus::open(texts, context, charter.manifest.seed);
+        CpuEngine::on(charter, corpus, threads)
+    }
+
+    fn on(
+        charter: &Charter,
+        corpus: Result<Corpus, DataError>,
+        threads: usize,
+    ) -> Result<CpuEngine, EngineFailure> {
         let Training { batch, learning_rate, warmup, final_share, weight_decay, clip, .. } =
             charter.manifest.training;
-        let shape = shape_of(&charter.manifest.model);
+        let corpus = corpus.map_err(|error| EngineFailure::Other(error.to_string()))?;
         let adamw = AdamW { weight_decay, clip, ..AdamW::default() };
-        let options = EngineOptions { threads: 1, batch: batch as usize, adamw };
-        let engine = ComputeEngine::new(shape, options).map_err(failure)?;
-        let corpus = Corpus::embedded(TINY_SHAKESPEARE, shape.context, charter.session.0)
-            .map_err(|error| EngineFailure::Other(error.to_string()))?;
+        let options = EngineOptions { threads, batch: batch as usize, adamw };
+        let engine = ComputeEngine::new(shape_of(&charter.manifest.model), options).map_err(failure)?;
         let trainer =
             Trainer::new(engine, corpus).map_err(|error| EngineFailure::Other(error.to_string()))?;
         let schedule = Schedule { peak: learning_rate, warm_up: warmup, floor: final_share };

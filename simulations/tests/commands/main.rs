@@ -54,10 +54,13 @@ fn wrong_use_is_exit_code_2_with_what_to_do() {
     let wrong = "name = \"x\"\ntokens = 100\n[[peers]]\nrole = \"voter\"\nstepp = \"1s\"\n";
     std::fs::write(folder.path().join("wrong.toml"), wrong).unwrap();
     let partition = scenario("partition.toml");
-    let cases: [(&[&str], &str); 6] = [
+    let cases: [(&[&str], &str); 9] = [
         (&["run", "wrong.toml"], "did you mean `step`?"),
         (&["run", "missing.toml"], "missing.toml"),
         (&["run", &partition, "--peers", "3"], "cannot be used with"),
+        (&["record", "."], "is no session's folder"),
+        (&["replay", "missing"], "is no session's folder"),
+        (&["record", ".", "--json"], "--out"),
         (&["sweep", &partition], "--vary"),
         (&["sweep", &partition, "--vary", "sed=1,2"], "`seed`?"),
         (&["sweep", &partition, "--vary", "seed"], "FIELD=VALUE"),

@@ -1,11 +1,10 @@
 //! The chain on disk: certified blocks in append-only files, `chain/NNNNNNNN.blocks`.
 //!
-//! A file is named by the height of its first block; its header (`frame.rs`) says whether that
+//! A file is named by the height of its first block; its header (`driftless_protocol::archive`) says whether that
 //! block continues the file before or follows a gap that a snapshot bridges. A file is never
 //! changed but at its end, and a new one begins when it has grown large.
 
 mod reader;
-mod record;
 mod walk;
 
 use std::fs::{File, OpenOptions};
@@ -14,19 +13,16 @@ use std::path::{Path, PathBuf};
 use std::sync::{Arc, PoisonError, RwLock, RwLockReadGuard};
 
 use driftless_protocol::Hash;
+use driftless_protocol::archive::{self, AFTER_GAP, CONTINUES, HEADER, Kind, PREFIX};
 use driftless_protocol::block::{CertifiedBlock, Height};
 
 use super::disk::{Disk, numbered_path};
 use super::error::StoreError;
-use super::frame::{self, HEADER, Kind};
 
 pub use reader::{ChainReader, ReadBlock, TornTail};
 pub(super) use walk::{Found, Torn, Walk};
 
 const SUFFIX: &str = "blocks";
-/// In a file's header: its first block follows the last of the file before.
-const CONTINUES: u64 = 1;
-const AFTER_GAP: u64 = 0;
 
 /// Where every block lies. Shared with whoever answers peers that lag.
 #[derive(Debug)]
@@ -71,7 +67,7 @@ impl Index {
         while blocks.len() < max {
             let height = from.saturating_add(blocks.len() as u64);
             let Some((file, path, range)) = self.locate(height) else { break };
-            bytes += (range.end - range.start) as usize - record::PREFIX;
+            bytes += (range.end - range.start) as usize - PREFIX;
             if bytes > max_bytes && !blocks.is_empty() {
                 break;
             }
@@ -211,7 +207,7 @@ impl Chain {
 
     fn write(&mut self, block: &CertifiedBlock, after_gap: bool) -> Result<(), StoreError> {
         self.clean()?;
-        let record = record::encode(self.session, block);
+        let record = archive::encode(self.session, block);
         let current = self.index.segments().last().map(|s| (s.path.clone(), s.file.clone(), s.end()));
         let fits = |end: u64| end + record.len() as u64 <= self.segment_bytes;
         self.unclean = true;
@@ -240,7 +236,7 @@ impl Chain {
     fn begin(&self, height: Height, after_gap: bool, record: &[u8]) -> Result<Segment, StoreError> {
         let path = numbered_path(&self.folder, height, SUFFIX);
         let flag = if after_gap { AFTER_GAP } else { CONTINUES };
-        let mut bytes = frame::header_with(Kind::Chain, self.session, [height, flag], &[]).to_vec();
+        let mut bytes = archive::header(Kind::Chain, self.session, [height, flag], &[]).to_vec();
         bytes.extend_from_slice(record);
         let options = OpenOptions::new().read(true).write(true).create_new(true).mode(0o600).clone();
         let file = options.open(&path).map_err(|error| StoreError::io(&path, error))?;

@@ -6,13 +6,13 @@ use std::io::{self, BufReader, Read, Seek, SeekFrom};
 use std::path::{Path, PathBuf};
 
 use driftless_protocol::Hash;
+use driftless_protocol::archive::{self, CONTINUES, HEADER, Kind, LARGEST, PREFIX, Prefix};
 use driftless_protocol::block::{CertifiedBlock, Height};
 
-use super::record::{self, LARGEST, PREFIX, Prefix};
-use super::{CONTINUES, SUFFIX};
+use super::SUFFIX;
 use crate::store::disk::numbered;
 use crate::store::error::StoreError;
-use crate::store::frame::{self, HEADER, Kind};
+use crate::store::frame;
 use crate::store::plain;
 
 /// A block with its place.
@@ -248,7 +248,7 @@ fn followed_by_record(path: &Path, offset: u64, session: Hash) -> Result<bool, S
         Ok(Some(bytes))
     };
     let bytes = read().map_err(|error| StoreError::io(path, error))?;
-    Ok(bytes.is_none_or(|bytes| record::whole_record_in(session, &bytes)))
+    Ok(bytes.is_none_or(|bytes| archive::whole_record_in(session, &bytes)))
 }
 
 fn read_up_to(reader: &mut impl Read, into: &mut [u8]) -> io::Result<usize> {

@@ -7,17 +7,17 @@
 //! | 12..44 | BLAKE3 of the session id, bytes 0..12 and the body |
 //! | 44.. | the certified block, canonically encoded |
 
-use driftless_protocol::Hash;
-use driftless_protocol::block::{CertifiedBlock, Height};
-use driftless_protocol::wire::{self, limits};
+use crate::block::{CertifiedBlock, Height};
+use crate::identity::Hash;
+use crate::wire::{self, limits};
 
 /// Bytes before the body.
-pub(super) const PREFIX: usize = 44;
+pub const PREFIX: usize = 44;
 /// Bytes of the largest body: a block and its certificate.
-pub(super) const LARGEST: usize = limits::BLOCK + (4 << 10);
+pub const LARGEST: usize = limits::BLOCK + (4 << 10);
 
 /// The record of a block.
-pub(super) fn encode(session: Hash, block: &CertifiedBlock) -> Vec<u8> {
+pub fn encode(session: Hash, block: &CertifiedBlock) -> Vec<u8> {
     let body = wire::encode(block);
     let mut record = Vec::with_capacity(PREFIX + body.len());
     record.extend_from_slice(&block.block.height.to_le_bytes());
@@ -30,26 +30,29 @@ pub(super) fn encode(session: Hash, block: &CertifiedBlock) -> Vec<u8> {
 
 /// What the prefix of a record says; nothing of it is proven yet.
 #[derive(Debug, Clone, Copy)]
-pub(super) struct Prefix {
+pub struct Prefix {
+    /// The block's height.
     pub height: Height,
+    /// Bytes of the body.
     pub length: usize,
     bytes: [u8; PREFIX],
 }
 
 impl Prefix {
-    pub(super) fn parse(bytes: [u8; PREFIX]) -> Prefix {
+    /// Takes a prefix apart.
+    pub fn parse(bytes: [u8; PREFIX]) -> Prefix {
         let height = u64::from_le_bytes(std::array::from_fn(|index| bytes[index]));
         let length = u32::from_le_bytes(std::array::from_fn(|index| bytes[8 + index]));
         Prefix { height, length: length as usize, bytes }
     }
 
     /// Whether the body belongs to this prefix: every bit of both is covered.
-    pub(super) fn fits(&self, session: Hash, body: &[u8]) -> bool {
+    pub fn fits(&self, session: Hash, body: &[u8]) -> bool {
         check(session, &self.bytes[..12], body) == self.bytes[12..]
     }
 
     /// The block, if prefix and body are as they were written.
-    pub(super) fn open(&self, session: Hash, body: &[u8]) -> Result<CertifiedBlock, String> {
+    pub fn open(&self, session: Hash, body: &[u8]) -> Result<CertifiedBlock, String> {
         if !self.fits(session, body) {
             return Err("its bytes do not have the hash in the record".into());
         }
@@ -63,7 +66,7 @@ impl Prefix {
 }
 
 /// Whether a whole record begins anywhere in `bytes`.
-pub(super) fn whole_record_in(session: Hash, bytes: &[u8]) -> bool {
+pub fn whole_record_in(session: Hash, bytes: &[u8]) -> bool {
     (0..bytes.len().saturating_sub(PREFIX)).any(|at| {
         let prefix = Prefix::parse(std::array::from_fn(|index| bytes[at + index]));
         let body = bytes.get(at + PREFIX..(at + PREFIX).saturating_add(prefix.length));
