@@ -36,13 +36,14 @@ pub(super) struct Proposed {
 #[derive(Debug)]
 pub(super) struct Applying {
     pub certified: CertifiedBlock,
+    hash: Hash,
     /// Made once: checking a block costs a signature per contribution.
     plan: Option<Plan>,
 }
 
 impl Applying {
     pub fn new(certified: CertifiedBlock) -> Applying {
-        Applying { certified, plan: None }
+        Applying { hash: certified.block.hash(), certified, plan: None }
     }
 }
 
@@ -104,7 +105,7 @@ impl Session {
             self.candidates.applying = self.next_certified().map(Applying::new);
         }
         let Some(applying) = &self.candidates.applying else { return };
-        if let Some(state) = self.candidates.ready.remove(&applying.certified.block.hash()) {
+        if let Some(state) = self.candidates.ready.remove(&applying.hash) {
             let certified = applying.certified.clone();
             return self.commit(now, certified, state);
         }
@@ -114,7 +115,7 @@ impl Session {
         if applying.plan.is_none() && !self.plan_applying() {
             return;
         }
-        let Some(Applying { certified, plan: Some(plan) }) = &self.candidates.applying else { return };
+        let Some(Applying { certified, plan: Some(plan), .. }) = &self.candidates.applying else { return };
         let missing = self.missing_blobs(&certified.block);
         if missing.is_empty() {
             let (certified, plan) = (certified.clone(), plan.clone());
@@ -322,18 +323,18 @@ impl Session {
     fn forget_statements(&mut self) {
         let control = &self.state.control;
         let (charter, scope) = (&self.charter, self.ground().scope());
-        let mut after = control.clone();
-        after.height += 1;
         let joins = std::mem::take(&mut self.joins);
         let leaves = std::mem::take(&mut self.leaves);
         let evidence = std::mem::take(&mut self.evidence);
         let joins = joins
             .into_iter()
-            .filter(|(_, join)| transition::check_join(charter, scope, &after, join).is_ok())
+            .filter(|(_, join)| {
+                transition::check_join(charter, scope, control, control.height + 1, join).is_ok()
+            })
             .collect();
         let leaves = leaves
             .into_iter()
-            .filter(|(_, leave)| transition::check_leave(scope, &after, leave).is_ok())
+            .filter(|(_, leave)| transition::check_leave(scope, control, control.height + 1, leave).is_ok())
             .collect();
         let open = |evidence: &crate::block::Evidence| {
             transition::guilty(scope, evidence)

@@ -182,7 +182,11 @@ impl Session {
         if Mutant::BelievesCertificates.lives() {
             return true;
         }
-        certified.is_certified(self.charter.session, seats, self.charter.quorum(seats.len()))
+        let memory = &self.charter.memory;
+        let quorum = self.charter.quorum(seats.len());
+        certified.is_certified_with(self.charter.session, seats, quorum, &|key, scope, vote, signature| {
+            memory.holds(key, Domain::Vote, scope, vote, signature)
+        })
     }
 
     /// The next block whose certificate is at hand.
@@ -253,9 +257,8 @@ impl Session {
         if !self.is_voter() || self.joins.len() >= super::MAX_PENDING || self.joins.contains_key(&join.by) {
             return;
         }
-        let mut after = self.state.control.clone();
-        after.height += 1;
-        if transition::check_join(&self.charter, self.scope(), &after, &join).is_ok() {
+        let control = &self.state.control;
+        if transition::check_join(&self.charter, self.scope(), control, control.height + 1, &join).is_ok() {
             self.joins.insert(join.by, join);
         }
     }
@@ -265,9 +268,8 @@ impl Session {
         {
             return;
         }
-        let mut after = self.state.control.clone();
-        after.height += 1;
-        if transition::check_leave(self.scope(), &after, &leave).is_ok() {
+        let control = &self.state.control;
+        if transition::check_leave(self.scope(), control, control.height + 1, &leave).is_ok() {
             self.leaves.insert(leave.by, leave);
         }
     }

@@ -15,11 +15,15 @@ pub(crate) use contributions::check_counted;
 pub use statements::{JOIN_AGE, LEAVE_AGE};
 pub(crate) use statements::{check_join, check_leave, guilty};
 
+use std::sync::Arc;
+
 use crate::block::{Block, Item, Payload, Slot};
 use crate::charter::Charter;
+use crate::control::Control;
 use crate::identity::{Hash, PeerKey, Scope};
 use crate::membership::ControlPage;
-use crate::state::State;
+use crate::state::{Array, State};
+use crate::wire;
 
 use contributions::close;
 use statements::{admit, convict, dismiss};
@@ -71,9 +75,9 @@ pub enum Invalid {
 #[derive(Debug, Clone)]
 pub struct Plan {
     /// The control page after the block.
-    pub control: ControlPage,
+    pub control: Control,
     /// The outer steps, in order of the closings.
-    pub aggregations: Vec<Aggregation>,
+    pub aggregations: Arc<[Aggregation]>,
 }
 
 /// One fragment's outer step.
@@ -109,8 +113,28 @@ pub struct Parent<'a> {
 
 /// Checks `items` of a block on `parent` and plans its application.
 pub fn check(charter: &Charter, parent: Parent<'_>, items: &[Item]) -> Result<Plan, Invalid> {
+    let question = question(parent, items);
+    if let Some(plan) = charter.memory.plan(&question) {
+        return Ok(plan);
+    }
     let base = |stream| Some(parent.state.outer(stream).digest());
-    plan(charter, &parent.state.control, parent.hash, items, &base)
+    let plan = plan(charter, &parent.state.control, parent.hash, items, &base)?;
+    charter.memory.keep_plan(question, &plan);
+    Ok(plan)
+}
+
+/// Everything that the answer to [`check`] follows from, under one charter.
+fn question(parent: Parent<'_>, items: &[Item]) -> Hash {
+    let mut hasher = blake3::Hasher::new();
+    hasher.update(&parent.hash.0);
+    hasher.update(&parent.state.control.hash().0);
+    parent.state.arrays[0].iter().map(Array::digest).for_each(|outer| {
+        hasher.update(&outer.0);
+    });
+    items.iter().map(wire::encode).for_each(|item| {
+        hasher.update(&item);
+    });
+    hasher.finalize().into()
 }
 
 /// Follows a chain by its control pages alone: checks everything about a block that needs no
@@ -140,7 +164,7 @@ fn plan(
     let scope = Scope { session: charter.session, generation: control.generation };
     control.settle_draws(parent, usize::from(charter.manifest.max_contributors));
     control.height += 1;
-    let mut plan = Plan { control, aggregations: Vec::new() };
+    let mut aggregations = Vec::new();
     let mut previous = (0, 0);
     for (index, item) in items.iter().enumerate() {
         let order = item_order(item);
@@ -150,13 +174,16 @@ fn plan(
         previous = order;
         let statement = |reason| Invalid::Statement { item: index, reason };
         match item {
-            Item::Close(closing) => close(charter, before, base, scope, &mut plan, closing)?,
-            Item::Join(join) => admit(charter, scope, &mut plan.control, join).map_err(statement)?,
-            Item::Leave(leave) => dismiss(scope, &mut plan.control, leave).map_err(statement)?,
-            Item::Convict(evidence) => convict(scope, &mut plan.control, evidence).map_err(statement)?,
+            Item::Close(closing) => {
+                let next = close(charter, before, base, scope, &mut control, closing)?;
+                aggregations.extend(next);
+            }
+            Item::Join(join) => admit(charter, scope, &mut control, join).map_err(statement)?,
+            Item::Leave(leave) => dismiss(scope, &mut control, leave).map_err(statement)?,
+            Item::Convict(evidence) => convict(scope, &mut control, evidence).map_err(statement)?,
         }
     }
-    Ok(plan)
+    Ok(Plan { control: control.into(), aggregations: aggregations.into() })
 }
 
 /// Whether `block` continues the chain after `parent`.

@@ -1,6 +1,6 @@
 //! Joins, leaves and convictions: which hold, and what they change.
 
-use crate::block::{Evidence, Join, Leave};
+use crate::block::{Evidence, Height, Join, Leave};
 use crate::charter::Charter;
 use crate::identity::{Domain, PeerKey, Scope, Signed};
 use crate::membership::{ControlPage, MAX_MEMBERS};
@@ -12,16 +12,16 @@ pub const LEAVE_AGE: u64 = 1024;
 /// brought back by somebody who repeats an old one.
 pub const JOIN_AGE: u64 = 16;
 
-fn is_recent(control: &ControlPage, height: u64, age: u64) -> bool {
-    // `control.height` is already the height of the block that is being checked.
-    height < control.height && control.height - height <= age
+fn is_recent(at: Height, height: Height, age: u64) -> bool {
+    height < at && at - height <= age
 }
 
-/// Whether `join` may enter the block that leads to `control`.
+/// Whether `join` may enter the block of height `at`, with these members before it.
 pub(crate) fn check_join(
     charter: &Charter,
     scope: Scope,
     control: &ControlPage,
+    at: Height,
     join: &Signed<Join>,
 ) -> Result<(), &'static str> {
     if control.index_of(&join.by).is_some() {
@@ -33,7 +33,7 @@ pub(crate) fn check_join(
     if control.members.len() >= MAX_MEMBERS {
         return Err("the session is full");
     }
-    if !is_recent(control, join.content.height, JOIN_AGE) {
+    if !is_recent(at, join.content.height, JOIN_AGE) {
         return Err("the request is too old");
     }
     if let Some(issuer) = charter.token_issuer() {
@@ -42,7 +42,7 @@ pub(crate) fn check_join(
             return Err("the invitation is not the issuer's, or was given to another key");
         }
     }
-    if !join.holds(Domain::Join, scope) {
+    if !charter.memory.holds(&join.by, Domain::Join, scope, &join.content, &join.signature) {
         return Err("the signature does not hold");
     }
     Ok(())
@@ -54,19 +54,21 @@ pub(super) fn admit(
     control: &mut ControlPage,
     join: &Signed<Join>,
 ) -> Result<(), &'static str> {
-    check_join(charter, scope, control, join)?;
+    // The page has the height of the block that is being checked already.
+    check_join(charter, scope, control, control.height, join)?;
     control.admit(join.by, charter.lease_rules());
     Ok(())
 }
 
-/// Whether `leave` may enter the block that leads to `control`.
+/// Whether `leave` may enter the block of height `at`, with these members before it.
 pub(crate) fn check_leave(
     scope: Scope,
     control: &ControlPage,
+    at: Height,
     leave: &Signed<Leave>,
 ) -> Result<(), &'static str> {
     let member = control.member(&leave.by).ok_or("the key is no member")?;
-    if !is_recent(control, leave.content.height, LEAVE_AGE) || leave.content.height < member.joined {
+    if !is_recent(at, leave.content.height, LEAVE_AGE) || leave.content.height < member.joined {
         return Err("the farewell is too old");
     }
     if !leave.holds(Domain::Leave, scope) {
@@ -80,7 +82,7 @@ pub(super) fn dismiss(
     control: &mut ControlPage,
     leave: &Signed<Leave>,
 ) -> Result<(), &'static str> {
-    check_leave(scope, control, leave)?;
+    check_leave(scope, control, control.height, leave)?;
     control.dismiss(&leave.by);
     Ok(())
 }

@@ -49,6 +49,9 @@ pub(super) struct PeersForm {
     /// Mean time until it is back.
     #[serde(with = "text::span", default = "one_minute")]
     repair: Span,
+    /// Never forget a contribution.
+    #[serde(default = "yes")]
+    keep_history: bool,
     #[serde(default)]
     lie: Option<LieForm>,
 }
@@ -74,6 +77,10 @@ fn one() -> usize {
     1
 }
 
+fn yes() -> bool {
+    true
+}
+
 fn one_minute() -> Span {
     Span::seconds(60)
 }
@@ -83,7 +90,7 @@ impl PeersForm {
     pub fn peers(
         &self,
         random: &mut Random,
-        engine: EngineKind,
+        engine: &EngineKind,
         index: usize,
     ) -> Result<Vec<PeerSetup>, ScenarioError> {
         let field = |name: &str| format!("peers[{index}].{name}");
@@ -103,13 +110,13 @@ impl PeersForm {
             seat: self.role == Role::Voter,
             options: Options {
                 contribute: self.role != Role::Follower,
-                keep_history: true,
+                keep_history: self.keep_history,
                 ..Options::default()
             },
             start: moment(self.start + self.every.times(number)),
             step: Span(self.step.0 - spread + random.below(2 * spread + 1)),
             access: Access { up: self.up.limit(), down: self.down.limit() },
-            engine,
+            engine: engine.clone(),
             lie: self.lie.map(|lie| match lie {
                 LieForm::Equivocates => Lie::Equivocates,
                 LieForm::Boasts => Lie::Boasts,
