@@ -356,8 +356,8 @@ impl Slots {
 fn certified_slot_time(ground: Ground<'_>) -> Option<Span> {
     let speeds = ground.state.control.members.iter().map(|member| member.speed);
     let mut speeds: Vec<u32> = speeds.filter(|speed| *speed > 0).collect();
-    speeds.sort_unstable();
-    let speed = *speeds.get(speeds.len().checked_sub(1)? / 2)?;
+    let middle = speeds.len().checked_sub(1)? / 2;
+    let speed = *speeds.select_nth_unstable(middle).1;
     let steps = u64::from(ground.charter.steps_for(speed));
     // Speeds are steps in 1000 seconds.
     Some(Span(Span::seconds(1000).0.saturating_mul(steps) / u64::from(speed)))
@@ -376,7 +376,8 @@ fn judge_second(scope: Scope, entry: &Entry, signed: &Signed<Announcement>) -> V
 
 impl OpenSlot {
     fn is_announced(&self) -> bool {
-        !self.drawn.is_empty() && self.drawn.iter().all(|key| self.entries.contains_key(key))
+        let enough = !self.drawn.is_empty() && self.entries.len() >= self.drawn.len();
+        enough && self.drawn.iter().all(|key| self.entries.contains_key(key))
     }
 
     fn proposable(&self) -> Vec<Counted> {

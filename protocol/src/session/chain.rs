@@ -39,11 +39,13 @@ pub(super) struct Applying {
     hash: Hash,
     /// Made once: checking a block costs a signature per contribution.
     plan: Option<Plan>,
+    /// A blob that is on its way, without which nothing goes on.
+    lacks: Option<Hash>,
 }
 
 impl Applying {
     pub fn new(certified: CertifiedBlock) -> Applying {
-        Applying { hash: certified.block.hash(), certified, plan: None }
+        Applying { hash: certified.block.hash(), certified, plan: None, lacks: None }
     }
 }
 
@@ -105,6 +107,9 @@ impl Session {
             self.candidates.applying = self.next_certified().map(Applying::new);
         }
         let Some(applying) = &self.candidates.applying else { return };
+        if applying.lacks.is_some_and(|root| self.is_on_its_way(&root)) {
+            return;
+        }
         if let Some(state) = self.candidates.ready.remove(&applying.hash) {
             let certified = applying.certified.clone();
             return self.commit(now, certified, state);
@@ -121,7 +126,11 @@ impl Session {
             let (certified, plan) = (certified.clone(), plan.clone());
             self.evaluate(Purpose::Apply(certified), plan);
         } else {
+            let lacks = missing.first().map(|(root, ..)| *root);
             self.fetch_all(now, missing);
+            if let Some(applying) = &mut self.candidates.applying {
+                applying.lacks = lacks;
+            }
         }
     }
 

@@ -108,17 +108,35 @@ impl Session {
     }
 
     /// Asks for a blob, once.
-    pub(super) fn fetch(&mut self, root: Hash, length: u64, mut sources: Vec<PeerKey>) {
-        if self.held.contains(&root) || self.fetching.contains_key(&root) {
-            return;
+    pub(super) fn fetch(&mut self, root: Hash, length: u64, sources: Vec<PeerKey>) {
+        if !self.is_at_hand(&root) {
+            let keepers = self.keepers();
+            self.fetch_from(root, length, sources, &keepers);
         }
-        sources.retain(|key| *key != self.me && self.connected.contains(key));
-        // Voters keep what blocks name, mirrors what was pushed to them.
-        let (voters, others): (Vec<PeerKey>, Vec<PeerKey>) =
+    }
+
+    fn is_at_hand(&self, root: &Hash) -> bool {
+        self.held.contains(root) || self.fetching.contains_key(root)
+    }
+
+    /// Whether a blob comes, and so does everything else that was asked for.
+    pub(super) fn is_on_its_way(&self, root: &Hash) -> bool {
+        self.fetching.contains_key(root) && self.fetching.values().all(Option::is_none)
+    }
+
+    /// Whom to ask for anything: voters keep what blocks name, mirrors what was pushed to them.
+    fn keepers(&self) -> Vec<PeerKey> {
+        let (mut keepers, others): (Vec<PeerKey>, Vec<PeerKey>) =
             self.connected.iter().partition(|key| self.state.control.seats.contains(key));
-        for other in voters.into_iter().chain(others) {
-            if sources.len() < MAX_SOURCES && !sources.contains(&other) {
-                sources.push(other);
+        keepers.extend(others.into_iter().take(MAX_SOURCES));
+        keepers
+    }
+
+    fn fetch_from(&mut self, root: Hash, length: u64, mut sources: Vec<PeerKey>, keepers: &[PeerKey]) {
+        sources.retain(|key| *key != self.me && self.connected.contains(key));
+        for keeper in keepers {
+            if sources.len() < MAX_SOURCES && !sources.contains(keeper) {
+                sources.push(*keeper);
             }
         }
         self.fetching.insert(root, None);
@@ -126,18 +144,25 @@ impl Session {
     }
 
     pub(super) fn fetch_all(&mut self, now: Time, missing: Vec<(Hash, u64, Vec<PeerKey>)>) {
+        missing.iter().for_each(|(root, ..)| self.forget_failed(now, root));
+        let missing: Vec<_> = missing.into_iter().filter(|(root, ..)| !self.is_at_hand(root)).collect();
+        if missing.is_empty() {
+            return;
+        }
+        let keepers = self.keepers();
         for (root, length, sources) in missing {
-            self.forget_failed(now, &root);
-            self.fetch(root, length, sources);
+            // Two may have made the same blob.
+            if !self.is_at_hand(&root) {
+                self.fetch_from(root, length, sources, &keepers);
+            }
         }
     }
 
     /// Announced blobs whose fetch failed are tried again.
     pub(super) fn fetch_missing(&mut self, now: Time) {
-        for (root, length, author) in self.slots.missing() {
-            self.forget_failed(now, &root);
-            self.fetch(root, length, vec![author]);
-        }
+        let missing = self.slots.missing().into_iter();
+        let missing = missing.map(|(root, length, author)| (root, length, vec![author]));
+        self.fetch_all(now, missing.collect());
     }
 
     fn forget_failed(&mut self, now: Time, root: &Hash) {
