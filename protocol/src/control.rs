@@ -20,6 +20,11 @@ struct Hashed {
 }
 
 impl Control {
+    /// Whether both are one and the same copy.
+    pub fn is_shared_with(&self, other: &Control) -> bool {
+        Arc::ptr_eq(&self.0, &other.0)
+    }
+
     /// The hash of the canonical bytes.
     pub fn hash(&self) -> Hash {
         *self.0.hash.get_or_init(|| Hash::of(&self.0.page.to_bytes()))
@@ -51,7 +56,7 @@ impl DerefMut for Control {
 
 impl PartialEq for Control {
     fn eq(&self, other: &Control) -> bool {
-        Arc::ptr_eq(&self.0, &other.0) || self.0.page == other.0.page
+        self.is_shared_with(other) || self.0.page == other.0.page
     }
 }
 

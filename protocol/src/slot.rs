@@ -14,6 +14,9 @@ use crate::state::State;
 use crate::time::{Span, Time};
 use crate::transition::{blob_root, check_counted};
 
+/// The most peers that are known to be away.
+const MAX_GONE: usize = crate::membership::MAX_MEMBERS;
+
 /// What became of an announcement.
 #[derive(Debug, PartialEq)]
 pub enum Verdict {
@@ -44,6 +47,9 @@ struct OpenSlot {
     opened: Time,
     drawn: Vec<PeerKey>,
     entries: BTreeMap<PeerKey, Entry>,
+    /// Who was seen to go while it was open, or before: nobody waits for them, though they may be back
+    /// in time.
+    excused: BTreeSet<PeerKey>,
     complete: bool,
 }
 
@@ -53,6 +59,8 @@ pub struct Slots {
     open: BTreeMap<Slot, OpenSlot>,
     /// Announcements for the slot after the last open one, at most one per stream and key.
     early: BTreeMap<(u16, PeerKey), Signed<Announcement>>,
+    /// Who was here and is not any more.
+    gone: BTreeSet<PeerKey>,
     deadlines: Vec<DeadlineEstimator>,
     /// How long this peer works on a slot itself, if it knows.
     own_slot_time: Option<Span>,
@@ -95,6 +103,7 @@ impl Slots {
         Slots {
             open: BTreeMap::new(),
             early: BTreeMap::new(),
+            gone: BTreeSet::new(),
             deadlines: vec![DeadlineEstimator::new(bounds.minimum, bounds.maximum); streams],
             own_slot_time: None,
             certified_slot_time: None,
@@ -121,9 +130,13 @@ impl Slots {
                 }
                 let slot = Slot { stream: stream as u16, ordinal };
                 let drawn = ground.drawn(ordinal);
-                let fresh =
-                    || OpenSlot { opened: now, drawn: Vec::new(), entries: BTreeMap::new(), complete: false };
-                let open = self.open.entry(slot).or_insert_with(fresh);
+                let open = self.open.entry(slot).or_insert_with(|| OpenSlot {
+                    opened: now,
+                    drawn: Vec::new(),
+                    entries: BTreeMap::new(),
+                    excused: self.gone.clone(),
+                    complete: false,
+                });
                 open.drawn = drawn;
                 open.entries.retain(|key, _| ground.state.control.index_of(key).is_some());
             }
@@ -202,6 +215,27 @@ impl Slots {
             self.deadlines[usize::from(slot.stream)].observe(now.since(open.opened));
         }
         Verdict::Accepted
+    }
+
+    /// A peer is here.
+    pub fn came(&mut self, peer: &PeerKey) {
+        self.gone.remove(peer);
+    }
+
+    /// A peer that was here is away: slots that are open, and those that open before it is back, close
+    /// without it once all others announced.
+    pub fn went(&mut self, peer: PeerKey) {
+        if self.gone.len() < MAX_GONE {
+            self.gone.insert(peer);
+            self.began_anew(peer);
+        }
+    }
+
+    /// A peer lost what it worked on.
+    pub fn began_anew(&mut self, peer: PeerKey) {
+        self.open.values_mut().for_each(|open| {
+            open.excused.insert(peer);
+        });
     }
 
     /// A blob arrived.
@@ -300,7 +334,7 @@ impl Slots {
                     let listed = |counted: &Counted| counted.signature == entry.counted.signature;
                     entry.held && entry.rejected.is_none() && !closing.counted.iter().any(listed)
                 }
-                None => too_soon,
+                None => too_soon && !open.excused.contains(*key),
             };
             open.drawn.iter().find(left_out).copied()
         })
@@ -376,8 +410,9 @@ fn judge_second(scope: Scope, entry: &Entry, signed: &Signed<Announcement>) -> V
 
 impl OpenSlot {
     fn is_announced(&self) -> bool {
-        let enough = !self.drawn.is_empty() && self.entries.len() >= self.drawn.len();
-        enough && self.drawn.iter().all(|key| self.entries.contains_key(key))
+        let here = |key: &PeerKey| self.entries.contains_key(key) || self.excused.contains(key);
+        let enough = self.entries.len() + self.excused.len() >= self.drawn.len();
+        enough && !self.entries.is_empty() && self.drawn.iter().all(here)
     }
 
     fn proposable(&self) -> Vec<Counted> {

@@ -43,8 +43,12 @@ impl World {
         }
         let Some(session) = self.peers[peer].session.as_ref() else { return Ok(()) };
         let (state, timeout) = (session.state(), session.next_timeout());
-        let reached = self.checkers.state_reached(state.control.height, state.digest());
-        reached.map_err(|broken| self.violation(peer, broken))?;
+        if !self.peers[peer].checked.as_ref().is_some_and(|checked| checked.is_shared_with(&state.control)) {
+            let checked = state.control.clone();
+            let reached = self.checkers.state_reached(state.control.height, state.digest());
+            reached.map_err(|broken| self.violation(peer, broken))?;
+            self.peers[peer].checked = Some(checked);
+        }
         self.set_timer(peer, timeout);
         Ok(())
     }

@@ -5,6 +5,7 @@ use std::sync::Arc;
 
 use driftless_protocol::Hash;
 use driftless_protocol::charter::Charter;
+use driftless_protocol::control::Control;
 use driftless_protocol::event::{Ending, Event, Snapshot};
 use driftless_protocol::identity::{PeerKey, Signer};
 use driftless_protocol::session::Session;
@@ -63,6 +64,8 @@ pub struct Peer {
     pub(crate) met: BTreeMap<usize, u32>,
     /// Gossip that it heard lately.
     pub(crate) heard: Heard,
+    /// The control page of the state that was checked last.
+    pub(crate) checked: Option<Control>,
     /// The timer that counts, if one is set.
     pub(crate) timer: Option<Time>,
     /// Outputs until the power goes, and how long it is away then.
@@ -96,6 +99,7 @@ impl Peer {
             life: 0,
             met: BTreeMap::new(),
             heard: Heard::new(),
+            checked: None,
             timer: None,
             doom: None,
             fetched: Vec::new(),
@@ -173,6 +177,7 @@ impl Peer {
         self.life += 1;
         self.met.clear();
         self.heard.clear();
+        self.checked = None;
         self.timer = None;
         self.doom = None;
     }

@@ -175,9 +175,11 @@ impl World {
         self.now = at;
         self.happened += 1;
         let (kind, subject, bytes) = happening.trace();
-        self.trace.update(&at.0.to_le_bytes());
-        self.trace.update(&[kind]);
-        self.trace.update(&(subject as u64).to_le_bytes());
+        let mut head = [0; 17];
+        head[..8].copy_from_slice(&at.0.to_le_bytes());
+        head[8] = kind;
+        head[9..].copy_from_slice(&(subject as u64).to_le_bytes());
+        self.trace.update(&head);
         self.trace.update(&bytes);
         self.happen(happening)
     }

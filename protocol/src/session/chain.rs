@@ -71,6 +71,12 @@ impl Candidates {
         self.applying = None;
     }
 
+    /// Whether a blob that came may be all that was missing: not if the block to apply lacks another.
+    pub fn may_go_on_with(&self, root: &Hash) -> bool {
+        let lacks = self.applying.as_ref().and_then(|applying| applying.lacks);
+        lacks.is_none_or(|lacks| lacks == *root)
+    }
+
     pub fn is_running(&self) -> bool {
         self.running.is_some()
     }

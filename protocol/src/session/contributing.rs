@@ -180,17 +180,24 @@ impl Session {
 
     /// A wait for a certificate has deeper reasons that a user can do something about.
     fn explain(&self, now: Time, waiting: Waiting) -> Waiting {
-        let seats = self.state.control.seats.len();
-        let speaks = |key: &PeerKey| self.heard_at.get(key).is_some_and(|at| now.since(*at) < super::SILENT);
-        let others = self.other_voters().into_iter().filter(speaks).count();
-        let reachable = others + usize::from(self.is_voter());
         match waiting {
             Waiting::Certificate | Waiting::Turn if self.catch_up.is_behind(self.height()) => {
                 Waiting::CatchUp
             }
-            Waiting::Certificate | Waiting::Turn if reachable < self.charter.quorum(seats) => Waiting::Quorum,
+            Waiting::Certificate | Waiting::Turn if !self.hears_quorum(now) => Waiting::Quorum,
             other => other,
         }
+    }
+
+    /// Whether so many voters said something lately that they could decide.
+    fn hears_quorum(&self, now: Time) -> bool {
+        let seats = &self.state.control.seats;
+        let speaks = |key: &&PeerKey| {
+            let said = self.heard_at.get(key).is_some_and(|at| now.since(*at) < super::SILENT);
+            **key == self.me || (said && self.connected.contains(key))
+        };
+        let quorum = self.charter.quorum(seats.len());
+        seats.iter().filter(speaks).take(quorum).count() >= quorum
     }
 
     fn set_waiting(&mut self, waiting: Waiting) {

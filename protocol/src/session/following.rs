@@ -22,6 +22,7 @@ const LATE: Span = Span::seconds(1);
 impl Session {
     pub(super) fn peer_connected(&mut self, peer: PeerKey) {
         if peer != self.me && self.connected.insert(peer) {
+            self.slots.came(&peer);
             self.introduce(peer);
         }
     }
@@ -30,6 +31,7 @@ impl Session {
     /// new one told may have come first.
     pub(super) fn peer_restarted(&mut self, peer: PeerKey) {
         self.catch_up.will_not_answer(&peer);
+        self.slots.began_anew(peer);
         if self.connected.contains(&peer) {
             self.introduce(peer);
         }
@@ -134,6 +136,7 @@ impl Session {
 
     fn fetch_from(&mut self, root: Hash, length: u64, mut sources: Vec<PeerKey>, keepers: &[PeerKey]) {
         sources.retain(|key| *key != self.me && self.connected.contains(key));
+        sources.reserve_exact(MAX_SOURCES.min(keepers.len()));
         for keeper in keepers {
             if sources.len() < MAX_SOURCES && !sources.contains(keeper) {
                 sources.push(*keeper);

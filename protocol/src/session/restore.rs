@@ -123,6 +123,7 @@ impl Session {
         self.end_repair();
         self.begin_height(now);
         self.take_up_checkpoint(restoring.checkpoint, restoring.counted_since);
+        self.training.come_back();
         for signed in restoring.signed {
             self.take_up_announcement(now, signed);
         }

@@ -54,6 +54,7 @@ impl Training {
     /// The contribution to `slot` is signed; the next one is a slot's steps away.
     pub fn announced(&mut self, slot: Slot, work: ClaimedWork) {
         let steps = u64::from(self.charter.steps_for(self.speed()));
+        self.adrift = false;
         let stream = &mut self.streams[usize::from(slot.stream)];
         stream.in_flight = Some(InFlight { ordinal: slot.ordinal, at: self.step, work, restored: false });
         stream.due = stream.due.max(self.step.saturating_sub(steps)) + steps;
@@ -80,6 +81,9 @@ impl Training {
     pub fn apply<'a>(&mut self, state: &State, closings: impl Iterator<Item = (&'a Closing, bool)>) {
         for (closing, counted) in closings {
             self.apply_closing(state, closing, counted);
+            if self.adrift {
+                self.join_in(closing.slot, &state.control.closed);
+            }
         }
         let was_member = self.member;
         let before = std::mem::take(&mut self.leases);
@@ -129,6 +133,20 @@ impl Training {
         }
     }
 
+    /// The others announced `slot` just now: this peer's next contributions come with theirs, however
+    /// little is in them, or they would wait for it, slot after slot.
+    fn join_in(&mut self, slot: Slot, closed: &[u32]) {
+        let schedule = self.own_schedule();
+        if self.streams.iter().all(|stream| stream.steps < schedule.stagger) {
+            // Blocks that it missed come late, all at once: the last one tells best.
+            self.streams.iter_mut().for_each(|stream| stream.due = u64::MAX);
+        }
+        self.fall_into_step(slot, self.step, closed);
+        for (index, stream) in self.streams.iter_mut().enumerate() {
+            stream.due = stream.due.min(self.step + schedule.due(index as u16, 0));
+        }
+    }
+
     /// The other streams' next contributions come as they do at peers that are in step and announced
     /// `slot` at the same time, if that is sooner.
     pub(super) fn fall_into_step(&mut self, slot: Slot, at: u64, closed: &[u32]) {
@@ -174,6 +192,7 @@ impl Training {
     /// counted after all, theta starts over once more.
     pub fn start_over(&mut self, state: &State) {
         self.reset = true;
+        self.adrift = true;
         self.used = 0;
         let schedule = self.own_schedule();
         for (index, stream) in self.streams.iter_mut().enumerate() {
