@@ -50,6 +50,8 @@ struct OpenSlot {
     /// Who was seen to go while it was open, or before: nobody waits for them, though they may be back
     /// in time.
     excused: BTreeSet<PeerKey>,
+    /// It was open before this peer came back: how long those drawn have had, others know better.
+    older: bool,
     complete: bool,
 }
 
@@ -135,6 +137,7 @@ impl Slots {
                     drawn: Vec::new(),
                     entries: BTreeMap::new(),
                     excused: self.gone.clone(),
+                    older: false,
                     complete: false,
                 });
                 open.drawn = drawn;
@@ -229,6 +232,11 @@ impl Slots {
             self.gone.insert(peer);
             self.began_anew(peer);
         }
+    }
+
+    /// This peer is back, and did not see these slots open.
+    pub fn came_back(&mut self) {
+        self.open.values_mut().for_each(|open| open.older = true);
     }
 
     /// A peer lost what it worked on.
@@ -328,7 +336,7 @@ impl Slots {
             if self.is_late(now, closing.slot, open) {
                 return None;
             }
-            let too_soon = now < self.earliest(closing.slot, open);
+            let too_soon = !open.older && now < self.earliest(closing.slot, open);
             let left_out = |key: &&PeerKey| match open.entries.get(key) {
                 Some(entry) => {
                     let listed = |counted: &Counted| counted.signature == entry.counted.signature;

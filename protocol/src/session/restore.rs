@@ -124,6 +124,7 @@ impl Session {
         self.begin_height(now);
         self.take_up_checkpoint(restoring.checkpoint, restoring.counted_since);
         self.training.come_back();
+        self.slots.came_back();
         for signed in restoring.signed {
             self.take_up_announcement(now, signed);
         }

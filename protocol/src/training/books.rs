@@ -137,7 +137,7 @@ impl Training {
     /// little is in them, or they would wait for it, slot after slot.
     fn join_in(&mut self, slot: Slot, closed: &[u32]) {
         let schedule = self.own_schedule();
-        if self.streams.iter().all(|stream| stream.steps < schedule.stagger) {
+        if self.finish_at.is_none() && self.streams.iter().all(|stream| stream.steps < schedule.stagger) {
             // Blocks that it missed come late, all at once: the last one tells best.
             self.streams.iter_mut().for_each(|stream| stream.due = u64::MAX);
         }
