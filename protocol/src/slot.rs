@@ -234,9 +234,10 @@ impl Slots {
         }
     }
 
-    /// This peer is back, and did not see these slots open.
-    pub fn came_back(&mut self) {
+    /// This peer is back, and saw neither these slots open nor these peers go.
+    pub fn came_back(&mut self, away: impl Iterator<Item = PeerKey>) {
         self.open.values_mut().for_each(|open| open.older = true);
+        away.for_each(|peer| self.went(peer));
     }
 
     /// A peer lost what it worked on.

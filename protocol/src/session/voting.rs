@@ -157,8 +157,9 @@ impl Session {
             return;
         }
         let closings = self.slots.closable(now, self.ground());
-        if closings.is_empty() && self.slots.wants_height(now, self.ground()) {
-            // Complete, but a blob is still on its way.
+        let nothing = closings.is_empty() && !self.has_statements();
+        if nothing && now < self.head_at + self.charter.manifest.heartbeat {
+            // A blob is still on its way, or others know more: a block of nothing would only hold them up.
             return;
         }
         let mut items = within_limits(closings.into_iter().map(Item::Close), self.statements());
