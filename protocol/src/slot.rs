@@ -63,6 +63,8 @@ pub struct Slots {
     early: BTreeMap<(u16, PeerKey), Signed<Announcement>>,
     /// Who was here and is not any more.
     gone: BTreeSet<PeerKey>,
+    /// Who lost what it worked on, here or not, and announced nothing since.
+    behind: BTreeSet<PeerKey>,
     deadlines: Vec<DeadlineEstimator>,
     /// How long this peer works on a slot itself, if it knows.
     own_slot_time: Option<Span>,
@@ -106,6 +108,7 @@ impl Slots {
             open: BTreeMap::new(),
             early: BTreeMap::new(),
             gone: BTreeSet::new(),
+            behind: BTreeSet::new(),
             deadlines: vec![DeadlineEstimator::new(bounds.minimum, bounds.maximum); streams],
             own_slot_time: None,
             certified_slot_time: None,
@@ -121,6 +124,8 @@ impl Slots {
     /// have their slot and must be received again.
     pub fn refresh(&mut self, now: Time, ground: Ground<'_>) -> Vec<Signed<Announcement>> {
         self.certified_slot_time = certified_slot_time(ground);
+        self.gone.retain(|key| ground.state.control.index_of(key).is_some());
+        self.behind.retain(|key| ground.state.control.index_of(key).is_some());
         let closed = &ground.state.control.closed;
         self.open.retain(|slot, _| slot.ordinal >= closed[usize::from(slot.stream)]);
         let window = ground.charter.manifest.method.window();
@@ -136,7 +141,7 @@ impl Slots {
                     opened: now,
                     drawn: Vec::new(),
                     entries: BTreeMap::new(),
-                    excused: self.gone.clone(),
+                    excused: self.gone.union(&self.behind).copied().collect(),
                     older: false,
                     complete: false,
                 });
@@ -213,6 +218,7 @@ impl Slots {
         let held = matches!(announcement.payload, Payload::Inline(_));
         let entry = Entry { announcement: signed.clone(), counted, held, rejected: None };
         open.entries.insert(signed.by, entry);
+        self.behind.remove(&signed.by);
         if !open.complete && open.is_announced() {
             open.complete = true;
             self.deadlines[usize::from(slot.stream)].observe(now.since(open.opened));
@@ -225,8 +231,8 @@ impl Slots {
         self.gone.remove(peer);
     }
 
-    /// A peer that was here is away: slots that are open, and those that open before it is back, close
-    /// without it once all others announced.
+    /// A peer that was here is away: slots that are open, and those that open before it announces again,
+    /// close without it once all others announced.
     pub fn went(&mut self, peer: PeerKey) {
         if self.gone.len() < MAX_GONE {
             self.gone.insert(peer);
@@ -236,12 +242,19 @@ impl Slots {
 
     /// This peer is back, and saw neither these slots open nor these peers go.
     pub fn came_back(&mut self, away: impl Iterator<Item = PeerKey>) {
-        self.open.values_mut().for_each(|open| open.older = true);
-        away.for_each(|peer| self.went(peer));
+        let away: BTreeSet<PeerKey> = away.take(MAX_GONE).collect();
+        for open in self.open.values_mut() {
+            open.older = true;
+            open.excused.extend(&away);
+        }
+        self.gone = away;
     }
 
     /// A peer lost what it worked on.
     pub fn began_anew(&mut self, peer: PeerKey) {
+        if self.behind.len() < MAX_GONE {
+            self.behind.insert(peer);
+        }
         self.open.values_mut().for_each(|open| {
             open.excused.insert(peer);
         });
