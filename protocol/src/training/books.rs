@@ -79,11 +79,10 @@ impl Training {
 
     /// Adopts the state after a block. `counted` tells whether a closing counts this peer.
     pub fn apply<'a>(&mut self, state: &State, closings: impl Iterator<Item = (&'a Closing, bool)>) {
+        let mut closed = Vec::new();
         for (closing, counted) in closings {
             self.apply_closing(state, closing, counted);
-            if self.adrift {
-                self.join_in(closing.slot, &state.control.closed);
-            }
+            closed.push(closing.slot);
         }
         let was_member = self.member;
         let before = std::mem::take(&mut self.leases);
@@ -94,6 +93,9 @@ impl Training {
         } else if self.member && !kept {
             // The lease behind the uncounted work is gone: somebody else gets those samples.
             self.start_over(state);
+        }
+        if self.adrift {
+            closed.into_iter().for_each(|slot| self.join_in(slot, &state.control.closed));
         }
     }
 
