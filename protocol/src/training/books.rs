@@ -137,7 +137,7 @@ impl Training {
 
     /// The others announced `slot` just now: this peer's next contributions come with theirs, however
     /// little is in them, or they would wait for it, slot after slot.
-    fn join_in(&mut self, slot: Slot, closed: &[u32]) {
+    pub(super) fn join_in(&mut self, slot: Slot, closed: &[u32]) {
         let schedule = self.own_schedule();
         if self.finish_at.is_none() && self.streams.iter().all(|stream| stream.steps < schedule.stagger) {
             // Blocks that it missed come late, all at once: the last one tells best.
