@@ -46,7 +46,7 @@ pub struct Disk {
 /// What a disk is given.
 #[derive(Debug)]
 enum Written {
-    Record(Record),
+    Record(Box<Record>),
     /// Shared with the disks of others: in a crowd nobody could keep a chain otherwise.
     Block(Arc<CertifiedBlock>),
 }
@@ -54,7 +54,7 @@ enum Written {
 impl Disk {
     /// Writes a record; `sync` makes it and everything before it durable.
     pub fn persist(&mut self, record: Record, sync: bool) {
-        self.write(Written::Record(record), sync);
+        self.write(Written::Record(Box::new(record)), sync);
     }
 
     /// Writes a block that other disks share.
@@ -178,7 +178,7 @@ impl Disk {
 impl Contents {
     fn receive(&mut self, written: Written) {
         match written {
-            Written::Record(record) => self.take(record),
+            Written::Record(record) => self.take(*record),
             Written::Block(certified) => self.take_block(certified),
         }
     }

@@ -17,8 +17,15 @@ const RINGS: usize = 3;
 #[derive(Debug)]
 pub(crate) struct Topology {
     count: usize,
-    /// Of a crowd: who passes gossip on to whom, and who is connected to whom.
-    crowd: Option<(Vec<BTreeSet<usize>>, Vec<BTreeSet<usize>>)>,
+    crowd: Option<Crowd>,
+}
+
+#[derive(Debug)]
+struct Crowd {
+    /// Who passes gossip on to whom.
+    mesh: Vec<BTreeSet<usize>>,
+    /// Who is connected to whom.
+    links: Vec<BTreeSet<usize>>,
 }
 
 impl Topology {
@@ -43,20 +50,20 @@ impl Topology {
             false => mesh[peer].union(&voters).copied().collect(),
         };
         let links = (0..count).map(links).collect();
-        Topology { count, crowd: Some((mesh, links)) }
+        Topology { count, crowd: Some(Crowd { mesh, links }) }
     }
 
     /// Whom a peer is connected to, if they reach each other.
     pub fn neighbours(&self, peer: usize) -> Vec<usize> {
         match &self.crowd {
             None => (0..self.count).filter(|other| *other != peer).collect(),
-            Some((_, links)) => links[peer].iter().copied().collect(),
+            Some(Crowd { links, .. }) => links[peer].iter().copied().collect(),
         }
     }
 
     /// To whom a peer passes gossip on; `None` where everybody hears it from its author.
     pub fn mesh(&self, peer: usize) -> Option<&BTreeSet<usize>> {
-        self.crowd.as_ref().map(|(mesh, _)| &mesh[peer])
+        self.crowd.as_ref().map(|crowd| &crowd.mesh[peer])
     }
 }
 
