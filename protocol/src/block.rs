@@ -321,6 +321,19 @@ impl CertifiedBlock {
     ///
     /// `quorum` is the number of distinct seats needed.
     pub fn is_certified(&self, session: Hash, seats: &[PeerKey], quorum: usize) -> bool {
+        self.is_certified_with(session, seats, quorum, &|key, scope, vote, signature| {
+            key.verify(Domain::Vote, scope, vote, signature)
+        })
+    }
+
+    /// The same; `holds` tells whether a seat's signature is over a vote.
+    pub(crate) fn is_certified_with(
+        &self,
+        session: Hash,
+        seats: &[PeerKey],
+        quorum: usize,
+        holds: &dyn Fn(&PeerKey, Scope, &Vote, &Signature) -> bool,
+    ) -> bool {
         let scope = Scope { session, generation: self.block.generation };
         let vote = Vote {
             height: self.block.height,
@@ -333,9 +346,7 @@ impl CertifiedBlock {
         ascending
             && precommits.len() >= quorum
             && precommits.iter().all(|(seat, signature)| {
-                seats
-                    .get(usize::from(*seat))
-                    .is_some_and(|key| key.verify(Domain::Vote, scope, &vote, signature))
+                seats.get(usize::from(*seat)).is_some_and(|key| holds(key, scope, &vote, signature))
             })
     }
 }

@@ -45,6 +45,8 @@ pub enum Ask {
 pub struct CatchUp {
     /// Where each connected peer's chain ends.
     heads: BTreeMap<PeerKey, Known>,
+    /// The highest of them.
+    highest: Height,
     /// Certified blocks above the head, checked against its seats.
     queued: BTreeMap<Height, CertifiedBlock>,
     asked: Option<(Ask, Time)>,
@@ -88,12 +90,14 @@ impl CatchUp {
     pub fn told_head(&mut self, peer: PeerKey, height: Height) {
         let known = self.heads.entry(peer).or_default();
         known.told = known.told.max(height);
+        self.highest = self.highest.max(height);
     }
 
     /// A peer passed on what others made at this height; it may not have applied it.
     pub fn passed_on(&mut self, peer: PeerKey, height: Height) {
         let known = self.heads.entry(peer).or_default();
         known.passed_on = known.passed_on.max(height);
+        self.highest = self.highest.max(height);
     }
 
     /// Who is at `height` or beyond, by their own word.
@@ -104,6 +108,7 @@ impl CatchUp {
     /// A peer went away.
     pub fn forget(&mut self, peer: &PeerKey) {
         self.heads.remove(peer);
+        self.highest = self.heads.values().map(Known::height).max().unwrap_or(0);
         self.will_not_answer(peer);
     }
 
@@ -131,7 +136,7 @@ impl CatchUp {
     /// The highest head told of.
     pub fn target(&self) -> Height {
         let queued = self.queued.last_key_value().map(|(height, _)| *height);
-        self.heads.values().map(Known::height).chain(queued).max().unwrap_or(0)
+        self.highest.max(queued.unwrap_or(0))
     }
 
     /// Keeps a certified block for its turn. Returns whether it is new and near enough.

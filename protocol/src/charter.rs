@@ -5,6 +5,7 @@ use crate::identity::{Hash, PeerKey};
 use crate::layout::Layout;
 use crate::manifest::{Admission, Data, Manifest, ManifestError, Pacing};
 use crate::membership::{ControlPage, LeaseRules};
+use crate::memory::Memory;
 use crate::state::{Array, State};
 
 /// A checked manifest with what is derived from it once.
@@ -18,6 +19,7 @@ pub struct Charter {
     pub layout: Layout,
     /// Number of values of each fragment.
     pub lengths: Vec<usize>,
+    pub(crate) memory: Memory,
 }
 
 impl Charter {
@@ -26,7 +28,7 @@ impl Charter {
         manifest.check()?;
         let layout = manifest.layout();
         let lengths = layout.fragments.iter().map(|fragment| fragment.len as usize).collect();
-        Ok(Charter { session: manifest.id(), manifest, layout, lengths })
+        Ok(Charter { session: manifest.id(), manifest, layout, lengths, memory: Memory::default() })
     }
 
     /// The genesis state of a session that starts from random parameters.
@@ -45,7 +47,7 @@ impl Charter {
         for _ in 1..self.manifest.method.arrays() {
             arrays.push(self.lengths.iter().map(zeros).collect());
         }
-        State { control: self.genesis_control(), arrays }
+        State { control: self.genesis_control().into(), arrays }
     }
 
     /// The control page of height 0.

@@ -196,8 +196,11 @@ impl Sitting {
             None if block.generation == self.generation => &self.seats,
             _ => return false,
         };
+        let quorum = charter.quorum(seats.len());
         block.height > self.since
-            && certified.is_certified(charter.session, seats, charter.quorum(seats.len()))
+            && certified.is_certified_with(charter.session, seats, quorum, &|key, scope, vote, signature| {
+                charter.memory.holds(key, Domain::Vote, scope, vote, signature)
+            })
     }
 
     /// Goes on to the seats after a block, if these seats certified it and it leaves no change out.

@@ -12,6 +12,7 @@ use crate::wire::{Message, SnapshotOffer};
 use crate::worker::{Work, WorkDone};
 
 /// What a driver tells a session.
+#[allow(clippy::large_enum_variant, reason = "most inputs are messages")]
 #[derive(Debug)]
 pub enum Input {
     /// A message whose sender the transport authenticated.

@@ -255,11 +255,11 @@ impl ControlPage {
         self.counted_tokens = self.counted_tokens.saturating_add(tokens);
     }
 
-    /// Books who of those `drawn` for a slot of `stream` was `counted`.
+    /// Books who of those `drawn` for a slot of `stream` was `counted`, both ascending.
     pub(crate) fn note_counted(&mut self, stream: usize, drawn: &[PeerKey], counted: &[PeerKey]) {
         for member in &mut self.members {
             let Some(missed) = member.missed.get_mut(stream) else { continue };
-            let is_counted = counted.contains(&member.key);
+            let is_counted = counted.binary_search(&member.key).is_ok();
             if is_counted {
                 *missed = 0;
             } else if drawn.binary_search(&member.key).is_ok() {
@@ -282,9 +282,11 @@ impl ControlPage {
         gone.iter().for_each(|key| self.dismiss(key));
         for member in &mut self.members {
             let live = |lease: &Lease| lease.granted.saturating_add(leases.max_lag) > ordinal + 1;
-            let (kept, expired) = member.leases.iter().partition::<Vec<Lease>, _>(|lease| live(lease));
-            member.leases = kept;
-            self.pool.give_back(&expired);
+            if !member.leases.iter().all(live) {
+                let (kept, expired) = member.leases.iter().partition::<Vec<Lease>, _>(|lease| live(lease));
+                member.leases = kept;
+                self.pool.give_back(&expired);
+            }
         }
         for member in &mut self.members {
             grant(&mut self.pool, member, leases.target, ordinal + 1);

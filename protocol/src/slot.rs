@@ -14,6 +14,9 @@ use crate::state::State;
 use crate::time::{Span, Time};
 use crate::transition::{blob_root, check_counted};
 
+/// The most peers that are known to be away.
+const MAX_GONE: usize = crate::membership::MAX_MEMBERS;
+
 /// What became of an announcement.
 #[derive(Debug, PartialEq)]
 pub enum Verdict {
@@ -44,6 +47,11 @@ struct OpenSlot {
     opened: Time,
     drawn: Vec<PeerKey>,
     entries: BTreeMap<PeerKey, Entry>,
+    /// Who was seen to go while it was open, or before: nobody waits for them, though they may be back
+    /// in time.
+    excused: BTreeSet<PeerKey>,
+    /// It was open before this peer came back: how long those drawn have had, others know better.
+    older: bool,
     complete: bool,
 }
 
@@ -53,6 +61,10 @@ pub struct Slots {
     open: BTreeMap<Slot, OpenSlot>,
     /// Announcements for the slot after the last open one, at most one per stream and key.
     early: BTreeMap<(u16, PeerKey), Signed<Announcement>>,
+    /// Who was here and is not any more.
+    gone: BTreeSet<PeerKey>,
+    /// Who lost what it worked on, here or not, and announced nothing since.
+    behind: BTreeSet<PeerKey>,
     deadlines: Vec<DeadlineEstimator>,
     /// How long this peer works on a slot itself, if it knows.
     own_slot_time: Option<Span>,
@@ -95,6 +107,8 @@ impl Slots {
         Slots {
             open: BTreeMap::new(),
             early: BTreeMap::new(),
+            gone: BTreeSet::new(),
+            behind: BTreeSet::new(),
             deadlines: vec![DeadlineEstimator::new(bounds.minimum, bounds.maximum); streams],
             own_slot_time: None,
             certified_slot_time: None,
@@ -110,6 +124,8 @@ impl Slots {
     /// have their slot and must be received again.
     pub fn refresh(&mut self, now: Time, ground: Ground<'_>) -> Vec<Signed<Announcement>> {
         self.certified_slot_time = certified_slot_time(ground);
+        self.gone.retain(|key| ground.state.control.index_of(key).is_some());
+        self.behind.retain(|key| ground.state.control.index_of(key).is_some());
         let closed = &ground.state.control.closed;
         self.open.retain(|slot, _| slot.ordinal >= closed[usize::from(slot.stream)]);
         let window = ground.charter.manifest.method.window();
@@ -121,9 +137,14 @@ impl Slots {
                 }
                 let slot = Slot { stream: stream as u16, ordinal };
                 let drawn = ground.drawn(ordinal);
-                let fresh =
-                    || OpenSlot { opened: now, drawn: Vec::new(), entries: BTreeMap::new(), complete: false };
-                let open = self.open.entry(slot).or_insert_with(fresh);
+                let open = self.open.entry(slot).or_insert_with(|| OpenSlot {
+                    opened: now,
+                    drawn: Vec::new(),
+                    entries: BTreeMap::new(),
+                    excused: self.gone.union(&self.behind).copied().collect(),
+                    older: false,
+                    complete: false,
+                });
                 open.drawn = drawn;
                 open.entries.retain(|key, _| ground.state.control.index_of(key).is_some());
             }
@@ -197,11 +218,46 @@ impl Slots {
         let held = matches!(announcement.payload, Payload::Inline(_));
         let entry = Entry { announcement: signed.clone(), counted, held, rejected: None };
         open.entries.insert(signed.by, entry);
+        self.behind.remove(&signed.by);
         if !open.complete && open.is_announced() {
             open.complete = true;
             self.deadlines[usize::from(slot.stream)].observe(now.since(open.opened));
         }
         Verdict::Accepted
+    }
+
+    /// A peer is here.
+    pub fn came(&mut self, peer: &PeerKey) {
+        self.gone.remove(peer);
+    }
+
+    /// A peer that was here is away: slots that are open, and those that open before it announces again,
+    /// close without it once all others announced.
+    pub fn went(&mut self, peer: PeerKey) {
+        if self.gone.len() < MAX_GONE {
+            self.gone.insert(peer);
+            self.began_anew(peer);
+        }
+    }
+
+    /// This peer is back, and saw neither these slots open nor these peers go.
+    pub fn came_back(&mut self, away: impl Iterator<Item = PeerKey>) {
+        let away: BTreeSet<PeerKey> = away.take(MAX_GONE).collect();
+        for open in self.open.values_mut() {
+            open.older = true;
+            open.excused.extend(&away);
+        }
+        self.gone = away;
+    }
+
+    /// A peer lost what it worked on.
+    pub fn began_anew(&mut self, peer: PeerKey) {
+        if self.behind.len() < MAX_GONE {
+            self.behind.insert(peer);
+        }
+        self.open.values_mut().for_each(|open| {
+            open.excused.insert(peer);
+        });
     }
 
     /// A blob arrived.
@@ -300,13 +356,13 @@ impl Slots {
             if self.is_late(now, closing.slot, open) {
                 return None;
             }
-            let too_soon = now < self.earliest(closing.slot, open);
+            let too_soon = !open.older && now < self.earliest(closing.slot, open);
             let left_out = |key: &&PeerKey| match open.entries.get(key) {
                 Some(entry) => {
                     let listed = |counted: &Counted| counted.signature == entry.counted.signature;
                     entry.held && entry.rejected.is_none() && !closing.counted.iter().any(listed)
                 }
-                None => too_soon,
+                None => too_soon && !open.excused.contains(*key),
             };
             open.drawn.iter().find(left_out).copied()
         })
@@ -362,8 +418,8 @@ impl Slots {
 fn certified_slot_time(ground: Ground<'_>) -> Option<Span> {
     let speeds = ground.state.control.members.iter().map(|member| member.speed);
     let mut speeds: Vec<u32> = speeds.filter(|speed| *speed > 0).collect();
-    speeds.sort_unstable();
-    let speed = *speeds.get(speeds.len().checked_sub(1)? / 2)?;
+    let middle = speeds.len().checked_sub(1)? / 2;
+    let speed = *speeds.select_nth_unstable(middle).1;
     let steps = u64::from(ground.charter.steps_for(speed));
     // Speeds are steps in 1000 seconds.
     Some(Span(Span::seconds(1000).0.saturating_mul(steps) / u64::from(speed)))
@@ -382,7 +438,9 @@ fn judge_second(scope: Scope, entry: &Entry, signed: &Signed<Announcement>) -> V
 
 impl OpenSlot {
     fn is_announced(&self) -> bool {
-        !self.drawn.is_empty() && self.drawn.iter().all(|key| self.entries.contains_key(key))
+        let here = |key: &PeerKey| self.entries.contains_key(key) || self.excused.contains(key);
+        let enough = self.entries.len() + self.excused.len() >= self.drawn.len();
+        enough && !self.entries.is_empty() && self.drawn.iter().all(here)
     }
 
     fn proposable(&self) -> Vec<Counted> {

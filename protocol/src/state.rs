@@ -8,6 +8,7 @@
 
 use std::sync::Arc;
 
+use crate::control::Control;
 use crate::identity::Hash;
 use crate::membership::ControlPage;
 
@@ -162,7 +163,7 @@ impl Array {
 #[derive(Clone, Debug, PartialEq)]
 pub struct State {
     /// Everything that is not a tensor.
-    pub control: ControlPage,
+    pub control: Control,
     /// `arrays[a][f]`: array `a` (0 = outer parameters) of fragment `f`.
     pub arrays: Vec<Vec<Array>>,
 }
@@ -180,7 +181,7 @@ impl State {
 
     /// BLAKE3(control page hash, page hashes in order).
     pub fn digest(&self) -> Hash {
-        state_digest(&self.control.to_bytes(), self.pages().map(Page::hash))
+        digest_of(std::iter::once(self.control.hash()).chain(self.pages().map(Page::hash)))
     }
 
     /// Rebuilds a state from its parts; `lengths[f]` is the number of values of fragment `f`, and
@@ -205,7 +206,7 @@ impl State {
         let arrays = (0..arrays)
             .map(|_| lengths.iter().map(|length| take(*length)).collect())
             .collect::<Result<_, _>>()?;
-        Ok(State { control, arrays })
+        Ok(State { control: control.into(), arrays })
     }
 }
 
@@ -241,14 +242,14 @@ mod tests {
 
     fn state(values: &[f32]) -> State {
         let control = ControlPage::genesis(1, Vec::new(), LeaseRules { target: 0, max_lag: 4 });
-        State { control, arrays: vec![vec![Array::new(values)], vec![Array::new(&[0.0; 3])]] }
+        State { control: control.into(), arrays: vec![vec![Array::new(values)], vec![Array::new(&[0.0; 3])]] }
     }
 
     fn rebuild(state: &State) -> Result<State, PageError> {
         let roots: Vec<Hash> = state.pages().map(Page::hash).collect();
         let lengths = [state.outer(0).len()];
         let mut pages = state.pages();
-        State::assemble(state.control.clone(), state.arrays.len(), &lengths, &roots, |root, values| {
+        State::assemble((*state.control).clone(), state.arrays.len(), &lengths, &roots, |root, values| {
             let page = pages.next().expect("as many pages as roots");
             Page::from_bytes(root, page.bytes(), values)
         })

@@ -26,7 +26,7 @@ struct Contents {
     blobs: BTreeMap<Hash, Arc<[u8]>>,
     signed: BTreeMap<Slot, Signed<Announcement>>,
     wal: Vec<WalRecord>,
-    blocks: BTreeMap<Height, CertifiedBlock>,
+    blocks: BTreeMap<Height, Arc<CertifiedBlock>>,
     snapshots: BTreeMap<Height, Snapshot>,
     checkpoints: Vec<Checkpoint>,
     /// Snapshots from this height on are kept.
@@ -43,15 +43,32 @@ struct Contents {
 pub struct Disk {
     durable: Contents,
     /// Written since the last barrier.
-    tail: Vec<Record>,
+    tail: Vec<Written>,
+}
+
+/// What a disk is given.
+#[derive(Debug)]
+enum Written {
+    Record(Box<Record>),
+    /// Shared with the disks of others: in a crowd nobody could keep a chain otherwise.
+    Block(Arc<CertifiedBlock>),
 }
 
 impl Disk {
     /// Writes a record; `sync` makes it and everything before it durable.
     pub fn persist(&mut self, record: Record, sync: bool) {
-        self.tail.push(record);
+        self.write(Written::Record(Box::new(record)), sync);
+    }
+
+    /// Writes a block that other disks share.
+    pub fn write_block(&mut self, block: Arc<CertifiedBlock>, sync: bool) {
+        self.write(Written::Block(block), sync);
+    }
+
+    fn write(&mut self, written: Written, sync: bool) {
+        self.tail.push(written);
         if sync {
-            std::mem::take(&mut self.tail).into_iter().for_each(|record| self.durable.take(record));
+            std::mem::take(&mut self.tail).into_iter().for_each(|written| self.durable.receive(written));
         }
     }
 
@@ -65,7 +82,7 @@ impl Disk {
     pub fn crash(&mut self, random: &mut Random) {
         let kept = random.below(self.tail.len() as u64 + 1) as usize;
         let tail = std::mem::take(&mut self.tail);
-        tail.into_iter().take(kept).for_each(|record| self.durable.take(record));
+        tail.into_iter().take(kept).for_each(|written| self.durable.receive(written));
     }
 
     /// Keeps a blob that came over the data plane, durable at once.
@@ -97,7 +114,7 @@ impl Disk {
 
     /// The certified blocks, by height.
     #[must_use]
-    pub fn blocks(&self) -> &BTreeMap<Height, CertifiedBlock> {
+    pub fn blocks(&self) -> &BTreeMap<Height, Arc<CertifiedBlock>> {
         &self.durable.blocks
     }
 
@@ -111,7 +128,7 @@ impl Disk {
             if blocks.len() == limits::BLOCKS_PER_REPLY {
                 break;
             }
-            blocks.push(block.clone());
+            blocks.push((**block).clone());
             next += 1;
         }
         BlockReply { blocks, head }
@@ -137,7 +154,7 @@ impl Disk {
         let base = snapshot.as_ref().map_or(0, Snapshot::height);
         let mut blocks = Vec::new();
         while let Some(block) = self.durable.blocks.get(&(base + 1 + blocks.len() as u64)) {
-            blocks.push(block.clone());
+            blocks.push((**block).clone());
         }
         // Of closed slots nothing is kept, as in the store.
         let mut closed =
@@ -165,6 +182,19 @@ impl Disk {
 }
 
 impl Contents {
+    fn receive(&mut self, written: Written) {
+        match written {
+            Written::Record(record) => self.take(*record),
+            Written::Block(certified) => self.take_block(certified),
+        }
+    }
+
+    fn take_block(&mut self, certified: Arc<CertifiedBlock>) {
+        let height = certified.block.height;
+        self.blocks.insert(height, certified);
+        self.wal.retain(|record| record.height() > height);
+    }
+
     fn take(&mut self, record: Record) {
         match record {
             Record::Blob { root, bytes } => {
@@ -175,14 +205,13 @@ impl Contents {
             }
             Record::Wal(record) => self.wal.push(record),
             Record::Block(certified) => {
-                let height = certified.block.height;
                 self.keep_seatings(std::slice::from_ref(&certified));
-                self.blocks.insert(height, certified);
-                self.wal.retain(|record| record.height() > height);
+                self.take_block(Arc::new(certified));
             }
             Record::Snapshot(snapshot) => {
                 if let Some(block) = &snapshot.block {
-                    self.blocks.insert(block.block.height, block.clone());
+                    let here = self.blocks.entry(block.block.height);
+                    here.or_insert_with(|| Arc::new(block.clone()));
                 }
                 self.offer.take_if(|offer| offer.block.block.height <= snapshot.height());
                 self.snapshots.insert(snapshot.height(), snapshot);

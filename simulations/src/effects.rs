@@ -6,11 +6,14 @@ use driftless_protocol::Hash;
 use driftless_protocol::block::{Announcement, Closing};
 use driftless_protocol::event::{Input, Output, Record, Recovered, Snapshot};
 use driftless_protocol::identity::{Domain, PeerKey, Scope, Signed};
+use driftless_protocol::state::State;
 use driftless_protocol::time::{Span, Time};
+use driftless_protocol::transition::{CandidateError, CandidateJob};
 use driftless_protocol::wire::Message;
 use driftless_protocol::worker::Work;
 
 use crate::happening::Happening;
+use crate::peer::Peer;
 use crate::setup::Lie;
 use crate::transfers::Transfer;
 
@@ -18,6 +21,8 @@ use crate::world::{Decided, Violation, World, read};
 
 /// Virtual time of computing a candidate state or putting a snapshot together.
 const COMPUTE: Span = Span::millis(2);
+/// Candidate states that are kept for others.
+const CANDIDATES: usize = 16;
 /// After this long a fetch without any source fails.
 const NO_SOURCE: Span = Span::millis(50);
 
@@ -38,8 +43,12 @@ impl World {
         }
         let Some(session) = self.peers[peer].session.as_ref() else { return Ok(()) };
         let (state, timeout) = (session.state(), session.next_timeout());
-        let reached = self.checkers.state_reached(state.control.height, state.digest());
-        reached.map_err(|broken| self.violation(peer, broken))?;
+        if !self.peers[peer].checked.as_ref().is_some_and(|checked| checked.is_shared_with(&state.control)) {
+            let checked = state.control.clone();
+            let reached = self.checkers.state_reached(state.control.height, state.digest());
+            reached.map_err(|broken| self.violation(peer, broken))?;
+            self.peers[peer].checked = Some(checked);
+        }
         self.set_timer(peer, timeout);
         Ok(())
     }
@@ -61,6 +70,10 @@ impl World {
         match output {
             Output::Persist { record, sync } => return self.persist(peer, record, sync),
             Output::Send { to, message } => return self.send(peer, &to, message),
+            Output::Publish(message) if self.topology.mesh(peer).is_some() => {
+                let message = self.twist(peer, message);
+                self.publish(peer, message);
+            }
             Output::Publish(message) => {
                 let to: Vec<PeerKey> = self.peers[peer].met.keys().map(|met| self.peers[*met].key).collect();
                 return self.send(peer, &to, message);
@@ -136,7 +149,13 @@ impl World {
             let tokens = self.certified().control.counted_tokens;
             self.decided.push(Decided { tokens, ..decided });
         }
-        self.peers[peer].disk.persist(record, sync);
+        match record {
+            Record::Block(certified) => {
+                let certified = self.shared(certified);
+                self.peers[peer].disk.write_block(certified, sync);
+            }
+            record => self.peers[peer].disk.persist(record, sync),
+        }
         Ok(())
     }
 
@@ -150,7 +169,7 @@ impl World {
         let members = &self.certified().control.members;
         let peer = |member: u16| {
             let key = members.get(usize::from(member))?.key;
-            self.peers.iter().position(|peer| peer.key == key)
+            self.index(&key)
         };
         let counted = |closing: &Closing| closing.counted.iter().filter_map(|one| peer(one.member)).collect();
         let closed = block.closings().map(|closing| (closing.slot, counted(closing))).collect();
@@ -167,14 +186,15 @@ impl World {
             let sent = self.checkers.sent(self.peers[from].key, &message);
             sent.map_err(|broken| self.violation(from, broken))?;
         }
+        let bytes: Arc<[u8]> = message.to_bytes().into();
+        let lie: Option<Arc<[u8]>> = lie.map(|lie| lie.to_bytes().into());
         for key in to {
-            let Some(to) = self.peers.iter().position(|peer| peer.key == *key) else { continue };
-            if !self.peers[from].met.contains_key(&to) {
+            let Some(to) = self.index(key).filter(|to| self.peers[from].met.contains_key(to)) else {
                 continue;
-            }
+            };
             match &lie {
-                Some(lie) if to % 2 == 1 => self.transmit(from, to, lie, false),
-                _ => self.transmit(from, to, &message, false),
+                Some(lie) if to % 2 == 1 => self.transmit_bytes(from, to, lie.clone(), false),
+                _ => self.transmit_bytes(from, to, bytes.clone(), false),
             }
         }
         Ok(())
@@ -221,9 +241,35 @@ impl World {
         self.peers[by].signer.seal(Domain::Announcement, scope, content)
     }
 
+    /// Computes a candidate state: once for all whose memory and processors are in order and who have what
+    /// it takes.
+    pub(crate) fn compute(&mut self, peer: usize, job: CandidateJob) -> Result<State, CandidateError> {
+        let Peer { disk, odd, miscomputes, .. } = &self.peers[peer];
+        let name = job.name();
+        let known = self.candidates.iter().find(|(known, _)| *known == name && !odd);
+        if let Some((_, state)) = known
+            && job.blobs().iter().all(|root| disk.blob(root).is_some())
+        {
+            return Ok(state.clone());
+        }
+        let mut result = job.run(&mut |root| read(disk, root));
+        match &mut result {
+            Ok(state) if *miscomputes => state.control.counted_tokens += 1,
+            Ok(state) if !odd => {
+                self.candidates.push_back((name, state.clone()));
+                self.candidates.drain(..self.candidates.len().saturating_sub(CANDIDATES));
+            }
+            _ => {}
+        }
+        result
+    }
+
     /// Puts a message on a link as bytes.
     pub(crate) fn transmit(&mut self, from: usize, to: usize, message: &Message, reply: bool) {
-        let bytes: Arc<[u8]> = message.to_bytes().into();
+        self.transmit_bytes(from, to, message.to_bytes().into(), reply);
+    }
+
+    fn transmit_bytes(&mut self, from: usize, to: usize, bytes: Arc<[u8]>, reply: bool) {
         self.peers[from].traffic.messages_sent += bytes.len() as u64;
         if let Some(delay) = self.network.message(from, to) {
             self.schedule(self.now + delay, Happening::Deliver { from, to, bytes, reply });
@@ -238,12 +284,13 @@ impl World {
             return self.schedule(self.now, Happening::Input { peer, life, input: Box::new(input) });
         }
         let has = |key: &PeerKey| {
-            let index = self.peers.iter().position(|other| other.key == *key)?;
+            let index = self.index(key)?;
             let met = self.peers[peer].met.contains_key(&index) && self.network.joins(peer, index);
             (met && self.peers[index].disk.blob(&root).is_some()).then_some(index)
         };
         match sources.iter().find_map(has) {
-            Some(from) => self.transfer(Transfer { from, to: peer, life, root, push: None }, length),
+            Some(from) => self
+                .transfer(Transfer { from, to: peer, life, root, push: None }, self.nominal_length(length)),
             None => {
                 let input = Input::BlobFailed(root);
                 self.schedule(self.now + NO_SOURCE, Happening::Input { peer, life, input: Box::new(input) });
@@ -253,8 +300,9 @@ impl World {
 
     fn push(&mut self, peer: usize, root: Hash, to: &[PeerKey], copies: usize) {
         let life = self.peers[peer].life;
-        let length = self.peers[peer].disk.blob(&root).map_or(0, |bytes| bytes.len() as u64);
-        let indices = to.iter().filter_map(|key| self.peers.iter().position(|other| other.key == *key));
+        let length =
+            self.peers[peer].disk.blob(&root).map_or(0, |bytes| self.nominal_length(bytes.len() as u64));
+        let indices = to.iter().filter_map(|key| self.index(key));
         let met = indices
             .filter(|index| self.peers[peer].met.contains_key(index) && self.network.joins(peer, *index));
         let chosen: Vec<usize> = met.take(copies).collect();

@@ -1,5 +1,6 @@
 //! What can happen next in a world.
 
+use std::borrow::Cow;
 use std::sync::Arc;
 
 use driftless_protocol::Hash;
@@ -21,6 +22,8 @@ pub(crate) enum Happening {
     Input { peer: usize, life: u32, input: Box<Input> },
     /// A message arrives.
     Deliver { from: usize, to: usize, bytes: Arc<[u8]>, reply: bool },
+    /// A message comes along the mesh of a crowd.
+    Gossip { from: usize, to: usize, name: u32 },
     /// A timer that a session asked for.
     Timer { peer: usize, life: u32, at: Time },
     /// An order to the engine is done.
@@ -43,20 +46,22 @@ pub(crate) enum Happening {
 
 impl Happening {
     /// Kind, subject and a few bytes: what the trace remembers.
-    pub fn trace(&self) -> (u8, usize, Vec<u8>) {
+    pub fn trace(&self) -> (u8, usize, Cow<'_, [u8]>) {
+        let nothing = Cow::Borrowed(&[][..]);
         match self {
-            Happening::Start(peer) => (0, *peer, Vec::new()),
-            Happening::Input { peer, .. } => (1, *peer, Vec::new()),
-            Happening::Deliver { to, bytes, .. } => (2, *to, bytes.to_vec()),
-            Happening::Timer { peer, .. } => (3, *peer, Vec::new()),
-            Happening::Work { peer, .. } => (4, *peer, Vec::new()),
-            Happening::Compute { peer, .. } => (5, *peer, Vec::new()),
-            Happening::Assemble { peer, .. } => (6, *peer, Vec::new()),
-            Happening::Arrive { to, root, .. } => (7, *to, root.0.to_vec()),
-            Happening::Pushed { peer, root, .. } => (8, *peer, root.0.to_vec()),
-            Happening::Link { a, b } => (9, *a, (*b as u64).to_le_bytes().to_vec()),
-            Happening::Fault(_) => (10, 0, Vec::new()),
-            Happening::Flows { .. } => (11, 0, Vec::new()),
+            Happening::Start(peer) => (0, *peer, nothing),
+            Happening::Input { peer, .. } => (1, *peer, nothing),
+            Happening::Deliver { to, bytes, .. } => (2, *to, Cow::Borrowed(&**bytes)),
+            Happening::Timer { peer, .. } => (3, *peer, nothing),
+            Happening::Work { peer, .. } => (4, *peer, nothing),
+            Happening::Compute { peer, .. } => (5, *peer, nothing),
+            Happening::Assemble { peer, .. } => (6, *peer, nothing),
+            Happening::Arrive { to, root, .. } => (7, *to, Cow::Borrowed(&root.0)),
+            Happening::Pushed { peer, root, .. } => (8, *peer, Cow::Borrowed(&root.0)),
+            Happening::Link { a, b } => (9, *a, Cow::Owned((*b as u64).to_le_bytes().to_vec())),
+            Happening::Fault(_) => (10, 0, nothing),
+            Happening::Flows { .. } => (11, 0, nothing),
+            Happening::Gossip { to, name, .. } => (12, *to, Cow::Owned(name.to_le_bytes().to_vec())),
         }
     }
 }

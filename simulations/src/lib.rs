@@ -11,6 +11,7 @@ mod effects;
 pub mod engine;
 pub mod faults;
 pub mod flows;
+mod gossip;
 mod happening;
 pub mod network;
 pub mod peer;
@@ -23,6 +24,7 @@ pub mod search;
 pub mod session_folder;
 pub mod setup;
 pub mod table;
+mod topology;
 mod transfers;
 pub mod world;
 

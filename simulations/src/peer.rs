@@ -5,6 +5,7 @@ use std::sync::Arc;
 
 use driftless_protocol::Hash;
 use driftless_protocol::charter::Charter;
+use driftless_protocol::control::Control;
 use driftless_protocol::event::{Ending, Event, Snapshot};
 use driftless_protocol::identity::{PeerKey, Signer};
 use driftless_protocol::session::Session;
@@ -14,6 +15,7 @@ use driftless_protocol::worker::{Work, Worker};
 
 use crate::disk::Disk;
 use crate::engine::SimEngine;
+use crate::gossip::Heard;
 use crate::random::Random;
 use crate::setup::PeerSetup;
 
@@ -45,6 +47,9 @@ pub struct Peer {
     pub(crate) disk: Disk,
     /// Chooses a bit of the state that changes at the next start.
     pub(crate) flip: Option<u64>,
+    /// Whether its memory was not what it had written, or what it computes is wrong: nobody else computes
+    /// for it.
+    pub(crate) odd: bool,
     /// Whether what it computes is wrong.
     pub(crate) miscomputes: bool,
     /// Whether its disk cannot be read while it runs.
@@ -57,6 +62,10 @@ pub struct Peer {
     pub(crate) life: u32,
     /// Peers it was told to be connected to, with the life that it met them in.
     pub(crate) met: BTreeMap<usize, u32>,
+    /// Gossip that it heard lately.
+    pub(crate) heard: Heard,
+    /// The control page of the state that was checked last.
+    pub(crate) checked: Option<Control>,
     /// The timer that counts, if one is set.
     pub(crate) timer: Option<Time>,
     /// Outputs until the power goes, and how long it is away then.
@@ -82,12 +91,15 @@ impl Peer {
             disk: Disk::default(),
             copy: None,
             flip: None,
+            odd: false,
             miscomputes: false,
             unreadable: false,
             session: None,
             worker: None,
             life: 0,
             met: BTreeMap::new(),
+            heard: Heard::new(),
+            checked: None,
             timer: None,
             doom: None,
             fetched: Vec::new(),
@@ -108,7 +120,7 @@ impl Peer {
         genesis: &State,
     ) -> Result<(), SetupError> {
         let engine =
-            SimEngine::new(self.setup.engine, charter).map_err(|error| SetupError(error.to_string()))?;
+            SimEngine::new(&self.setup.engine, charter).map_err(|error| SetupError(error.to_string()))?;
         let worker = Worker::new(engine, charter).map_err(|error| SetupError(error.to_string()))?;
         self.worker = Some(worker);
         let (charter, signer, options) = (charter.clone(), self.signer.clone(), self.setup.options.clone());
@@ -118,6 +130,7 @@ impl Peer {
                 let whole = recovered.snapshot.take();
                 let mut snapshot = whole.unwrap_or(Snapshot { block: None, state: genesis.clone() });
                 flip_bit(&mut snapshot.state, seed);
+                self.odd = true;
                 recovered.snapshot = Some(snapshot);
             }
             Session::restore(now, charter, signer, options, || genesis.clone(), recovered)
@@ -163,6 +176,8 @@ impl Peer {
         self.worker = None;
         self.life += 1;
         self.met.clear();
+        self.heard.clear();
+        self.checked = None;
         self.timer = None;
         self.doom = None;
     }

@@ -46,6 +46,13 @@ impl Random {
         Span(steps * step + self.below(step))
     }
 
+    /// The numbers below `count` in a random order.
+    pub fn order(&mut self, count: usize) -> Vec<usize> {
+        let mut order: Vec<usize> = (0..count).collect();
+        (1..count).rev().for_each(|last| order.swap(last, self.below(last as u64 + 1) as usize));
+        order
+    }
+
     /// A span between two, the upper one excluded.
     pub fn span(&mut self, from: Span, to: Span) -> Span {
         from + Span(self.below(to.0.saturating_sub(from.0)))

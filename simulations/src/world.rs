@@ -4,13 +4,14 @@
 //! next. [`World::run_until`] drives it; a broken promise ends it with a [`Violation`].
 //! `world.rs` is the loop, `effects.rs` what sessions' outputs do.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, VecDeque};
 use std::sync::Arc;
 
 use driftless_protocol::Hash;
-use driftless_protocol::block::Slot;
+use driftless_protocol::block::{CertifiedBlock, Height, Slot};
 use driftless_protocol::charter::Charter;
 use driftless_protocol::event::{Command, Input};
+use driftless_protocol::identity::PeerKey;
 use driftless_protocol::manifest::Manifest;
 use driftless_protocol::state::{Array, State};
 use driftless_protocol::time::{Span, Time};
@@ -18,13 +19,15 @@ use driftless_protocol::wire::Message;
 use driftless_protocol::worker::{EngineFailure, Work, WorkDone};
 
 use crate::checkers::{Broken, Checkers, Promise};
-use crate::engine::EngineKind;
+use crate::engine::{CostModel, EngineKind, Nominal};
 use crate::faults::Fault;
+use crate::gossip::Gossip;
 use crate::happening::Happening;
 use crate::network::Network;
 use crate::peer::{Peer, SetupError};
 use crate::random::Random;
 use crate::setup::Setup;
+use crate::topology::Topology;
 use crate::transfers::Transfers;
 
 /// After this long peers notice that they do not reach each other any more.
@@ -68,9 +71,18 @@ pub struct World {
     pub(crate) charter: Arc<Charter>,
     pub(crate) genesis: State,
     pub(crate) peers: Vec<Peer>,
+    index: BTreeMap<PeerKey, usize>,
+    pub(crate) topology: Topology,
+    pub(crate) gossip: Gossip,
     pub(crate) network: Network,
     pub(crate) transfers: Transfers,
+    /// Lengths of blobs, if the model is a nominal one.
+    nominal: Option<Nominal>,
     pub(crate) decided: Vec<Decided>,
+    /// Certified blocks as the disks share them.
+    blocks: BTreeMap<Height, Vec<Arc<CertifiedBlock>>>,
+    /// The latest candidate states by the names of their jobs.
+    pub(crate) candidates: VecDeque<(Hash, State)>,
     /// Validation losses by the digests of what was evaluated.
     evaluated: BTreeMap<Vec<Hash>, f64>,
     pub(crate) checkers: Checkers,
@@ -99,17 +111,30 @@ impl World {
         let signers = setup.signers();
         let liars = setup.peers.iter().zip(&signers).filter(|(peer, _)| peer.lie.is_some());
         let liars = liars.map(|(_, signer)| signer.key()).collect();
+        let seats: Vec<bool> = setup.peers.iter().map(|peer| peer.seat).collect();
+        let nominal = setup.peers.iter().find_map(|peer| match &peer.engine {
+            EngineKind::Cost(CostModel { parameters, .. }) => Some(Nominal::new(*parameters, &charter)),
+            _ => None,
+        });
+        let index = signers.iter().enumerate().map(|(index, signer)| (signer.key(), index)).collect();
         let peers = signers.into_iter().zip(setup.peers);
         let mut world = World {
             seed: setup.seed,
             now: Time(0),
-            checkers: Checkers::new(charter.clone(), genesis.clone(), liars),
+            // With a charter that remembers nothing: checkers work everything out again.
+            checkers: Checkers::new(Arc::new((*charter).clone()), genesis.clone(), liars),
             charter,
             genesis,
             peers: peers.map(|(signer, peer)| Peer::new(peer, signer)).collect(),
+            index,
+            topology: Topology::new(setup.seed, &seats),
+            gossip: Gossip::default(),
             network,
             transfers: Transfers::new(access),
+            nominal,
             decided: Vec::new(),
+            blocks: BTreeMap::new(),
+            candidates: VecDeque::new(),
             evaluated: BTreeMap::new(),
             random: Random::new(setup.seed, "world"),
             queue: BTreeMap::new(),
@@ -150,9 +175,11 @@ impl World {
         self.now = at;
         self.happened += 1;
         let (kind, subject, bytes) = happening.trace();
-        self.trace.update(&at.0.to_le_bytes());
-        self.trace.update(&[kind]);
-        self.trace.update(&(subject as u64).to_le_bytes());
+        let mut head = [0; 17];
+        head[..8].copy_from_slice(&at.0.to_le_bytes());
+        head[8] = kind;
+        head[9..].copy_from_slice(&(subject as u64).to_le_bytes());
+        self.trace.update(&head);
         self.trace.update(&bytes);
         self.happen(happening)
     }
@@ -166,6 +193,7 @@ impl World {
                 self.meet(b, a)
             }
             Happening::Deliver { from, to, bytes, reply } => self.deliver(from, to, &bytes, reply),
+            Happening::Gossip { from, to, name } => self.gossip_arrives(from, to, name),
             Happening::Arrive { from, to, life, root, fetched } => self.arrive(from, to, life, root, fetched),
             Happening::Flows { version } => {
                 self.flows_end(version);
@@ -178,12 +206,8 @@ impl World {
                 self.input(peer, Input::WorkDone(done))
             }
             Happening::Compute { peer, life, job } if self.lives(peer, life) => {
-                let disk = &self.peers[peer].disk;
                 let id = job.id;
-                let mut result = job.run(&mut |root| read(disk, root));
-                if let (true, Ok(state)) = (self.peers[peer].miscomputes, &mut result) {
-                    state.control.counted_tokens += 1;
-                }
+                let result = self.compute(peer, *job);
                 self.input(peer, Input::Candidate { id, result })
             }
             Happening::Assemble { peer, life, job } if self.lives(peer, life) => {
@@ -203,12 +227,17 @@ impl World {
 
     /// Carries out an order. Replicas that are equal are evaluated once for all.
     fn work(&mut self, peer: usize, work: Work) -> WorkDone {
-        let Peer { worker: Some(worker), setup, .. } = &mut self.peers[peer] else {
+        let Peer { worker: Some(worker), session, setup, .. } = &mut self.peers[peer] else {
             return WorkDone::Failed(EngineFailure::Other("switched off".into()));
         };
         let Work::Evaluate { outer } = &work else { return worker.execute(work) };
-        if setup.engine != EngineKind::Cpu {
-            return worker.execute(work);
+        match &setup.engine {
+            EngineKind::Cpu => {}
+            EngineKind::StandIn { .. } => return worker.execute(work),
+            EngineKind::Cost(model) => {
+                let tokens = session.as_ref().map_or(0, |session| session.state().control.counted_tokens);
+                return WorkDone::Evaluated(model.losses.at(tokens));
+            }
         }
         let digests: Vec<Hash> = outer.iter().map(Array::digest).collect();
         if let Some(loss) = self.evaluated.get(&digests) {
@@ -295,10 +324,10 @@ impl World {
         let there = source.is_up() && self.network.joins(from, to);
         match source.disk.blob(&root).filter(|_| there) {
             Some(bytes) => {
-                let length = bytes.len() as u64;
+                let length = self.nominal_length(bytes.len() as u64);
                 self.peers[from].traffic.blobs_sent += length;
                 self.peers[to].traffic.blobs_received += length;
-                if fetched {
+                if fetched && self.topology.mesh(to).is_none() {
                     self.peers[to].fetched.push((root, length));
                 }
                 self.peers[to].disk.store_blob(root, bytes);
@@ -321,7 +350,9 @@ impl World {
                 self.crash(peer, Some(Span::millis(100)));
                 self.peers[peer].flip = Some(seed);
             }
-            Fault::Miscompute { peer } => self.peers[peer].miscomputes = true,
+            Fault::Miscompute { peer } => {
+                (self.peers[peer].miscomputes, self.peers[peer].odd) = (true, true);
+            }
             Fault::Unreadable { peer } => self.peers[peer].unreadable = true,
             Fault::Copy { peer } => self.peers[peer].copy_disk(),
             Fault::Restore { peer, down } => {
@@ -355,7 +386,7 @@ impl World {
 
     /// Peers that `peer` reaches will soon know, and so will those that it does not reach.
     pub(crate) fn look_around(&mut self, peer: usize) {
-        for other in (0..self.peers.len()).filter(|other| *other != peer) {
+        for other in self.topology.neighbours(peer) {
             let wait = match self.reach(peer, other) {
                 true => self.network.latency(peer, other),
                 false => DETECTION,
@@ -390,6 +421,26 @@ impl World {
             (Some(before), Some(now)) if before != now => self.input(who, Input::Restarted(key)),
             _ => Ok(()),
         }
+    }
+
+    /// The peer of this key.
+    pub(crate) fn index(&self, key: &PeerKey) -> Option<usize> {
+        self.index.get(key).copied()
+    }
+
+    /// What a blob of this length would have in the nominal model.
+    pub(crate) fn nominal_length(&self, length: u64) -> u64 {
+        self.nominal.as_ref().map_or(length, |nominal| nominal.length(length))
+    }
+
+    /// The one copy of a certified block that all disks share.
+    pub(crate) fn shared(&mut self, certified: CertifiedBlock) -> Arc<CertifiedBlock> {
+        let copies = self.blocks.entry(certified.block.height).or_default();
+        if let Some(copy) = copies.iter().find(|copy| ***copy == certified) {
+            return copy.clone();
+        }
+        copies.push(Arc::new(certified));
+        copies[copies.len() - 1].clone()
     }
 
     pub(crate) fn schedule(&mut self, at: Time, happening: Happening) {

@@ -99,7 +99,7 @@ pub(super) fn run(options: &HistoryArguments, dir: &Path, output: Output) -> Res
 fn row_of(followed: &Followed) -> Row {
     let certified = &followed.read.block;
     let block = &certified.block;
-    let parts = followed.plan.iter().flat_map(|plan| &plan.aggregations);
+    let parts = followed.plan.iter().flat_map(|plan| plan.aggregations.iter());
     let parts: Vec<_> = parts.map(|aggregation| (aggregation.slot, &aggregation.parts)).collect();
     let closings = block.closings().map(|closing| {
         let weights = parts.iter().find(|(slot, _)| *slot == closing.slot).map(|(_, parts)| parts.as_slice());

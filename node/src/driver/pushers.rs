@@ -113,7 +113,7 @@ mod tests {
     fn state(height: Height, seats: Vec<PeerKey>) -> State {
         let mut control = ControlPage::genesis(2, seats, LeaseRules { target: 0, max_lag: 4 });
         control.height = height;
-        State { control, arrays: Vec::new() }
+        State { control: control.into(), arrays: Vec::new() }
     }
 
     #[test]

@@ -114,7 +114,7 @@ impl Walk<'_> {
                 }
             }
         });
-        self.control = plan.as_ref().map(|plan| plan.control.clone());
+        self.control = plan.as_ref().map(|plan| (*plan.control).clone());
         self.head = read.hash;
         Followed { read, before, plan }
     }

@@ -149,7 +149,10 @@ fn state(signer: &Signer, lengths: &[usize], height: Height) -> State {
     control.closed = vec![height.div_ceil(2) as u32, (height / 2) as u32];
     let moving = |length: &usize| Array::new(&vec![height as f32; *length]);
     let fixed = |length: &usize| Array::new(&vec![0.5; *length]);
-    State { control, arrays: vec![lengths.iter().map(moving).collect(), lengths.iter().map(fixed).collect()] }
+    State {
+        control: control.into(),
+        arrays: vec![lengths.iter().map(moving).collect(), lengths.iter().map(fixed).collect()],
+    }
 }
 
 fn terms(founder: &Signer) -> Manifest {

@@ -26,12 +26,16 @@ pub struct DeadlineEstimator {
     minimum: Span,
     maximum: Span,
     observed: VecDeque<Span>,
+    /// Median and median deviation of what was observed.
+    center: Span,
+    spread: Span,
 }
 
 impl DeadlineEstimator {
     /// An estimator within the manifest's bounds.
     pub fn new(minimum: Span, maximum: Span) -> DeadlineEstimator {
-        DeadlineEstimator { minimum, maximum, observed: VecDeque::new() }
+        let observed = VecDeque::new();
+        DeadlineEstimator { minimum, maximum, observed, center: Span::ZERO, spread: Span::ZERO }
     }
 
     /// Notes that a slot's last drawn announcement came this long after the slot opened.
@@ -40,6 +44,10 @@ impl DeadlineEstimator {
             self.observed.pop_front();
         }
         self.observed.push_back(span);
+        let center = median(self.observed.iter().copied().collect());
+        let distance = |span: &Span| Span(span.0.abs_diff(center.0));
+        self.spread = median(self.observed.iter().map(distance).collect());
+        self.center = center;
     }
 
     /// The deadline now. `own_slot_time` is how long this voter itself works on a slot, if known.
@@ -47,10 +55,7 @@ impl DeadlineEstimator {
         let wanted = if self.observed.len() < ENOUGH {
             own_slot_time.map_or(self.maximum, |span| span.times(3))
         } else {
-            let center = median(self.observed.iter().copied().collect());
-            let distance = |span: &Span| Span(span.0.abs_diff(center.0));
-            let spread = median(self.observed.iter().map(distance).collect()).times(K);
-            let estimate = center + spread.max(Span(center.0 / 2));
+            let estimate = self.center + self.spread.times(K).max(Span(self.center.0 / 2));
             // What was observed may be out of date: this voter knows how fast it is today.
             own_slot_time
                 .map_or(estimate, |own| estimate.clamp(own + Span(own.0 / 2), own.times(OWN_SLOT_TIMES)))

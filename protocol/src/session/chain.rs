@@ -37,13 +37,16 @@ pub(super) struct Proposed {
 #[derive(Debug)]
 pub(super) struct Applying {
     pub certified: CertifiedBlock,
+    hash: Hash,
     /// Made once: checking a block costs a signature per contribution.
     plan: Option<Plan>,
+    /// A blob that is on its way, without which nothing goes on.
+    lacks: Option<Hash>,
 }
 
 impl Applying {
     pub fn new(certified: CertifiedBlock) -> Applying {
-        Applying { certified, plan: None }
+        Applying { hash: certified.block.hash(), certified, plan: None, lacks: None }
     }
 }
 
@@ -67,6 +70,12 @@ impl Candidates {
         self.ready.clear();
         self.checking.clear();
         self.applying = None;
+    }
+
+    /// Whether a blob that came may be all that was missing: not if the block to apply lacks another.
+    pub fn may_go_on_with(&self, root: &Hash) -> bool {
+        let lacks = self.applying.as_ref().and_then(|applying| applying.lacks);
+        lacks.is_none_or(|lacks| lacks == *root)
     }
 
     pub fn is_running(&self) -> bool {
@@ -110,7 +119,10 @@ impl Session {
             self.candidates.applying = self.next_certified().map(Applying::new);
         }
         let Some(applying) = &self.candidates.applying else { return };
-        if let Some(state) = self.candidates.ready.remove(&applying.certified.block.hash()) {
+        if applying.lacks.is_some_and(|root| self.is_on_its_way(&root)) {
+            return;
+        }
+        if let Some(state) = self.candidates.ready.remove(&applying.hash) {
             let certified = applying.certified.clone();
             return self.commit(now, certified, state);
         }
@@ -120,13 +132,17 @@ impl Session {
         if applying.plan.is_none() && !self.plan_applying() {
             return;
         }
-        let Some(Applying { certified, plan: Some(plan) }) = &self.candidates.applying else { return };
+        let Some(Applying { certified, plan: Some(plan), .. }) = &self.candidates.applying else { return };
         let missing = self.missing_blobs(&certified.block);
         if missing.is_empty() {
             let (certified, plan) = (certified.clone(), plan.clone());
             self.evaluate(Purpose::Apply(certified), plan);
         } else {
+            let lacks = missing.first().map(|(root, ..)| *root);
             self.fetch_all(now, missing);
+            if let Some(applying) = &mut self.candidates.applying {
+                applying.lacks = lacks;
+            }
         }
     }
 
@@ -338,18 +354,18 @@ impl Session {
     fn forget_statements(&mut self) {
         let control = &self.state.control;
         let (charter, scope) = (&self.charter, self.ground().scope());
-        let mut after = control.clone();
-        after.height += 1;
         let joins = std::mem::take(&mut self.joins);
         let leaves = std::mem::take(&mut self.leaves);
         let evidence = std::mem::take(&mut self.evidence);
         let joins = joins
             .into_iter()
-            .filter(|(_, join)| transition::check_join(charter, scope, &after, join).is_ok())
+            .filter(|(_, join)| {
+                transition::check_join(charter, scope, control, control.height + 1, join).is_ok()
+            })
             .collect();
         let leaves = leaves
             .into_iter()
-            .filter(|(_, leave)| transition::check_leave(scope, &after, leave).is_ok())
+            .filter(|(_, leave)| transition::check_leave(scope, control, control.height + 1, leave).is_ok())
             .collect();
         let open = |evidence: &crate::block::Evidence| {
             transition::guilty(scope, evidence)

@@ -189,16 +189,21 @@ impl Session {
 
     /// A wait for a certificate has deeper reasons that a user can do something about.
     fn explain(&self, now: Time, waiting: Waiting) -> Waiting {
-        let seats = self.voters().len();
-        let others = self.voters().iter().filter(|key| **key != self.me && self.speaks(now, key)).count();
-        let reachable = others + usize::from(self.is_voter());
         match waiting {
             Waiting::Certificate | Waiting::Turn if self.catch_up.is_behind(self.height()) => {
                 Waiting::CatchUp
             }
-            Waiting::Certificate | Waiting::Turn if reachable < self.charter.quorum(seats) => Waiting::Quorum,
+            Waiting::Certificate | Waiting::Turn if !self.hears_quorum(now) => Waiting::Quorum,
             other => other,
         }
+    }
+
+    /// Whether so many voters said something lately that they could decide.
+    fn hears_quorum(&self, now: Time) -> bool {
+        let voters = self.voters();
+        let speaks = |key: &&PeerKey| **key == self.me || self.speaks(now, key);
+        let quorum = self.charter.quorum(voters.len());
+        voters.iter().filter(speaks).take(quorum).count() >= quorum
     }
 
     fn set_waiting(&mut self, waiting: Waiting) {

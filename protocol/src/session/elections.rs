@@ -82,7 +82,13 @@ impl Session {
         } else if block == self.head
             && self.elections.block == block
             && !self.elections.heard.contains_key(&from)
-            && presence.holds(Domain::Presence, self.scope())
+            && self.charter.memory.holds(
+                &from,
+                Domain::Presence,
+                self.scope(),
+                &presence.content,
+                &presence.signature,
+            )
         {
             self.elections.heard.insert(from, presence.signature);
         }
@@ -128,20 +134,18 @@ impl Session {
         if !self.is_voter() || stands.len() >= super::MAX_PENDING || stands.contains_key(&word.by) {
             return;
         }
-        let mut after = self.state.control.clone();
-        after.height += 1;
-        if transition::check_stand(&self.charter, self.scope(), &after, &word).is_ok() {
+        let (control, next) = (&self.state.control, self.height() + 1);
+        if transition::check_stand(&self.charter, self.scope(), control, next, &word).is_ok() {
             self.elections.stands.insert(word.by, word);
         }
     }
 
     /// Drops words that the new head made true or stale.
     pub(super) fn forget_stands(&mut self) {
-        let mut after = self.state.control.clone();
-        after.height += 1;
+        let (control, next) = (&self.state.control, self.height() + 1);
         let (charter, scope) = (&self.charter, self.ground().scope());
         let mut stands = std::mem::take(&mut self.elections.stands);
-        stands.retain(|_, word| transition::check_stand(charter, scope, &after, word).is_ok());
+        stands.retain(|_, word| transition::check_stand(charter, scope, control, next, word).is_ok());
         self.elections.stands = stands;
     }
 

@@ -23,6 +23,7 @@ const LATE: Span = Span::seconds(1);
 impl Session {
     pub(super) fn peer_connected(&mut self, peer: PeerKey) {
         if peer != self.me && self.connected.insert(peer) {
+            self.slots.came(&peer);
             self.introduce(peer);
         }
     }
@@ -31,6 +32,7 @@ impl Session {
     /// new one told may have come first.
     pub(super) fn peer_restarted(&mut self, peer: PeerKey) {
         self.catch_up.will_not_answer(&peer);
+        self.slots.began_anew(peer);
         if self.connected.contains(&peer) {
             self.introduce(peer);
         }
@@ -111,17 +113,36 @@ impl Session {
     }
 
     /// Asks for a blob, once.
-    pub(super) fn fetch(&mut self, root: Hash, length: u64, mut sources: Vec<PeerKey>) {
-        if self.held.contains(&root) || self.fetching.contains_key(&root) {
-            return;
+    pub(super) fn fetch(&mut self, root: Hash, length: u64, sources: Vec<PeerKey>) {
+        if !self.is_at_hand(&root) {
+            let keepers = self.keepers();
+            self.fetch_from(root, length, sources, &keepers);
         }
-        sources.retain(|key| *key != self.me && self.connected.contains(key));
-        // Voters keep what blocks name, mirrors what was pushed to them.
-        let (voters, others): (Vec<PeerKey>, Vec<PeerKey>) =
+    }
+
+    fn is_at_hand(&self, root: &Hash) -> bool {
+        self.held.contains(root) || self.fetching.contains_key(root)
+    }
+
+    /// Whether a blob comes, and so does everything else that was asked for.
+    pub(super) fn is_on_its_way(&self, root: &Hash) -> bool {
+        self.fetching.contains_key(root) && self.fetching.values().all(Option::is_none)
+    }
+
+    /// Whom to ask for anything: voters keep what blocks name, mirrors what was pushed to them.
+    fn keepers(&self) -> Vec<PeerKey> {
+        let (mut keepers, others): (Vec<PeerKey>, Vec<PeerKey>) =
             self.connected.iter().partition(|key| self.state.control.seats.contains(key));
-        for other in voters.into_iter().chain(others) {
-            if sources.len() < MAX_SOURCES && !sources.contains(&other) {
-                sources.push(other);
+        keepers.extend(others.into_iter().take(MAX_SOURCES));
+        keepers
+    }
+
+    fn fetch_from(&mut self, root: Hash, length: u64, mut sources: Vec<PeerKey>, keepers: &[PeerKey]) {
+        sources.retain(|key| *key != self.me && self.connected.contains(key));
+        sources.reserve_exact(MAX_SOURCES.min(keepers.len()));
+        for keeper in keepers {
+            if sources.len() < MAX_SOURCES && !sources.contains(keeper) {
+                sources.push(*keeper);
             }
         }
         self.fetching.insert(root, None);
@@ -129,18 +150,25 @@ impl Session {
     }
 
     pub(super) fn fetch_all(&mut self, now: Time, missing: Vec<(Hash, u64, Vec<PeerKey>)>) {
+        missing.iter().for_each(|(root, ..)| self.forget_failed(now, root));
+        let missing: Vec<_> = missing.into_iter().filter(|(root, ..)| !self.is_at_hand(root)).collect();
+        if missing.is_empty() {
+            return;
+        }
+        let keepers = self.keepers();
         for (root, length, sources) in missing {
-            self.forget_failed(now, &root);
-            self.fetch(root, length, sources);
+            // Two may have made the same blob.
+            if !self.is_at_hand(&root) {
+                self.fetch_from(root, length, sources, &keepers);
+            }
         }
     }
 
     /// Announced blobs whose fetch failed are tried again.
     pub(super) fn fetch_missing(&mut self, now: Time) {
-        for (root, length, author) in self.slots.missing() {
-            self.forget_failed(now, &root);
-            self.fetch(root, length, vec![author]);
-        }
+        let missing = self.slots.missing().into_iter();
+        let missing = missing.map(|(root, length, author)| (root, length, vec![author]));
+        self.fetch_all(now, missing.collect());
     }
 
     fn forget_failed(&mut self, now: Time, root: &Hash) {
@@ -254,9 +282,8 @@ impl Session {
         if !self.is_voter() || self.joins.len() >= super::MAX_PENDING || self.joins.contains_key(&join.by) {
             return;
         }
-        let mut after = self.state.control.clone();
-        after.height += 1;
-        if transition::check_join(&self.charter, self.scope(), &after, &join).is_ok() {
+        let control = &self.state.control;
+        if transition::check_join(&self.charter, self.scope(), control, control.height + 1, &join).is_ok() {
             self.joins.insert(join.by, join);
         }
     }
@@ -266,9 +293,8 @@ impl Session {
         {
             return;
         }
-        let mut after = self.state.control.clone();
-        after.height += 1;
-        if transition::check_leave(self.scope(), &after, &leave).is_ok() {
+        let control = &self.state.control;
+        if transition::check_leave(self.scope(), control, control.height + 1, &leave).is_ok() {
             self.leaves.insert(leave.by, leave);
         }
     }

@@ -238,11 +238,13 @@ impl Session {
 
     /// Takes one input; drain the outputs afterwards.
     pub fn handle_input(&mut self, now: Time, input: Input) {
+        let matters = self.matters(&input);
         match input {
             Input::Message { from, message } => self.handle_message(now, from, message),
             Input::Connected(peer) => self.peer_connected(peer),
             Input::Disconnected(peer) => {
                 self.connected.remove(&peer);
+                self.slots.went(peer);
                 self.catch_up.forget(&peer);
                 self.recall.asked.remove(&peer);
             }
@@ -257,7 +259,22 @@ impl Session {
             Input::Reloaded(result) => self.reloaded(now, result),
             Input::Command(command) => self.command(now, command),
         }
-        self.go_on(now);
+        if matters {
+            self.go_on(now);
+        }
+    }
+
+    /// Whether anything may have become possible. In a large session most of what comes makes nothing
+    /// so: one of many blobs that the next block needs, and word that a peer is no further than this one.
+    fn matters(&self, input: &Input) -> bool {
+        match input {
+            Input::BlobStored(root) => self.is_voter() || self.candidates.may_go_on_with(root),
+            Input::Message { from, message: Message::Head { height } } => {
+                let news = *height > self.height() || self.state.control.seats.contains(from);
+                news || self.is_complete() || self.ending.is_some()
+            }
+            _ => true,
+        }
     }
 
     /// Acts on the time that `next_timeout` named.

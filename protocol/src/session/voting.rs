@@ -170,8 +170,9 @@ impl Session {
         }
         let closings = self.slots.closable(now, self.ground());
         let reset = self.adopted_reset().cloned();
-        if reset.is_none() && closings.is_empty() && self.slots.wants_height(now, self.ground()) {
-            // Complete, but a blob is still on its way.
+        let nothing = closings.is_empty() && !self.has_statements() && reset.is_none();
+        if nothing && now < self.head_at + self.charter.manifest.heartbeat {
+            // A blob is still on its way, or others know more: a block of nothing would only hold them up.
             return;
         }
         let mut items = match reset {

@@ -54,6 +54,7 @@ impl Training {
     /// The contribution to `slot` is signed; the next one is a slot's steps away.
     pub fn announced(&mut self, slot: Slot, work: ClaimedWork) {
         let steps = u64::from(self.charter.steps_for(self.speed()));
+        self.adrift = false;
         let stream = &mut self.streams[usize::from(slot.stream)];
         stream.in_flight = Some(InFlight { ordinal: slot.ordinal, at: self.step, work, restored: false });
         stream.due = stream.due.max(self.step.saturating_sub(steps)) + steps;
@@ -78,8 +79,10 @@ impl Training {
 
     /// Adopts the state after a block. `counted` tells whether a closing counts this peer.
     pub fn apply<'a>(&mut self, state: &State, closings: impl Iterator<Item = (&'a Closing, bool)>) {
+        let mut closed = Vec::new();
         for (closing, counted) in closings {
             self.apply_closing(state, closing, counted);
+            closed.push(closing.slot);
         }
         let was_member = self.member;
         let before = std::mem::take(&mut self.leases);
@@ -90,6 +93,9 @@ impl Training {
         } else if self.member && !kept {
             // The lease behind the uncounted work is gone: somebody else gets those samples.
             self.start_over(state);
+        }
+        if self.adrift {
+            closed.into_iter().for_each(|slot| self.join_in(slot, &state.control.closed));
         }
     }
 
@@ -126,6 +132,20 @@ impl Training {
                 Some(Change::Rebase { now: latest, .. }) => *latest = now,
                 _ => stream.changes.push_back(Change::Rebase { base, now }),
             },
+        }
+    }
+
+    /// The others announced `slot` just now: this peer's next contributions come with theirs, however
+    /// little is in them, or they would wait for it, slot after slot.
+    pub(super) fn join_in(&mut self, slot: Slot, closed: &[u32]) {
+        let schedule = self.own_schedule();
+        if self.finish_at.is_none() && self.streams.iter().all(|stream| stream.steps < schedule.stagger) {
+            // Blocks that it missed come late, all at once: the last one tells best.
+            self.streams.iter_mut().for_each(|stream| stream.due = u64::MAX);
+        }
+        self.fall_into_step(slot, self.step, closed);
+        for (index, stream) in self.streams.iter_mut().enumerate() {
+            stream.due = stream.due.min(self.step + schedule.due(index as u16, 0));
         }
     }
 
@@ -174,6 +194,7 @@ impl Training {
     /// counted after all, theta starts over once more.
     pub fn start_over(&mut self, state: &State) {
         self.reset = true;
+        self.adrift = true;
         self.used = 0;
         let schedule = self.own_schedule();
         for (index, stream) in self.streams.iter_mut().enumerate() {

@@ -77,6 +77,9 @@ pub struct Training {
     counted_tokens: u64,
     /// Theta must be replaced by the outer parameters before anything else.
     reset: bool,
+    /// It began anew in a session that runs and contributed nothing since: its steps are not those of
+    /// the others.
+    adrift: bool,
     paused: bool,
     /// The local step of the last contribution before leaving.
     finish_at: Option<u64>,
@@ -118,12 +121,14 @@ impl Training {
             contributors: 1,
             counted_tokens: 0,
             reset: true,
+            adrift: false,
             paused: false,
             finish_at: None,
             stopped: false,
             step_time: 0,
         };
         training.align(state);
+        training.adrift = false;
         training
     }
 
@@ -144,6 +149,11 @@ impl Training {
     pub fn slot_time(&self) -> Option<Span> {
         let steps = u64::from(self.charter.steps_for(self.speed()));
         (self.step_time > 0).then(|| Span(self.step_time).times(steps))
+    }
+
+    /// It is back in a session that ran on without it.
+    pub fn come_back(&mut self) {
+        self.adrift = true;
     }
 
     /// Stops or resumes computing on the user's wish.

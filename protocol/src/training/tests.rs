@@ -169,3 +169,21 @@ fn peers_fall_into_step_with_whoever_announced_at_the_same_time() {
     peer.training.fall_into_step(slot(0, 0), 4, &[1, 0]);
     assert_eq!((peer.training.streams[0].due, peer.training.streams[1].due), (8, 6));
 }
+
+/// A peer came back in the middle of a period and trained its own four steps: the others waited for it
+/// at every slot from then on.
+#[test]
+fn whoever_comes_back_contributes_when_the_others_do() {
+    let mut peer = Peer::new();
+    peer.training.start_over(&peer.state.clone());
+    assert_eq!((peer.training.streams[0].due, peer.training.streams[1].due), (4, 6));
+    // The others announced to stream 1 just now: stream 0 is next, 2 steps later.
+    peer.training.join_in(slot(1, 0), &[1, 1]);
+    assert_eq!((peer.training.streams[0].due, peer.training.streams[1].due), (2, 4));
+    // A block that was late: what came after it tells better, as long as there is hardly any work.
+    peer.training.join_in(slot(0, 1), &[2, 1]);
+    assert_eq!((peer.training.streams[0].due, peer.training.streams[1].due), (4, 2));
+    peer.training.streams.iter_mut().for_each(|stream| stream.steps = 3);
+    peer.training.join_in(slot(1, 1), &[2, 2]);
+    assert_eq!((peer.training.streams[0].due, peer.training.streams[1].due), (2, 2), "only sooner");
+}

@@ -8,6 +8,7 @@ use crate::identity::{Hash, PeerKey};
 use crate::method::{Contribution, MethodError};
 use crate::mutant::Mutant;
 use crate::state::{Array, State};
+use crate::wire;
 
 use super::{Aggregation, Part, Plan, blob_root};
 
@@ -74,6 +75,21 @@ impl CandidateJob {
         parts.filter_map(|part| blob_root(&part.payload)).collect()
     }
 
+    /// What the result follows from, where memory is what it was: jobs with one name come to one state.
+    pub fn name(&self) -> Hash {
+        let mut hasher = blake3::Hasher::new();
+        hasher.update(&self.state.digest().0);
+        hasher.update(&self.plan.control.hash().0);
+        for aggregation in self.plan.aggregations.iter() {
+            hasher.update(&wire::encode(&aggregation.slot));
+            for part in &aggregation.parts {
+                hasher.update(&part.member.0);
+                hasher.update(&wire::encode(&(&part.payload, part.tokens, part.missed)));
+            }
+        }
+        hasher.finalize().into()
+    }
+
     /// Computes the state after the block. `read` returns a blob's bytes by root.
     ///
     /// Contributions are added in member-key order; the arithmetic is plain f32 (no fused
@@ -85,8 +101,8 @@ impl CandidateJob {
         if !crate::method::float_environment_is_standard() {
             return Err(CandidateError::FloatEnvironment);
         }
-        for aggregation in std::mem::take(&mut self.plan.aggregations) {
-            self.outer_step(&aggregation, read)?;
+        for aggregation in self.plan.aggregations.clone().iter() {
+            self.outer_step(aggregation, read)?;
         }
         self.state.control = self.plan.control;
         Ok(self.state)

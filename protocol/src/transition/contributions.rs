@@ -7,23 +7,23 @@ use crate::manifest::Data;
 use crate::membership::{ControlPage, Member};
 use crate::mutant::Mutant;
 
-use super::{Aggregation, Invalid, Part, Plan};
+use super::{Aggregation, Invalid, Part};
 
 pub(super) fn close(
     charter: &Charter,
     before: &ControlPage,
     base: &dyn Fn(usize) -> Option<Hash>,
     scope: Scope,
-    plan: &mut Plan,
+    control: &mut ControlPage,
     closing: &Closing,
-) -> Result<(), Invalid> {
+) -> Result<Option<Aggregation>, Invalid> {
     let slot = closing.slot;
     let stream = usize::from(slot.stream);
     let next = before.closed.get(stream) == Some(&slot.ordinal);
     if !next || !before.has_draw(slot.ordinal) {
         return Err(Invalid::SlotNotOpen(slot));
     }
-    let drawn = plan.control.drawn(slot.ordinal, Hash::default(), usize::MAX);
+    let drawn = control.drawn(slot.ordinal, Hash::default(), usize::MAX);
     let base = base(stream);
     let mut previous = None;
     for counted in &closing.counted {
@@ -35,11 +35,8 @@ pub(super) fn close(
             .map_err(|reason| Invalid::Contribution { slot, member, reason })?;
     }
     let parts = weigh(charter, before, slot, &closing.counted);
-    book(charter, plan, slot, &drawn, &parts, &closing.counted);
-    if !parts.is_empty() {
-        plan.aggregations.push(Aggregation { slot, parts });
-    }
-    Ok(())
+    book(charter, control, slot, &drawn, &parts, &closing.counted);
+    Ok((!parts.is_empty()).then_some(Aggregation { slot, parts }))
 }
 
 /// Everything about one contribution that does not need its blob; its signature only where `base`, the
@@ -67,7 +64,7 @@ pub(crate) fn check_counted(
     }
     let Some(base) = base.filter(|_| !Mutant::TakesStaleBase.lives()) else { return Ok(()) };
     let announcement = counted.announcement(slot, base);
-    if !member.key.verify(Domain::Announcement, scope, &announcement, &counted.signature) {
+    if !charter.memory.holds(&member.key, Domain::Announcement, scope, &announcement, &counted.signature) {
         return Err("the signature does not hold for this slot and base");
     }
     Ok(())
@@ -137,13 +134,12 @@ fn twice_the_median(mut values: Vec<u64>) -> u64 {
 
 fn book(
     charter: &Charter,
-    plan: &mut Plan,
+    control: &mut ControlPage,
     slot: Slot,
     drawn: &[PeerKey],
     parts: &[Part],
     counted: &[Counted],
 ) {
-    let control = &mut plan.control;
     control.closed[usize::from(slot.stream)] += 1;
     let keys: Vec<PeerKey> = parts.iter().map(|part| part.member).collect();
     control.note_counted(usize::from(slot.stream), drawn, &keys);

@@ -15,13 +15,17 @@ pub(crate) use contributions::check_counted;
 pub use statements::{JOIN_AGE, LEAVE_AGE};
 pub(crate) use statements::{check_join, check_leave, check_stand, guilty};
 
+use std::sync::Arc;
+
 use crate::block::{Block, Item, Payload, Seating, Slot};
 use crate::charter::Charter;
 use crate::committee::Committee;
+use crate::control::Control;
 use crate::election;
 use crate::identity::{Hash, PeerKey, Scope};
 use crate::membership::ControlPage;
-use crate::state::State;
+use crate::state::{Array, State};
+use crate::wire;
 
 use contributions::close;
 use statements::{admit, book_roll, convict, dismiss, reset, stand};
@@ -77,9 +81,9 @@ pub enum Invalid {
 #[derive(Debug, Clone)]
 pub struct Plan {
     /// The control page after the block.
-    pub control: ControlPage,
+    pub control: Control,
     /// The outer steps, in order of the closings.
-    pub aggregations: Vec<Aggregation>,
+    pub aggregations: Arc<[Aggregation]>,
 }
 
 /// One fragment's outer step.
@@ -127,8 +131,28 @@ pub(crate) fn compose(charter: &Charter, parent: Parent<'_>, items: &mut Vec<Ite
 }
 
 fn plan_on(charter: &Charter, parent: Parent<'_>, items: &[Item]) -> Result<Plan, Invalid> {
+    let question = question(parent, items);
+    if let Some(plan) = charter.memory.plan(&question) {
+        return Ok(plan);
+    }
     let base = |stream| Some(parent.state.outer(stream).digest());
-    plan(charter, &parent.state.control, parent.hash, items, &base)
+    let plan = plan(charter, &parent.state.control, parent.hash, items, &base)?;
+    charter.memory.keep_plan(question, &plan);
+    Ok(plan)
+}
+
+/// Everything that the answer to [`check`] follows from, under one charter.
+fn question(parent: Parent<'_>, items: &[Item]) -> Hash {
+    let mut hasher = blake3::Hasher::new();
+    hasher.update(&parent.hash.0);
+    hasher.update(&parent.state.control.hash().0);
+    parent.state.arrays[0].iter().map(Array::digest).for_each(|outer| {
+        hasher.update(&outer.0);
+    });
+    items.iter().map(wire::encode).for_each(|item| {
+        hasher.update(&item);
+    });
+    hasher.finalize().into()
 }
 
 /// What a block has to say about the seats.
@@ -173,30 +197,33 @@ fn plan(
     let scope = Scope { session: charter.session, generation: control.generation };
     control.settle_draws(parent, usize::from(charter.manifest.max_contributors));
     control.height += 1;
-    let mut plan = Plan { control, aggregations: Vec::new() };
+    let mut aggregations = Vec::new();
     check_order(items)?;
     for (index, item) in items.iter().enumerate() {
         let statement = |reason| Invalid::Statement { item: index, reason };
         match item {
-            Item::Reset(word) => reset(charter, parent, &mut plan.control, word).map_err(statement)?,
-            Item::Close(closing) => close(charter, before, base, scope, &mut plan, closing)?,
-            Item::Join(join) => admit(charter, scope, &mut plan.control, join).map_err(statement)?,
-            Item::Leave(leave) => dismiss(scope, &mut plan.control, leave).map_err(statement)?,
-            Item::Convict(evidence) => convict(scope, &mut plan.control, evidence).map_err(statement)?,
-            Item::Stand(word) => stand(charter, scope, &mut plan.control, word).map_err(statement)?,
+            Item::Reset(word) => reset(charter, parent, &mut control, word).map_err(statement)?,
+            Item::Close(closing) => {
+                let next = close(charter, before, base, scope, &mut control, closing)?;
+                aggregations.extend(next);
+            }
+            Item::Join(join) => admit(charter, scope, &mut control, join).map_err(statement)?,
+            Item::Leave(leave) => dismiss(scope, &mut control, leave).map_err(statement)?,
+            Item::Convict(evidence) => convict(scope, &mut control, evidence).map_err(statement)?,
+            Item::Stand(word) => stand(charter, scope, &mut control, word).map_err(statement)?,
             Item::Roll(roll) => {
-                book_roll(charter, scope, before, parent, &mut plan.control, roll).map_err(statement)?;
+                book_roll(charter, scope, before, parent, &mut control, roll).map_err(statement)?;
             }
             // Compared with what comes out in the end.
             Item::Seats(_) => {}
         }
     }
     let elected = matches!(charter.manifest.committee, Committee::Elected { .. });
-    let is_reset = plan.control.generation != before.generation;
-    if is_reset || (elected && election::turn_seats(&mut plan.control)) {
-        plan.control.seats_changed = plan.control.height;
+    let is_reset = control.generation != before.generation;
+    if is_reset || (elected && election::turn_seats(&mut control)) {
+        control.seats_changed = control.height;
     }
-    Ok(plan)
+    Ok(Plan { control: control.into(), aggregations: aggregations.into() })
 }
 
 /// Nothing but the seats comes with a reset; a stream closes once, and there is one roll.

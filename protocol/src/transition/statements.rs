@@ -1,6 +1,6 @@
 //! Joins, leaves, convictions, candidacies, rolls and resets: which hold, and what they change.
 
-use crate::block::{Evidence, Join, Leave, Presence, Reset, Roll, Stand};
+use crate::block::{Evidence, Height, Join, Leave, Presence, Reset, Roll, Stand};
 use crate::charter::Charter;
 use crate::committee::Committee;
 use crate::election;
@@ -14,16 +14,16 @@ pub const LEAVE_AGE: u64 = 1024;
 /// brought back by somebody who repeats an old one.
 pub const JOIN_AGE: u64 = 16;
 
-fn is_recent(control: &ControlPage, height: u64, age: u64) -> bool {
-    // `control.height` is already the height of the block that is being checked.
-    height < control.height && control.height - height <= age
+fn is_recent(at: Height, height: Height, age: u64) -> bool {
+    height < at && at - height <= age
 }
 
-/// Whether `join` may enter the block that leads to `control`.
+/// Whether `join` may enter the block of height `at`, with these members before it.
 pub(crate) fn check_join(
     charter: &Charter,
     scope: Scope,
     control: &ControlPage,
+    at: Height,
     join: &Signed<Join>,
 ) -> Result<(), &'static str> {
     if control.index_of(&join.by).is_some() {
@@ -35,7 +35,7 @@ pub(crate) fn check_join(
     if control.members.len() >= MAX_MEMBERS {
         return Err("the session is full");
     }
-    if !is_recent(control, join.content.height, JOIN_AGE) {
+    if !is_recent(at, join.content.height, JOIN_AGE) {
         return Err("the request is too old");
     }
     if let Some(issuer) = charter.token_issuer() {
@@ -44,7 +44,7 @@ pub(crate) fn check_join(
             return Err("the invitation is not the issuer's, or was given to another key");
         }
     }
-    if !join.holds(Domain::Join, scope) {
+    if !charter.memory.holds(&join.by, Domain::Join, scope, &join.content, &join.signature) {
         return Err("the signature does not hold");
     }
     Ok(())
@@ -56,20 +56,22 @@ pub(super) fn admit(
     control: &mut ControlPage,
     join: &Signed<Join>,
 ) -> Result<(), &'static str> {
-    check_join(charter, scope, control, join)?;
+    // The page has the height of the block that is being checked already.
+    check_join(charter, scope, control, control.height, join)?;
     control.admit(join.by, charter.lease_rules());
     election::seat_again(control, &join.by);
     Ok(())
 }
 
-/// Whether `leave` may enter the block that leads to `control`.
+/// Whether `leave` may enter the block of height `at`, with these members before it.
 pub(crate) fn check_leave(
     scope: Scope,
     control: &ControlPage,
+    at: Height,
     leave: &Signed<Leave>,
 ) -> Result<(), &'static str> {
     let member = control.member(&leave.by).ok_or("the key is no member")?;
-    if !is_recent(control, leave.content.height, LEAVE_AGE) || leave.content.height < member.joined {
+    if !is_recent(at, leave.content.height, LEAVE_AGE) || leave.content.height < member.joined {
         return Err("the farewell is too old");
     }
     if !leave.holds(Domain::Leave, scope) {
@@ -83,7 +85,7 @@ pub(super) fn dismiss(
     control: &mut ControlPage,
     leave: &Signed<Leave>,
 ) -> Result<(), &'static str> {
-    check_leave(scope, control, leave)?;
+    check_leave(scope, control, control.height, leave)?;
     control.dismiss(&leave.by);
     election::vacate(control, &leave.by);
     Ok(())
@@ -105,11 +107,12 @@ pub(super) fn convict(
     Ok(())
 }
 
-/// Whether `word` may enter the block that leads to `control`.
+/// Whether `word` may enter the block of height `at` on `control`.
 pub(crate) fn check_stand(
     charter: &Charter,
     scope: Scope,
     control: &ControlPage,
+    at: Height,
     word: &Signed<Stand>,
 ) -> Result<(), &'static str> {
     if !matches!(charter.manifest.committee, Committee::Elected { .. }) {
@@ -120,7 +123,7 @@ pub(crate) fn check_stand(
         return Err("nothing new");
     }
     let height = word.content.height;
-    if !is_recent(control, height, JOIN_AGE) || height < member.stood {
+    if !is_recent(at, height, JOIN_AGE) || height < member.stood {
         return Err("the word is too old");
     }
     if !word.holds(Domain::Stand, scope) {
@@ -135,7 +138,7 @@ pub(super) fn stand(
     control: &mut ControlPage,
     word: &Signed<Stand>,
 ) -> Result<(), &'static str> {
-    check_stand(charter, scope, control, word)?;
+    check_stand(charter, scope, control, control.height, word)?;
     let index = control.index_of(&word.by).ok_or("the key is no member")?;
     control.members[index].stands = word.content.stands;
     // This word is not taken a second time.
@@ -166,7 +169,7 @@ pub(super) fn book_roll(
     let presence = Presence { height: before.height, block: parent };
     let there = |(seat, signature): &(u8, _)| {
         let key = before.seats.get(usize::from(*seat));
-        key.is_some_and(|key| key.verify(Domain::Presence, scope, &presence, signature))
+        key.is_some_and(|key| charter.memory.holds(key, Domain::Presence, scope, &presence, signature))
     };
     if !present.iter().all(there) || !roll.holds(Domain::Roll, scope) {
         return Err("a signature does not hold");

@@ -1,6 +1,7 @@
-//! What trains in a simulated peer: the product's CPU engine, or a small stand-in where a test is
-//! about the protocol and not about learning.
+//! What trains in a simulated peer: the product's CPU engine, a small stand-in where a test is about
+//! the protocol and not about learning, or what a large model costs.
 
+mod cost;
 mod cpu;
 mod stand_in;
 
@@ -9,11 +10,12 @@ use std::ops::Range;
 use driftless_protocol::charter::Charter;
 use driftless_protocol::worker::{Engine, EngineFailure, Samples};
 
+pub use cost::{CostEngine, CostModel, LossCurve, Nominal};
 pub use cpu::{CpuEngine, shape_of};
 pub use stand_in::{Landscape, StandIn};
 
 /// Which engine a peer has.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub enum EngineKind {
     /// The product's CPU engine on the embedded text.
     Cpu,
@@ -24,6 +26,8 @@ pub enum EngineKind {
         /// The step at which its loss stops being finite, if ever.
         breaks_at: Option<u64>,
     },
+    /// What a model costs that is too large for a simulation; all peers of a world have the same.
+    Cost(CostModel),
 }
 
 impl EngineKind {
@@ -40,16 +44,19 @@ pub enum SimEngine {
     Cpu(Box<CpuEngine>),
     /// The stand-in.
     StandIn(StandIn),
+    /// The stand-in of a nominal model.
+    Cost(CostEngine),
 }
 
 impl SimEngine {
     /// A fresh engine for a session.
-    pub fn new(kind: EngineKind, charter: &Charter) -> Result<SimEngine, EngineFailure> {
+    pub fn new(kind: &EngineKind, charter: &Charter) -> Result<SimEngine, EngineFailure> {
         Ok(match kind {
             EngineKind::Cpu => SimEngine::Cpu(Box::new(CpuEngine::new(charter)?)),
             EngineKind::StandIn { landscape, breaks_at } => {
-                SimEngine::StandIn(StandIn::new(charter, landscape, breaks_at))
+                SimEngine::StandIn(StandIn::new(charter, *landscape, *breaks_at))
             }
+            EngineKind::Cost(model) => SimEngine::Cost(CostEngine::new(charter, model.losses.clone())),
         })
     }
 
@@ -57,6 +64,7 @@ impl SimEngine {
         match self {
             SimEngine::Cpu(engine) => engine.as_mut(),
             SimEngine::StandIn(engine) => engine,
+            SimEngine::Cost(engine) => engine,
         }
     }
 }
@@ -66,6 +74,7 @@ impl Engine for SimEngine {
         match self {
             SimEngine::Cpu(engine) => engine.tensors(),
             SimEngine::StandIn(engine) => engine.tensors(),
+            SimEngine::Cost(engine) => engine.tensors(),
         }
     }
 

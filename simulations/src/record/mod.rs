@@ -7,6 +7,7 @@ mod text;
 
 use driftless_protocol::block::{Block, Height, Item};
 use driftless_protocol::charter::Charter;
+use driftless_protocol::election::Sitting;
 use driftless_protocol::identity::PeerKey;
 use driftless_protocol::membership::ControlPage;
 use driftless_protocol::time::Span;
@@ -90,13 +91,12 @@ pub fn record(folder: &SessionFolder) -> Result<Recorded, RecordError> {
     let mut head = charter.session;
     for certified in &folder.chain {
         let block = &certified.block;
-        let seats = &history.control.seats;
-        if !certified.is_certified(charter.session, seats, charter.quorum(seats.len())) {
+        if !Sitting::of(&history.control).certifies(charter, certified) {
             return Err(RecordError::NotCertified(block.height));
         }
         let plan = transition::follow(charter, &history.control, head, block);
         let plan = plan.map_err(|reason| RecordError::Invalid { height: block.height, reason })?;
-        history.observe(block, plan.control);
+        history.observe(block, ControlPage::clone(&plan.control));
         head = block.hash();
     }
     let text = text::write(charter, &history);

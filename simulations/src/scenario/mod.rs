@@ -1,5 +1,6 @@
 //! Scenarios: worlds written down as TOML. `docs/scenarios.md` is their reference.
 
+mod cost;
 mod faults;
 mod peers;
 
@@ -10,6 +11,7 @@ use driftless_protocol::manifest::{Manifest, text};
 use driftless_protocol::time::{Span, Time};
 use serde::Deserialize;
 
+use crate::engine::EngineKind;
 use crate::network::Link;
 use crate::peer::SetupError;
 use crate::random::Random;
@@ -17,6 +19,7 @@ use crate::search::Wish;
 use crate::setup::Setup;
 use crate::world::World;
 
+use cost::CostForm;
 use faults::FaultForm;
 use peers::PeersForm;
 
@@ -38,6 +41,9 @@ pub struct Scenario {
     /// What the product's engine trains on the embedded text; a stand-in model if not given.
     #[serde(default)]
     pub model: Option<String>,
+    /// What the peers train, if it is too large for a simulation.
+    #[serde(default)]
+    cost_model: Option<CostForm>,
     /// Tokens at which the session ends.
     pub tokens: u64,
     /// How many seats decide.
@@ -236,13 +242,13 @@ impl Scenario {
         if !(1..=MAX_PEERS).contains(&count) {
             return Err(wrong("peers", format!("1 to {MAX_PEERS} in all, not {count}")));
         }
+        let engine = self.engine()?;
         let mut setup = self.terms()?;
         let mut regions = Vec::new();
         setup.peers.clear();
         for (index, group) in self.peers.iter().enumerate() {
             let mut random = Random::new(self.seed, &format!("group {index}"));
-            let engine = Setup::engine(self.model.is_some());
-            setup.peers.extend(group.peers(&mut random, engine, index)?);
+            setup.peers.extend(group.peers(&mut random, &engine, index)?);
             regions.extend(std::iter::repeat_n(group.region.clone(), group.count));
         }
         match setup.peers.iter().filter(|peer| peer.seat).count() {
@@ -268,6 +274,17 @@ impl Scenario {
         }
         setup.faults.sort_by_key(|(at, _)| *at);
         Ok(Plan { setup, wishes, regions })
+    }
+
+    /// What trains.
+    fn engine(&self) -> Result<EngineKind, ScenarioError> {
+        match &self.cost_model {
+            Some(_) if self.model.is_some() => {
+                Err(wrong("cost-model", "either `model` is trained or `cost-model` is counted with"))
+            }
+            Some(cost) => Ok(EngineKind::Cost(cost.model()?)),
+            None => Ok(Setup::engine(self.model.is_some())),
+        }
     }
 
     /// The model's defaults with the fields that the scenario names.

@@ -49,6 +49,9 @@ pub(super) struct PeersForm {
     /// Mean time until it is back.
     #[serde(with = "text::span", default = "one_minute")]
     repair: Span,
+    /// Never forget a contribution.
+    #[serde(default = "yes")]
+    keep_history: bool,
     #[serde(default)]
     lie: Option<LieForm>,
 }
@@ -75,6 +78,10 @@ fn one() -> usize {
     1
 }
 
+fn yes() -> bool {
+    true
+}
+
 fn one_minute() -> Span {
     Span::seconds(60)
 }
@@ -84,7 +91,7 @@ impl PeersForm {
     pub fn peers(
         &self,
         random: &mut Random,
-        engine: EngineKind,
+        engine: &EngineKind,
         index: usize,
     ) -> Result<Vec<PeerSetup>, ScenarioError> {
         let field = |name: &str| format!("peers[{index}].{name}");
@@ -105,13 +112,13 @@ impl PeersForm {
             options: Options {
                 contribute: self.role != Role::Follower,
                 stand: matches!(self.role, Role::Voter | Role::Candidate).then_some(true),
-                keep_history: true,
+                keep_history: self.keep_history,
                 ..Options::default()
             },
             start: moment(self.start + self.every.times(number)),
             step: Span(self.step.0 - spread + random.below(2 * spread + 1)),
             access: Access { up: self.up.limit(), down: self.down.limit() },
-            engine,
+            engine: engine.clone(),
             lie: self.lie.map(|lie| match lie {
                 LieForm::Equivocates => Lie::Equivocates,
                 LieForm::Boasts => Lie::Boasts,

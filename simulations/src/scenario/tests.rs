@@ -18,6 +18,19 @@ fn error(text: &str) -> String {
 }
 
 #[test]
+fn a_cost_model_takes_the_place_of_a_model() {
+    let cost = |rest: &str| format!("{SMALL}\n[cost-model]\nparameters = 1_000_000_000\n{rest}");
+    let plan = Scenario::parse(&cost("loss = [[0, 11.0], [500, 4.5]]")).and_then(|scenario| scenario.plan());
+    let EngineKind::Cost(model) = &plan.unwrap().setup.peers[0].engine else { panic!("it costs") };
+    assert_eq!((model.parameters, model.losses.at(250)), (1_000_000_000, 7.75));
+    assert!(error(&cost("loss = []")).contains("cost-model.loss: points [tokens, nats]"));
+    assert!(error(&cost("loss = [[0, -1.0]]")).contains("cost-model.loss: nats"));
+    assert!(error(&cost("loss = [[0, 1.0]]\nlayers = 3")).contains("layers"));
+    let both = format!("model = \"gpt:tiny\"\n{}", cost("loss = [[0, 1.0]]"));
+    assert!(error(&both).contains("cost-model: either"));
+}
+
+#[test]
 fn what_is_left_out_has_its_default_and_what_is_named_counts() {
     let text = format!(
         "{SMALL}{}",

@@ -155,7 +155,7 @@ fn one_engine(
     setup.manifest.training.batch *= peers;
     setup.manifest.training.learning_rate = rate;
     let charter = Charter::new(setup.sealed_manifest()).map_err(|error| error.to_string())?;
-    let engine = SimEngine::new(EngineKind::Cpu, &charter).map_err(|error| error.to_string())?;
+    let engine = SimEngine::new(&EngineKind::Cpu, &charter).map_err(|error| error.to_string())?;
     let mut worker = Worker::new(engine, &charter).map_err(|error| error.to_string())?;
     worker.execute(Work::Reset { outer: charter.genesis_state().arrays[0].clone() });
     let batch = u64::from(setup.manifest.training.batch);

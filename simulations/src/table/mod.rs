@@ -1,6 +1,7 @@
 //! Paper tables: the product's protocol and engine, or a cost model, against published or independent
 //! numbers.
 
+pub mod chaos;
 pub mod learning;
 mod progress;
 pub mod traffic;

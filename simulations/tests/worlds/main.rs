@@ -3,8 +3,10 @@
 mod scenarios;
 mod support;
 
+mod chaos; // peers that keep failing
 mod commands; // pause, resume, finish, leave, stop
 mod crashes; // power cuts between any two outputs
+mod crowd; // more peers than can all know each other
 mod determinism; // one seed, one trace
 mod elections;
 mod endings; // stop_at

@@ -32,7 +32,7 @@ fn folder_of(world: &World, text: &[u8]) -> (TempDir, SessionFolder) {
     let blobs = folder.path().join("blobs");
     std::fs::create_dir(&blobs).unwrap();
     std::fs::write(blobs.join(Hash::of(TINY_SHAKESPEARE).to_string()), text).unwrap();
-    let chain = world.peers()[0].disk().blocks().values().cloned().collect();
+    let chain = world.peers()[0].disk().blocks().values().map(|block| block.as_ref().clone()).collect();
     let path = folder.path().to_owned();
     (folder, SessionFolder { path, charter: world.charter().clone().into(), chain })
 }

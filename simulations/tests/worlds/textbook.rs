@@ -75,7 +75,7 @@ fn textbook(charter: &Charter, slots: u32) -> Vec<Vec<f32>> {
     let Method::StreamingDiLoCo(method) = &charter.manifest.method;
     let genesis = charter.genesis_state();
     let worker = |_| {
-        let engine = SimEngine::new(EngineKind::Cpu, charter).unwrap();
+        let engine = SimEngine::new(&EngineKind::Cpu, charter).unwrap();
         let mut worker = Worker::new(engine, charter).unwrap();
         worker.execute(Work::Reset { outer: genesis.arrays[0].clone() });
         worker

@@ -31,7 +31,10 @@ pub(super) fn state(height: Height) -> State {
     control.closed = vec![height as u32, 0];
     let array = |length: &usize| Array::new(&vec![height as f32; *length]);
     let fixed = |length: &usize| Array::new(&vec![0.5; *length]);
-    State { control, arrays: vec![LENGTHS.iter().map(array).collect(), LENGTHS.iter().map(fixed).collect()] }
+    State {
+        control: control.into(),
+        arrays: vec![LENGTHS.iter().map(array).collect(), LENGTHS.iter().map(fixed).collect()],
+    }
 }
 
 pub(super) fn shape() -> Shape {

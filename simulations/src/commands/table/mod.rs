@@ -1,5 +1,6 @@
 //! `driftless-sim table`: a paper's table, run again.
 
+pub mod chaos;
 pub mod learning;
 pub mod traffic;
 pub mod utilization;
@@ -28,6 +29,14 @@ pub enum Table {
         \"within_two\"}: rows that have a reference, rows whose mean is within 0.03 nats per byte of it, \
         and within 0.06. The whole table is 33 runs: about an hour and a half on one core.")]
     Learning(learning::Arguments),
+    /// Goodput of sessions whose peers keep failing, beside synchronous training
+    #[command(name = "chaos")]
+    #[command(
+        after_help = "Example:\n  driftless-sim table chaos --peers 8,64 --minutes 15\n\nThe last line \
+        is {\"table\",\"cells\",\"reached\",\"goal\"}: rows with 15 minutes between failures, and how many of \
+        them keep at least 85% of the tokens. docs/chaos.md says what is modelled."
+    )]
+    Chaos(chaos::Arguments),
 }
 
 /// Makes the table and prints it.
@@ -42,5 +51,6 @@ pub fn run(table: &Table) -> Result<(), CommandError> {
             Ok(())
         }
         Table::Learning(arguments) => learning::run(arguments),
+        Table::Chaos(arguments) => chaos::run(arguments),
     }
 }
