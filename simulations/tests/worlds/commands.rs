@@ -55,13 +55,13 @@ fn leaving_takes_effect_in_a_block() {
 fn finishing_completes_the_slot_in_flight_and_leaves() {
     for peer in [4, 1] {
         let mut world = five(3);
-        until(&mut world, 4_250, |_| false);
+        until(&mut world, 4_000, |_| false);
         let counted = |world: &World| {
             let control = &world.certified().control;
             control.member(&world.peers()[peer].key).map_or(0, |member| member.counted)
         };
         let before = counted(&world);
-        world.command(at(4_250), peer, Command::Finish);
+        world.command(at(4_000), peer, Command::Finish);
         let mut most = before;
         until(&mut world, 240_000, |world| {
             most = most.max(counted(world));
