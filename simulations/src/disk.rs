@@ -191,6 +191,7 @@ impl Contents {
 
     fn take_block(&mut self, certified: Arc<CertifiedBlock>) {
         let height = certified.block.height;
+        self.keep_seatings(std::slice::from_ref(certified.as_ref()));
         self.blocks.insert(height, certified);
         self.wal.retain(|record| record.height() > height);
     }
@@ -204,10 +205,7 @@ impl Contents {
                 self.signed.insert(signed.content.slot, signed);
             }
             Record::Wal(record) => self.wal.push(record),
-            Record::Block(certified) => {
-                self.keep_seatings(std::slice::from_ref(&certified));
-                self.take_block(Arc::new(certified));
-            }
+            Record::Block(certified) => self.take_block(Arc::new(certified)),
             Record::Snapshot(snapshot) => {
                 if let Some(block) = &snapshot.block {
                     let here = self.blocks.entry(block.block.height);
