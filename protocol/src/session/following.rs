@@ -344,7 +344,7 @@ impl Session {
             return false;
         }
         let later = offer.seatings.iter().filter(|block| block.block.height <= *height);
-        let last = later.filter_map(|block| block.block.seating()).last();
+        let last = later.filter_map(|block| block.block.seating()).next_back();
         let more = offer.seatings.len() == limits::BLOCKS_PER_REPLY
             && offer.seatings.last().is_some_and(|last| last.block.height < *height);
         !more && last.map_or(&start.seats, |seating| &seating.seats) != invited

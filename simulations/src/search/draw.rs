@@ -203,7 +203,7 @@ fn elections(setup: &mut Setup, wishes: &mut Vec<Wish>) {
     setup.faults = faults::crashes(setup.seed, count, cuts, FAULTS, Span::seconds(6));
     setup.faults.extend(faults::partitions(setup.seed, count, parts, FAULTS, Span::seconds(8)));
     setup.faults.push((FAULTS, Fault::Loss(0)));
-    setup.faults.iter_mut().for_each(|(at, _)| *at = *at + GROWTH);
+    setup.faults = setup.faults.drain(..).map(|(at, fault)| (at + GROWTH, fault)).collect();
     wishes.clear();
     if random.chance(300) {
         let at = FAULTS + Span::seconds(random.below(20));
