@@ -41,6 +41,8 @@ pub enum Mutant {
     SaysOnce,
     /// Two votes of one key are a contradiction, whatever they are about.
     ConvictsVoters,
+    /// Seats are given to whoever asks for one.
+    SeatsAnybody,
 }
 
 #[cfg(feature = "mutants")]
@@ -54,7 +56,7 @@ mod living {
 
     impl Mutant {
         /// All of them.
-        pub const ALL: [Mutant; 16] = [
+        pub const ALL: [Mutant; 17] = [
             Mutant::HalfDecides,
             Mutant::VotesBeforeFsync,
             Mutant::SkipsLock,
@@ -71,6 +73,7 @@ mod living {
             Mutant::BelievesCertificates,
             Mutant::SaysOnce,
             Mutant::ConvictsVoters,
+            Mutant::SeatsAnybody,
         ];
 
         /// From now on this one lives in every session of the process, or none does.
