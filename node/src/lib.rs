@@ -25,3 +25,4 @@ pub mod terms;
 pub mod verify;
 
 const _: () = assert!(!driftless_protocol::mutant::ARE_HERE, "seeded bugs are for the simulator alone");
+const _: () = assert!(!driftless_protocol::identity::SIGNATURES_ARE_CHEAP, "a product signs");

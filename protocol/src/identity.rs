@@ -130,6 +130,10 @@ pub struct Scope {
     pub generation: u32,
 }
 
+/// Whether this build's signatures are hashes that anybody can make: for searching many worlds in which
+/// nobody does.
+pub const SIGNATURES_ARE_CHEAP: bool = cfg!(feature = "cheap-signatures");
+
 /// A peer's secret key.
 #[derive(Clone)]
 pub struct Signer(SigningKey);
@@ -152,7 +156,11 @@ impl Signer {
 
     /// Signs `content`.
     pub fn sign<T: Encode>(&self, domain: Domain, scope: Scope, content: &T) -> Signature {
-        Signature(self.0.sign(&signed_bytes(domain, scope, content)).to_bytes())
+        let bytes = signed_bytes(domain, scope, content);
+        match SIGNATURES_ARE_CHEAP {
+            true => cheap(&self.key(), &bytes),
+            false => Signature(self.0.sign(&bytes).to_bytes()),
+        }
     }
 
     /// Wraps `content` with the key and signature of this peer.
@@ -171,9 +179,13 @@ impl PeerKey {
         content: &T,
         signature: &Signature,
     ) -> bool {
+        let bytes = signed_bytes(domain, scope, content);
+        if SIGNATURES_ARE_CHEAP {
+            return cheap(self, &bytes) == *signature;
+        }
         let Ok(key) = VerifyingKey::from_bytes(&self.0) else { return false };
         let signature = ed25519_dalek::Signature::from_bytes(&signature.0);
-        key.verify_strict(&signed_bytes(domain, scope, content), &signature).is_ok()
+        key.verify_strict(&bytes, &signature).is_ok()
     }
 }
 
@@ -193,6 +205,13 @@ impl<T: Encode> Signed<T> {
     pub fn holds(&self, domain: Domain, scope: Scope) -> bool {
         self.by.verify(domain, scope, &self.content, &self.signature)
     }
+}
+
+/// What stands for a signature in a build that has none.
+fn cheap(key: &PeerKey, bytes: &[u8]) -> Signature {
+    let mut signature = [0; 64];
+    blake3::Hasher::new_keyed(&key.0).update(bytes).finalize_xof().fill(&mut signature);
+    Signature(signature)
 }
 
 fn signed_bytes<T: Encode>(domain: Domain, scope: Scope, content: &T) -> Vec<u8> {

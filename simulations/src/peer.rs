@@ -216,6 +216,18 @@ impl Peer {
         self.ending
     }
 
+    /// Where it stands, in a word.
+    #[must_use]
+    pub fn standing(&self) -> &'static str {
+        match self.ending {
+            Some(Ending::Complete) => "complete",
+            Some(Ending::Left) => "left",
+            Some(Ending::Stopped) => "stopped",
+            None if self.is_up() => "running",
+            None => "off",
+        }
+    }
+
     /// What it told, in order.
     #[must_use]
     pub fn events(&self) -> &[(Time, Event)] {

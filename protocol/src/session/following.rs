@@ -17,6 +17,8 @@ use super::Session;
 const JOIN_AGAIN: Span = Span::seconds(2);
 /// Peers that are asked for one blob.
 const MAX_SOURCES: usize = 32;
+/// Neighbours that one beacon goes to, beside those that vote with this peer.
+const TOLD: usize = 16;
 /// A vote on the head's own height that comes this long after the head was applied is a repeated one.
 const LATE: Span = Span::seconds(1);
 
@@ -450,11 +452,23 @@ impl Session {
         self.check_completion(now);
     }
 
+    /// Voters tell each other every time; of the others so many get their turn: in a crowd everybody has
+    /// many neighbours, and somebody always tells.
+    fn told_now(&mut self) -> Vec<PeerKey> {
+        let voters = if self.is_voter() { self.other_voters() } else { Vec::new() };
+        let others: Vec<PeerKey> =
+            self.connected.iter().filter(|key| !voters.contains(key)).copied().collect();
+        let turn = self.beacon_turn.min(others.len());
+        let told: Vec<PeerKey> = others.iter().skip(turn).take(TOLD).copied().collect();
+        self.beacon_turn = if turn + told.len() < others.len() { turn + told.len() } else { 0 };
+        voters.into_iter().chain(told).collect()
+    }
+
     pub(super) fn beacon(&mut self, now: Time) {
         if now >= self.next_beacon {
             self.next_beacon = now + super::BEACON;
             let height = self.chain_end();
-            let to = self.connected.iter().copied().collect();
+            let to = self.told_now();
             self.send(to, Message::Head { height });
             // The question or its answer was lost.
             let unanswered = self.recall.asked.intersection(&self.connected).copied().collect();

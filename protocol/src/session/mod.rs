@@ -139,6 +139,8 @@ pub struct Session {
     leaves: BTreeMap<PeerKey, Signed<Leave>>,
     evidence: Vec<Evidence>,
     next_beacon: Time,
+    /// Whose turn it is to be told.
+    beacon_turn: usize,
     next_join: Time,
     ending: Option<Ending>,
     /// Why this peer's chain may not go on; it only waits for its user.
@@ -228,6 +230,7 @@ impl Session {
             leaves: BTreeMap::new(),
             evidence: Vec::new(),
             next_beacon: now,
+            beacon_turn: 0,
             next_join: now,
             ending: None,
             halted: None,

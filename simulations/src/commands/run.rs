@@ -5,7 +5,6 @@ use std::time::{Duration, Instant};
 
 use serde_json::Value;
 
-use driftless_protocol::event::Ending;
 use driftless_protocol::time::{Span, Time};
 
 use super::CommandError;
@@ -183,7 +182,7 @@ fn tell(arguments: &Arguments, world: &World, summary: &Value) {
         let (height, digest) = peer.head().unwrap_or_default();
         println!(
             "peer {index}: {}, height {height}, digest {}, crashed {} times",
-            ending_word(peer.ending()),
+            peer.standing(),
             digest.short(),
             peer.crashes()
         );
@@ -192,13 +191,4 @@ fn tell(arguments: &Arguments, world: &World, summary: &Value) {
     let loss = loss.map_or("not evaluated".into(), |loss| format!("{loss:.4}"));
     let identical = &summary["replicas_identical"];
     println!("validation loss {loss}; identical replicas: {identical}; trace {}", world.trace().short());
-}
-
-fn ending_word(ending: Option<Ending>) -> &'static str {
-    match ending {
-        None => "still running",
-        Some(Ending::Complete) => "complete",
-        Some(Ending::Left) => "left",
-        Some(Ending::Stopped) => "stopped",
-    }
 }

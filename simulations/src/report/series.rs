@@ -1,6 +1,6 @@
 //! What is plotted and tabulated of a world.
 
-use driftless_protocol::event::{Ending, Event};
+use driftless_protocol::event::Event;
 
 use super::charts::{Chart, Kind, Line};
 use crate::peer::Traffic;
@@ -51,12 +51,7 @@ pub(super) fn rows(world: &World, regions: &[String]) -> Vec<Row> {
             counted: counted.filter(|(_, peers)| peers.contains(&index)).count(),
             crashes: peer.crashes(),
             traffic: peer.traffic(),
-            ending: match peer.ending() {
-                None => "running",
-                Some(Ending::Complete) => "complete",
-                Some(Ending::Left) => "left",
-                Some(Ending::Stopped) => "stopped",
-            },
+            ending: peer.standing(),
         }
     };
     world.peers().iter().enumerate().map(row).collect()
