@@ -125,10 +125,13 @@ impl Session {
         self.end_repair();
         self.begin_height(now);
         self.take_up_checkpoint(restoring.checkpoint, restoring.counted_since);
-        self.training.come_back();
-        let members = self.state.control.members.iter().map(|member| member.key);
-        let away = members.filter(|key| *key != self.me && !self.connected.contains(key));
-        self.slots.came_back(away);
+        // Whoever begins with the others is not back: it has to wait for them.
+        if self.height() > 0 || !restoring.signed.is_empty() || !restoring.wal.is_empty() {
+            self.training.come_back();
+            let members = self.state.control.members.iter().map(|member| member.key);
+            let away = members.filter(|key| *key != self.me && !self.connected.contains(key));
+            self.slots.came_back(away);
+        }
         for signed in restoring.signed {
             self.take_up_announcement(now, signed);
         }
