@@ -71,8 +71,8 @@ impl Session {
         };
         if founder != self.me {
             return Err(format!(
-                "only the session's founder ({}) can. Anybody may found a new session on this one's state: \
-                 `driftless new --from`",
+                "only the session's founder ({}) can. Anybody may found a new session on this one's parameters: \
+                 `driftless export`, then `driftless new --from`",
                 founder.short()
             ));
         }
