@@ -78,6 +78,8 @@ impl Session {
             return;
         }
         if height == self.height() + 1 {
+            // Seats change: whoever spoke of an earlier block may have none any more.
+            self.elections.early.retain(|_, early| early.content.height == height);
             self.elections.early.insert(from, presence);
         } else if block == self.head
             && self.elections.block == block

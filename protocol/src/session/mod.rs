@@ -8,7 +8,8 @@
 //! takes no more input.
 //!
 //! The parts: `chain` applies blocks, `voting` drives consensus, `contributing` drives the engine
-//! and announces, `elections` and `resets` see to it that somebody votes, `following` catches up, `recall` sees that nothing signed is forgotten, `repair`
+//! and announces, `elections` and `resets` see to it that somebody votes, `following` catches up,
+//! `recall` sees that nothing signed is forgotten, `repair`
 //! gets over a state that went wrong, `ending` stops in order;
 //! `snapshots` decides which are written and kept.
 

@@ -111,7 +111,7 @@ impl Checkers {
             generations: 0,
             signed_once: SignedOnce::default(),
             quorum: Quorum::new(charter.session, rule),
-            seats: Seats::new(charter.manifest.committee.clone()),
+            seats: Seats::new(charter.session, charter.manifest.committee.clone()),
             sitting: BTreeMap::from([(1, charter.founding_seats())]),
             fold: Fold::new(charter, genesis),
             innocent: Innocent::new(liars),

@@ -3,17 +3,19 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use driftless_protocol::block::{Block, Item};
+use driftless_protocol::block::{Block, Evidence, Item};
 use driftless_protocol::committee::Committee;
-use driftless_protocol::identity::PeerKey;
+use driftless_protocol::identity::{Domain, Hash, PeerKey, Scope};
 use driftless_protocol::membership::ControlPage;
 
-/// Counted slots of a candidate.
+/// Counted slots of a candidate, and those of its last 64 in which it was counted.
 const EARNED: u32 = 64;
+const RECENT: u32 = 58;
 
 /// Who sits, and who was missed.
 #[derive(Debug)]
 pub struct Seats {
+    session: Hash,
     committee: Committee,
     /// By seat holder: whoever did not hear it, in each of the last blocks, up to the last that did.
     missed: BTreeMap<PeerKey, Vec<PeerKey>>,
@@ -21,8 +23,8 @@ pub struct Seats {
 
 impl Seats {
     /// A session whose voters are chosen like this.
-    pub fn new(committee: Committee) -> Seats {
-        Seats { committee, missed: BTreeMap::new() }
+    pub fn new(session: Hash, committee: Committee) -> Seats {
+        Seats { session, committee, missed: BTreeMap::new() }
     }
 
     /// A block follows `before`; returns the seats after it.
@@ -41,14 +43,16 @@ impl Seats {
         };
         if let Some(reset) = block.reset() {
             self.missed.clear();
-            let right = reset.by == founder && reset.content.seats == after;
+            let scope = Scope { session: self.session, generation: reset.content.generation };
+            let signed = reset.by == founder && reset.holds(Domain::Reset, scope);
+            let right = signed && reset.content.seats == after;
             return if right { Ok(after) } else { Err("a reset that is not the founder's".into()) };
         }
         self.take_roll(before, block);
         let gone: Vec<&PeerKey> = before.seats.iter().filter(|key| !after.contains(key)).collect();
         let came: Vec<&PeerKey> = after.iter().filter(|key| !before.seats.contains(key)).collect();
         gone.iter().try_for_each(|key| self.may_go(before, block, key))?;
-        came.iter().try_for_each(|key| may_come(before, key))?;
+        came.iter().try_for_each(|key| may_come(before, block, key))?;
         let grown = came.len().saturating_sub(gone.len());
         match (before.seats.len(), after.len()) {
             (_, 0) => Err("nobody sits".into()),
@@ -85,8 +89,11 @@ impl Seats {
         let silent = missed.len() >= seats && by.len() > (seats - 1) / 3;
         let left = before.seat_of(key).is_none()
             || block.items.iter().any(|item| matches!(item, Item::Leave(leave) if leave.by == *key));
-        let convicts = block.items.iter().any(|item| matches!(item, Item::Convict(_)));
-        if silent || left || convicts {
+        let convicted = block.items.iter().any(|item| match item {
+            Item::Convict(evidence) => accused(evidence) == *key,
+            _ => false,
+        });
+        if silent || left || convicted {
             return Ok(());
         }
         Err(format!(
@@ -98,11 +105,24 @@ impl Seats {
     }
 }
 
-fn may_come(before: &ControlPage, key: &PeerKey) -> Result<(), String> {
+fn accused(evidence: &Evidence) -> PeerKey {
+    match evidence {
+        Evidence::Announcements(pair) => pair[0].by,
+        Evidence::Votes(pair) => pair[0].by,
+        Evidence::Proposals(pair) => pair[0].by,
+    }
+}
+
+fn may_come(before: &ControlPage, block: &Block, key: &PeerKey) -> Result<(), String> {
     let member = before.member(key).ok_or_else(|| format!("{} is no member and sits", key.short()))?;
     // The block itself may count it once more, and say that it stands.
-    if member.counted + 1 >= EARNED && !before.convicted.contains(key) {
+    let says = |item: &Item| matches!(item, Item::Stand(word) if word.by == *key && word.content.stands);
+    let stands = member.stands || block.items.iter().any(says);
+    let recent = member.recent.count_ones();
+    let earned = member.counted + 1 >= EARNED && recent + 1 >= RECENT;
+    if stands && earned && !before.convicted.contains(key) {
         return Ok(());
     }
-    Err(format!("{} sits, counted in {} slots", key.short(), member.counted))
+    let counted = member.counted;
+    Err(format!("{} sits: stands {stands}, counted in {counted} slots, {recent} of the last 64", key.short()))
 }
