@@ -18,6 +18,8 @@ use crate::wire::SnapshotOffer;
 
 /// Certified blocks kept ahead of the head.
 const MAX_QUEUED: usize = 128;
+/// The very next block is given this long to come by gossip, which is on its way to everybody.
+const GOSSIP: Span = Span::millis(500);
 /// An unanswered question is asked of somebody else after this long.
 const PATIENCE: Span = Span::seconds(3);
 /// Failed fetches of pages after which a snapshot is given up: its holders forgot it.
@@ -49,6 +51,8 @@ pub struct CatchUp {
     highest: Height,
     /// Certified blocks above the head, checked against its seats.
     queued: BTreeMap<Height, CertifiedBlock>,
+    /// Until when the very next block may come by itself.
+    expected: Option<Time>,
     asked: Option<(Ask, Time)>,
     /// Rotates through the peers that know more.
     turn: usize,
@@ -162,6 +166,7 @@ impl CatchUp {
     /// The head moved.
     pub fn advanced(&mut self, head: Height) {
         (self.blocks_only, self.blobs_gone) = (false, false);
+        self.expected = None;
         self.walked.take_if(|sitting| sitting.since <= head);
         self.queued.retain(|height, _| *height > head);
         if let Some((Ask::Blocks { from, .. }, _)) = self.asked
@@ -210,6 +215,11 @@ impl CatchUp {
         if self.snapshot.is_some() || next_is_here || self.target() <= head {
             return None;
         }
+        if self.target() == head + 1 {
+            self.expected.get_or_insert(now + GOSSIP);
+        } else {
+            self.expected = None;
+        }
         if self.next_timeout().is_some_and(|at| now < at) {
             return None;
         }
@@ -250,9 +260,9 @@ impl CatchUp {
         }
     }
 
-    /// When the present question has waited long enough.
+    /// When what is waited for should have come: the answer to the present question, or the next block.
     pub fn next_timeout(&self) -> Option<Time> {
-        self.asked.map(|(_, at)| at + PATIENCE)
+        self.asked.map(|(_, at)| at + PATIENCE).or(self.expected)
     }
 
     /// Takes up a snapshot that was checked. Returns the pages to fetch.

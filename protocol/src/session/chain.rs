@@ -9,7 +9,6 @@ use crate::mutant::Mutant;
 use crate::state::State;
 use crate::time::Time;
 use crate::transition::{self, CandidateError, CandidateJob, Parent, Plan};
-use crate::wire::Message;
 
 use super::Session;
 
@@ -276,7 +275,7 @@ impl Session {
         }
         let counted: Vec<bool> = block.closings().map(|closing| self.counts_me(closing)).collect();
         let was_member = self.is_member();
-        let spreads = !durable && self.spreads(&certified);
+        let turn = self.turn_to_spread(&certified).filter(|_| !durable);
         let generation = self.state.control.generation;
         if self.is_voter() {
             self.note_contradictions(&block);
@@ -298,8 +297,8 @@ impl Session {
         if block.seating().is_some() {
             self.seats_changed();
         }
-        if spreads {
-            self.outputs.push_back(Output::Publish(Message::Block(certified)));
+        if let Some(turn) = turn {
+            self.spread(now, turn, certified);
         }
         if self.state.control.generation != generation {
             self.renew_signatures(now);

@@ -14,10 +14,10 @@ use crate::worker::{EngineFailure, Work, WorkDone};
 
 use super::Session;
 
-/// Own announcements are sent again after this long, then after twice as long, ...
-const RESEND_FIRST: Span = Span::seconds(1);
-/// ... up to this.
-const RESEND_MAXIMUM: Span = Span::seconds(10);
+/// Own announcements are sent again after this long, then after three times as long, ...
+const RESEND_FIRST: Span = Span::seconds(2);
+/// ... up to this. (Connections lose nothing while they last, and who comes back is told at once.)
+const RESEND_MAXIMUM: Span = Span::seconds(20);
 /// Peers that hold a blob before it is announced.
 const COPIES: usize = 2;
 
@@ -365,7 +365,7 @@ impl Session {
         for slot in due {
             if let Some(mut own) = self.contributing.own.remove(&slot) {
                 self.send_own(&own);
-                own.delay = Span(own.delay.times(2).0.min(RESEND_MAXIMUM.0));
+                own.delay = Span(own.delay.times(3).0.min(RESEND_MAXIMUM.0));
                 own.again = now + own.delay;
                 self.contributing.own.insert(slot, own);
             }

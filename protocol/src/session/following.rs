@@ -194,7 +194,10 @@ impl Session {
         self.look_for_branch(&certified);
         self.catch_up.passed_on(from, height);
         if height > self.height() && self.is_certified(&certified) {
+            self.spreading.heard(height);
             self.catch_up.queue(self.height(), certified);
+        } else if height == self.height() && certified.block.hash() == self.head {
+            self.spreading.heard(height);
         }
     }
 

@@ -25,6 +25,7 @@ mod repair;
 mod resets;
 mod restore;
 mod snapshots;
+mod spreading;
 mod voting;
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
@@ -53,6 +54,7 @@ use repair::Repair;
 use resets::Resets;
 use restore::Restoring;
 use snapshots::Snapshots;
+use spreading::Spreading;
 use voting::Voting;
 
 /// The most pending joins, leaves and convictions kept.
@@ -119,6 +121,7 @@ pub struct Session {
     heard_at: BTreeMap<PeerKey, Time>,
     slots: Slots,
     voting: Voting,
+    spreading: Spreading,
     /// Hears the other voters while this one does not vote.
     observer: Option<Consensus>,
     elections: Elections,
@@ -203,6 +206,7 @@ impl Session {
         Session {
             slots: Slots::new(&charter),
             voting: Voting::new(&charter, &signer),
+            spreading: Spreading::default(),
             observer: None,
             elections: Elections::default(),
             resets: Resets::default(),
@@ -304,7 +308,8 @@ impl Session {
         let join = self.wants_to_join().then_some(self.next_join);
         let voting = self.can_vote().then(|| self.voting_timeouts());
         let stand = self.stand_timeout();
-        let some = [join, stand, self.catch_up.next_timeout(), self.ending_timeout()];
+        let spread = self.spreading.timeout();
+        let some = [join, stand, spread, self.catch_up.next_timeout(), self.ending_timeout()];
         let some = some.into_iter().flatten().chain(self.recall.timeouts());
         // What was due when this peer last did all it could waits for an input, not for time.
         let pending = some.chain(fetches).chain(voting.into_iter().flatten());
@@ -373,6 +378,7 @@ impl Session {
         self.vote_late(now);
         self.drive_engine(now);
         self.drive_ending(now);
+        self.spread_due(now);
         self.beacon(now);
         self.done_at = now;
     }

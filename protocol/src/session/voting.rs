@@ -1,6 +1,6 @@
-//! Voting: enters heights, proposes, checks proposals, spreads what was decided.
+//! Voting: enters heights, proposes, checks proposals.
 
-use crate::block::{Attempt, Block, CertifiedBlock, Evidence, Height, Item};
+use crate::block::{Attempt, Block, Evidence, Height, Item};
 use crate::charter::Charter;
 use crate::consensus::{Consensus, ConsensusOutput, Seats, Timeouts};
 use crate::event::{Output, Record};
@@ -286,16 +286,6 @@ impl Session {
             self.warn(format!("{} contradicted itself: it signed two contents for one thing", key.short()));
             self.evidence.push(evidence);
         }
-    }
-
-    /// Whether this voter gossips a block that is about to be applied. The deciding attempt's
-    /// proposer does, and the seat after it in case that one is gone: if every voter did, each peer
-    /// would get every block many times.
-    pub(super) fn spreads(&self, certified: &CertifiedBlock) -> bool {
-        let seats = self.seats();
-        let Some(mine) = seats.keys.iter().position(|key| *key == self.me) else { return false };
-        let first = seats.proposer_seat(certified.block.height, certified.certificate.attempt);
-        mine == first || mine == (first + 1) % seats.keys.len()
     }
 }
 
