@@ -291,7 +291,7 @@ impl Session {
             self.keep_snapshot(now, &certified);
         }
         let may_save = self.writes.checkpoints.is_due(now);
-        self.contributing.applied(&block, &counted, self.options.checkpoint_every, may_save);
+        self.contributing.applied(now, &block, &counted, self.options.checkpoint_every, may_save);
         self.forget_statements();
         self.report(&block, was_member);
         if block.seating().is_some() {

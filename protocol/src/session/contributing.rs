@@ -14,9 +14,10 @@ use crate::worker::{EngineFailure, Work, WorkDone};
 
 use super::Session;
 
-/// Own announcements are sent again after this long, then after three times as long, ...
-const RESEND_FIRST: Span = Span::seconds(2);
-/// ... up to this. (Connections lose nothing while they last, and who comes back is told at once.)
+/// An own announcement is sent again after half the time that the last one waited until its slot closed,
+/// then after twice as long, ...: but never sooner than this, ...
+const RESEND_MINIMUM: Span = Span::seconds(1);
+/// ... or later than this. (Connections lose nothing while they last, and who comes back is told at once.)
 const RESEND_MAXIMUM: Span = Span::seconds(20);
 /// Peers that hold a blob before it is announced.
 const COPIES: usize = 2;
@@ -50,6 +51,7 @@ struct Prepared {
 struct Own {
     signed: Signed<Announcement>,
     mirrors: Vec<PeerKey>,
+    since: Time,
     again: Time,
     delay: Span,
 }
@@ -60,6 +62,8 @@ pub(super) struct Contributing {
     order: Option<(Order, Time)>,
     prepared: Vec<Prepared>,
     own: BTreeMap<Slot, Own>,
+    /// How long the last one waited until its slot closed.
+    waited: Span,
     /// A checkpoint is due as soon as theta is settled.
     save: bool,
     /// Engine bytes of a checkpoint to load first.
@@ -72,9 +76,11 @@ pub(super) struct Contributing {
 
 impl Contributing {
     /// A block was applied. Every so many slots of stream 0 a checkpoint follows, if it `may`.
-    pub fn applied(&mut self, block: &Block, counted: &[bool], checkpoint_every: u32, may: bool) {
+    pub fn applied(&mut self, now: Time, block: &Block, counted: &[bool], checkpoint_every: u32, may: bool) {
         for (closing, counted) in block.closings().zip(counted) {
-            self.own.remove(&closing.slot);
+            if let Some(own) = self.own.remove(&closing.slot) {
+                self.waited = now.since(own.since);
+            }
             self.prepared.retain(|prepared| prepared.slot != closing.slot);
             let turn = closing.slot.ordinal % checkpoint_every.max(1) == checkpoint_every.max(1) - 1;
             self.save |= *counted && closing.slot.stream == 0 && turn && may;
@@ -345,7 +351,8 @@ impl Session {
         if self.is_voter() {
             self.receive_announcement(now, &signed, Vec::new());
         }
-        let own = Own { signed, mirrors, again: now + RESEND_FIRST, delay: RESEND_FIRST };
+        let delay = Span((self.contributing.waited.0 / 2).clamp(RESEND_MINIMUM.0, RESEND_MAXIMUM.0));
+        let own = Own { signed, mirrors, since: now, again: now + delay, delay };
         self.send_own(&own);
         self.contributing.own.insert(slot, own);
     }
@@ -365,7 +372,7 @@ impl Session {
         for slot in due {
             if let Some(mut own) = self.contributing.own.remove(&slot) {
                 self.send_own(&own);
-                own.delay = Span(own.delay.times(3).0.min(RESEND_MAXIMUM.0));
+                own.delay = Span(own.delay.times(2).0.min(RESEND_MAXIMUM.0));
                 own.again = now + own.delay;
                 self.contributing.own.insert(slot, own);
             }

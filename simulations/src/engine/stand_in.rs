@@ -28,6 +28,7 @@ pub struct StandIn {
     landscape: Landscape,
     tensors: Vec<(String, usize, usize)>,
     theta: Vec<f32>,
+    targets: Vec<f32>,
     batch: usize,
     steps: u64,
     breaks_at: Option<u64>,
@@ -45,7 +46,8 @@ impl StandIn {
         });
         let tensors = tensors.collect();
         let batch = charter.manifest.training.batch as usize;
-        StandIn { landscape, tensors, theta: vec![0.0; end], batch, steps: 0, breaks_at }
+        let targets = (0..end).map(target).collect();
+        StandIn { landscape, tensors, theta: vec![0.0; end], targets, batch, steps: 0, breaks_at }
     }
 
     /// The parameters.
@@ -55,8 +57,8 @@ impl StandIn {
     }
 
     fn loss(&self) -> f32 {
-        let sum: f32 =
-            self.theta.iter().enumerate().map(|(i, theta)| (theta - target(i)) * (theta - target(i))).sum();
+        let apart = self.theta.iter().zip(&self.targets).map(|(theta, target)| theta - target);
+        let sum: f32 = apart.map(|apart| apart * apart).sum();
         0.5 * sum / self.theta.len() as f32
     }
 }
@@ -90,11 +92,13 @@ impl Engine for StandIn {
                 Samples::Own => self.steps,
             };
             losses.push(self.loss());
-            for (index, theta) in self.theta.iter_mut().enumerate() {
-                *theta -= match self.landscape {
-                    Landscape::Bowl => RATE * (*theta - target(index) + NOISE * noise(sample, index)),
-                    Landscape::Slope => 1.0,
-                };
+            match self.landscape {
+                Landscape::Bowl => {
+                    for (index, (theta, target)) in self.theta.iter_mut().zip(&self.targets).enumerate() {
+                        *theta -= RATE * (*theta - target + NOISE * noise(sample, index));
+                    }
+                }
+                Landscape::Slope => self.theta.iter_mut().for_each(|theta| *theta -= 1.0),
             }
             self.steps += 1;
         }
