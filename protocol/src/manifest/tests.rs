@@ -1,6 +1,7 @@
 use proptest::prelude::*;
 
 use super::*;
+use crate::charter::Charter;
 use crate::committee::QuorumRule;
 use crate::identity::Signer;
 use crate::method::{Overrun, StreamingDiLoCo};
@@ -24,7 +25,7 @@ fn sample() -> Manifest {
         tokenizer: None,
         seed: [7; 32],
         genesis: Hash::of(b"genesis"),
-        imported: None,
+        origin: Origin::Seed,
         init_scale: 0.02,
         method,
         // The default that a file may leave out, not the preset's: the pinned id is of these terms.
@@ -53,7 +54,7 @@ fn other() -> Manifest {
     Manifest {
         model: Model::Gpt(crate::model::GptShape { context: 512, ..shape }),
         tokenizer: Some(tokenizer()),
-        imported: Some(vec![Hash::of(b"page 0"), Hash::of(b"page 1")]),
+        origin: Origin::Imported(vec![Hash::of(b"page 0"), Hash::of(b"page 1")]),
         method: Method::StreamingDiLoCo(StreamingDiLoCo {
             fragments: 4,
             period: 100,
@@ -75,9 +76,24 @@ fn other() -> Manifest {
     }
 }
 
+/// A state of height 9 of another session that trained the same model.
+fn parent() -> Parent {
+    let charter = Charter::new(sample()).unwrap();
+    let mut state = charter.genesis_state();
+    state.control.height = 9;
+    state.control.pool.next = 12_345;
+    state.control.counted_tokens = 67_890;
+    Parent::of(charter.session, &state, [3; 32])
+}
+
+/// A session that was founded on it.
+fn founded() -> Manifest {
+    Manifest { name: "plays again".into(), origin: Origin::Session(parent()), ..sample() }
+}
+
 #[test]
 fn toml_round_trips_and_reads_well() {
-    for manifest in [sample(), other()] {
+    for manifest in [sample(), other(), founded()] {
         let text = manifest.to_toml().unwrap();
         assert_eq!(Manifest::from_toml(&text).unwrap(), manifest, "{text}");
     }
@@ -172,11 +188,73 @@ fn the_session_id_is_pinned() {
     // A change of the canonical form is a change of every session's name: a decision.
     assert_eq!(sample().id().short(), "518705e2");
     assert_eq!(sample().canonical_bytes().len(), 355);
+    assert_eq!(founded().id().short(), "bc04a999");
+}
+
+/// Manifests of sessions without a parent have the bytes that they had before there were any with one.
+#[test]
+fn an_origin_without_a_parent_is_encoded_as_an_optional_list_of_pages() {
+    let pages = vec![Hash::of(b"page 0"), Hash::of(b"page 1")];
+    assert_eq!(wire::encode(&Origin::Seed), wire::encode(&None::<Vec<Hash>>));
+    assert_eq!(wire::encode(&Origin::Imported(pages.clone())), wire::encode(&Some(pages)));
+}
+
+#[test]
+fn a_parent_gives_its_position_and_tokens_and_the_rest_begins_anew() {
+    let charter = Charter::new(founded()).unwrap();
+    let control = charter.genesis_control();
+    let begun = Charter::new(sample()).unwrap().genesis_control();
+    assert_eq!(control.counted_tokens, 67_890);
+    let granted: u64 = control.members.iter().map(|member| member.leased()).sum();
+    assert_eq!(control.pool.next, 12_345 + granted);
+    let first = control.members.iter().flat_map(|member| &member.leases).map(|lease| lease.start).min();
+    assert_eq!(first, Some(12_345));
+    assert_eq!((control.height, control.generation, &control.closed), (0, 0, &begun.closed));
+    assert_eq!((&control.seats, &control.draws), (&begun.seats, &begun.draws));
+}
+
+#[test]
+fn the_pages_of_a_parent_become_the_genesis_arrays_bit_for_bit() {
+    let state = Charter::new(sample()).unwrap().genesis_state();
+    let charter = Charter::new(founded()).unwrap();
+    let mut pages = state.pages();
+    let read = |root: Hash, values: usize| {
+        crate::state::Page::from_bytes(root, pages.next().unwrap().bytes(), values)
+    };
+    let genesis = charter.genesis_of_pages(charter.manifest.origin.pages(), read).unwrap();
+    assert_eq!(genesis.arrays, state.arrays);
+    assert_ne!(genesis.digest(), parent().digest, "another control page");
+    let sizes: Vec<(Hash, usize)> = charter.origin_pages().collect();
+    assert!(sizes.iter().copied().eq(state.pages().map(|page| (page.hash(), page.values().len()))));
+    let other = Charter::new(sample()).unwrap();
+    assert_eq!(other.origin_pages().count(), 0);
+}
+
+#[test]
+fn a_parent_that_does_not_add_up_is_refused() {
+    let refuse = |field: &str, change: &dyn Fn(&mut Parent)| {
+        refused(field, |m| {
+            let mut parent = parent();
+            change(&mut parent);
+            m.origin = Origin::Session(parent);
+        });
+    };
+    refuse("origin.session.digest", &|parent| parent.digest = Hash::of(b"another"));
+    refuse("origin.session.digest", &|parent| parent.control = Hash::of(b"another"));
+    refuse("origin.session.digest", &|parent| parent.pages[1] = Hash::of(b"another"));
+    refuse("origin.session.pages", &|parent| drop(parent.pages.pop()));
+    refuse("origin.session.pages", &|parent| parent.pages.clear());
+    refuse("origin.session.height", &|parent| parent.height = 0);
+    refuse("origin.session.position", &|parent| parent.position = u64::MAX);
+    refuse("origin.session.tokens", &|parent| parent.tokens = u64::MAX);
+    refuse("stop_at", &|parent| parent.tokens = sample().stop_at.unwrap());
+    let twice = Manifest { origin: Origin::Session(Parent { nonce: [4; 32], ..parent() }), ..founded() };
+    assert_ne!(twice.id(), founded().id(), "two foundings on one state are two sessions");
 }
 
 #[test]
 fn a_signed_manifest_round_trips_and_belongs_to_its_session() {
-    for manifest in [sample(), other()] {
+    for manifest in [sample(), other(), founded()] {
         let sealed = SignedManifest::seal(manifest.clone(), &founder()).unwrap();
         let opened = SignedManifest::from_bytes(&sealed.to_bytes()).unwrap();
         assert_eq!(
@@ -244,8 +322,8 @@ fn a_valid_signature_over_an_invalid_manifest_is_refused() {
 fn too_many_long_fields_together_are_refused_when_sealed() {
     let file = |n| DataFile { name: format!("{n:0>255}"), length: 1, root: Hash::default() };
     let data = Data::Public { files: (0..512).map(file).collect(), samples_per_epoch: 1 };
-    let pages = Some(vec![Hash::of(b"page"); 8000]);
-    let error = SignedManifest::seal(Manifest { data, imported: pages, ..sample() }, &founder()).unwrap_err();
+    let origin = Origin::Imported(vec![Hash::of(b"page"); 8000]);
+    let error = SignedManifest::seal(Manifest { data, origin, ..sample() }, &founder()).unwrap_err();
     assert!(matches!(error, ManifestError::Wire(WireError::TooLong { .. })), "{error}");
 }
 
@@ -271,7 +349,7 @@ fn every_bound_is_checked_and_named() {
         m.model =
             Model::Gpt(crate::model::GptShape { layers: 4, heads: 1, width: 8, context: 8, vocabulary: 255 });
     });
-    refused("imported", |m| m.imported = Some(Vec::new()));
+    refused("imported", |m| m.origin = Origin::Imported(Vec::new()));
     for scale in [0.0, -0.02, f32::NAN, f32::INFINITY, 2.0] {
         refused("init_scale", |m| m.init_scale = scale);
     }
