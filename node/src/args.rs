@@ -67,7 +67,8 @@ pub enum Command {
     Leave(EndArguments),
     /// Start the committee of an elected session anew, where too many of its voters are gone for good.
     ///
-    /// Only the founder can. Those voters and candidates that can be reached now get the seats. Whoever
+    /// Only the founder can; where it is gone for good, `new --from` founds a session that goes on from
+    /// this one. Those voters and candidates that can be reached now get the seats. Whoever
     /// holds a later block than this peer stops it: peers that cannot be reached may, and would have to
     /// join again then. Whether it was done shows in `status` and in the running node's output.
     #[command(after_help = "Example: driftless reset plays --yes")]
