@@ -39,7 +39,8 @@ pub enum Command {
     /// Found a session: write its manifest, print the invitation, start training.
     #[command(
         after_help = "Examples:\n  driftless new shakespeare --model gpt:tiny --data shakespeare.txt\n  \
-                            driftless new home --data a.txt b.txt --listen 4001 --advertise 203.0.113.7:4001"
+                            driftless new home --data a.txt b.txt --listen 4001 --advertise 203.0.113.7:4001\n  \
+                            driftless new plays-2 --from plays"
     )]
     New(Box<NewArguments>),
     /// Join a session by its invitation and train.
@@ -66,7 +67,8 @@ pub enum Command {
     Leave(EndArguments),
     /// Start the committee of an elected session anew, where too many of its voters are gone for good.
     ///
-    /// Only the founder can. Those voters and candidates that can be reached now get the seats. Whoever
+    /// Only the founder can; where it is gone for good, `new --from` founds a session that goes on from
+    /// this one. Those voters and candidates that can be reached now get the seats. Whoever
     /// holds a later block than this peer stops it: peers that cannot be reached may, and would have to
     /// join again then. Whether it was done shows in `status` and in the running node's output.
     #[command(after_help = "Example: driftless reset plays --yes")]
@@ -211,17 +213,24 @@ pub enum Device {
 pub struct NewArguments {
     /// The session's name.
     pub name: String,
-    /// What is trained: gpt:tiny, gpt:small or gpt:gpt2.
-    #[arg(long, default_value = "gpt:tiny", conflicts_with_all = ["from", "manifest"])]
-    pub model: String,
+    /// What is trained: gpt:tiny, gpt:small or gpt:gpt2 [default: gpt:tiny, or what --from trains].
+    #[arg(long, conflicts_with = "manifest")]
+    pub model: Option<String>,
     /// Texts to train on.
     #[arg(long, num_args = 1.., value_name = "FILE")]
     pub data: Vec<PathBuf>,
     /// A Hugging Face tokenizer.json [default: bytes are tokens].
     #[arg(long, value_name = "FILE")]
     pub tokenizer: Option<PathBuf>,
-    /// Start from a model: a Hugging Face GPT-2 folder, or what `import` printed.
-    #[arg(long, value_name = "DIR", conflicts_with = "manifest")]
+    /// Start from a model (a Hugging Face GPT-2 folder, or what `import` printed), or go on from the
+    /// newest certified state of a session: its name, the beginning of its id, or its folder.
+    ///
+    /// A session's folder is verified first. The new session has the other one's model, method, training
+    /// and data unless told otherwise, takes its parameters and their momentum bit for bit, and goes on
+    /// with its samples, its count of tokens and so its learning rate. Its manifest names where it comes
+    /// from; nobody of the other session is a member or votes until they join. --stop-at and --tokens count from the
+    /// other session's beginning.
+    #[arg(long, value_name = "DIR|SESSION", conflicts_with = "manifest")]
     pub from: Option<PathBuf>,
     /// Who votes: elected (this key at first, then 4 to 16 of those who contribute and --stand), steward
     /// (this key alone, for good), or named:KEY,KEY,...

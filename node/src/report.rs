@@ -36,6 +36,19 @@ pub struct Line {
     pub disk_use: Option<DiskUse>,
 }
 
+/// The state that a session was founded on.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ParentState {
+    /// The session that it was in.
+    pub session: Hash,
+    /// Its height.
+    pub height: u64,
+    /// Its certified digest.
+    pub digest: Hash,
+    /// Tokens counted until then.
+    pub tokens: u64,
+}
+
 /// What happened.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(tag = "event", rename_all = "snake_case")]
@@ -55,6 +68,9 @@ pub enum Report {
         name: String,
         /// The invitation's text.
         invitation: String,
+        /// The state of another session that it goes on from.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        founded_on: Option<ParentState>,
     },
     /// This peer became a member.
     Joined {
@@ -222,6 +238,13 @@ impl From<Event> for Report {
     }
 }
 
+impl ParentState {
+    fn text(&self) -> String {
+        let ParentState { session, height, digest, tokens } = self;
+        format!(" on session {session} height {height} digest {digest}, after {tokens} tokens")
+    }
+}
+
 impl Report {
     /// What a person is told; nothing of what a status line shows anyway.
     pub fn text(&self) -> Option<String> {
@@ -234,8 +257,9 @@ impl Report {
                 Some(address) => format!("peer {} listens on {address}", key.short()),
                 None => format!("peer {} listens", key.short()),
             },
-            Report::Founded { name, invitation } => {
-                format!("founded {name}. Others join with:\n\n  driftless join {invitation}\n")
+            Report::Founded { name, invitation, founded_on } => {
+                let on = founded_on.as_ref().map(ParentState::text).unwrap_or_default();
+                format!("founded {name}{on}. Others join with:\n\n  driftless join {invitation}\n")
             }
             Report::Joined { height } => format!("became a member at height {height}"),
             Report::Removed { height } => {

@@ -10,7 +10,7 @@ use driftless_protocol::committee::Committee;
 use driftless_protocol::identity::Signer;
 use driftless_protocol::layout::LayoutError;
 use driftless_protocol::manifest::{
-    Admission, Data, DataFile, DeadlineBounds, Manifest, ManifestError, Preset, SignedManifest,
+    Admission, Data, DataFile, DeadlineBounds, Manifest, ManifestError, Origin, Preset, SignedManifest,
 };
 use driftless_protocol::method::{Clip, Method, Overrun};
 use driftless_protocol::model::{GptShape, Model, ModelError};
@@ -163,13 +163,17 @@ pub fn found(terms: &Terms, founder: &Signer) -> Result<Founding, TermsError> {
         admission: terms.admission,
         stop_at: terms.stop_at,
         deadline: terms.deadline,
-        // Named members are trusted; one update among strangers' must not ruin the model.
-        clip: (!matches!(terms.committee, Committee::Named { .. })).then_some(Clip { factor: 2.0 }),
+        clip: clip_for(&terms.committee),
         ..terms.preset.clone().manifest(terms.committee.clone(), data)
     };
     let files =
         FoundingFiles { data: terms.data.clone(), tokenizer: terms.tokenizer.clone(), pages: Vec::new() };
     complete(manifest, terms.parameters.as_deref(), files, founder)
+}
+
+/// Named members are trusted; one update among strangers' must not ruin the model.
+pub(crate) fn clip_for(committee: &Committee) -> Option<Clip> {
+    (!matches!(committee, Committee::Named { .. })).then_some(Clip { factor: 2.0 })
 }
 
 /// Fills in the genesis digest (and an imported model's pages) and signs.
@@ -186,7 +190,7 @@ pub fn complete(
             let state = charter.genesis_with(parameters::to_fragments(&charter, parameters)?);
             let arrays = state.arrays.first().into_iter().flatten();
             files.pages = arrays.flat_map(|array| array.pages().to_vec()).collect();
-            manifest.imported = Some(files.pages.iter().map(|page| page.hash()).collect());
+            manifest.origin = Origin::Imported(files.pages.iter().map(|page| page.hash()).collect());
             state
         }
     };
@@ -231,7 +235,7 @@ fn count_tokenised(
 }
 
 /// A file as a manifest lists it.
-fn list_file(path: &Path) -> Result<DataFile, TermsError> {
+pub(crate) fn list_file(path: &Path) -> Result<DataFile, TermsError> {
     let name = path.file_name().and_then(|name| name.to_str());
     let name = name.ok_or_else(|| TermsError::FileName(path.to_owned()))?;
     let failed = |source| TermsError::Read { path: path.to_owned(), source };
@@ -296,7 +300,7 @@ mod tests {
         let parameters: Vec<f32> = (0..count).map(|index| index as f32).collect();
         let terms = Terms { parameters: Some(parameters.clone()), ..terms(vec![path]) };
         let founding = found(&terms, &Signer::from_seed([1; 32])).unwrap();
-        assert_eq!(founding.files.pages.len(), founding.manifest.manifest().imported.as_ref().unwrap().len());
+        assert_eq!(founding.files.pages.len(), founding.manifest.manifest().origin.pages().len());
         let charter = Charter::new(founding.manifest.manifest().clone()).unwrap();
         let state = charter.genesis_with(parameters::to_fragments(&charter, &parameters).unwrap());
         assert_eq!(state.digest(), charter.manifest.genesis);

@@ -6,7 +6,7 @@ use crate::layout::Layout;
 use crate::manifest::{Admission, Data, Manifest, ManifestError, Pacing};
 use crate::membership::{ControlPage, LeaseRules};
 use crate::memory::Memory;
-use crate::state::{Array, State};
+use crate::state::{Array, Page, PageError, State, page_sizes};
 
 /// A checked manifest with what is derived from it once.
 #[derive(Clone, Debug)]
@@ -50,9 +50,31 @@ impl Charter {
         State { control: self.genesis_control().into(), arrays }
     }
 
+    /// The genesis state with all arrays in the given pages; `read` returns a page of so many values.
+    pub fn genesis_of_pages(
+        &self,
+        roots: &[Hash],
+        read: impl FnMut(Hash, usize) -> Result<Page, PageError>,
+    ) -> Result<State, PageError> {
+        let arrays = self.manifest.method.arrays();
+        State::assemble(self.genesis_control(), arrays, &self.lengths, roots, read)
+    }
+
+    /// The pages that the manifest's origin names, each with its number of values.
+    pub fn origin_pages(&self) -> impl Iterator<Item = (Hash, usize)> {
+        let roots = self.manifest.origin.pages();
+        let sizes = match roots {
+            [] => Vec::new(),
+            _ => page_sizes(self.manifest.method.arrays(), &self.lengths),
+        };
+        roots.iter().copied().zip(sizes)
+    }
+
     /// The control page of height 0.
     pub fn genesis_control(&self) -> ControlPage {
-        ControlPage::genesis(self.manifest.method.streams(), self.founding_seats(), self.lease_rules())
+        let done = self.manifest.origin.progress();
+        let streams = self.manifest.method.streams();
+        ControlPage::genesis_after(done, streams, self.founding_seats(), self.lease_rules())
     }
 
     /// The keys that the manifest seats.

@@ -142,9 +142,28 @@ pub struct LeaseRules {
     pub max_lag: u32,
 }
 
+/// What was done before a session's first block: nothing, unless it was founded on another one.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+pub struct Progress {
+    /// The first position in the order of samples that was granted to nobody.
+    pub position: u64,
+    /// Tokens counted.
+    pub tokens: u64,
+}
+
 impl ControlPage {
     /// The control page of the genesis state.
     pub fn genesis(streams: u16, seats: Vec<PeerKey>, leases: LeaseRules) -> ControlPage {
+        ControlPage::genesis_after(Progress::default(), streams, seats, leases)
+    }
+
+    /// The control page of the genesis state of a session that goes on where another one stopped.
+    pub fn genesis_after(
+        done: Progress,
+        streams: u16,
+        seats: Vec<PeerKey>,
+        leases: LeaseRules,
+    ) -> ControlPage {
         let mut control = ControlPage {
             height: 0,
             generation: 0,
@@ -153,9 +172,9 @@ impl ControlPage {
             seats: seats.clone(),
             seats_changed: 0,
             attendance: vec![Attendance::default(); seats.len()],
-            pool: Pool::default(),
+            pool: Pool { next: done.position, returned: Vec::new() },
             draws: vec![Draw { ordinal: 0, members: None }],
-            counted_tokens: 0,
+            counted_tokens: done.tokens,
             convicted: Vec::new(),
         };
         seats.into_iter().for_each(|key| control.admit(key, leases));

@@ -220,12 +220,18 @@ pub fn page_sizes(arrays: usize, lengths: &[usize]) -> Vec<usize> {
     one.repeat(arrays)
 }
 
+/// Number of pages of so many arrays of fragments with these lengths.
+pub(crate) fn page_count(arrays: usize, lengths: impl Iterator<Item = u64>) -> u64 {
+    lengths.map(|length| length.div_ceil(PAGE_VALUES as u64)).sum::<u64>().saturating_mul(arrays as u64)
+}
+
 /// The digest of a state given as control page bytes and page hashes.
 pub fn state_digest(control: &[u8], pages: impl Iterator<Item = Hash>) -> Hash {
     digest_of(std::iter::once(Hash::of(control)).chain(pages))
 }
 
-fn digest_of(hashes: impl Iterator<Item = Hash>) -> Hash {
+/// One hash over hashes in order.
+pub(crate) fn digest_of(hashes: impl Iterator<Item = Hash>) -> Hash {
     let mut hasher = blake3::Hasher::new();
     hashes.for_each(|hash| {
         hasher.update(&hash.0);

@@ -9,6 +9,7 @@
 //! | `elected` | a committee grows from its founder and goes on without it |
 //! | `founding` | `new`, the local socket, stop, `run`, `leave` |
 //! | `steward` | a member dies, the founder stops and comes back on its port, so does the member |
+//! | `succession` | `new --from` a session whose founder is gone: training goes on, the fork is named |
 //! | `models` | `export`, `import`, `new --from` |
 //! | `real_and_simulated` | the simulator makes the bits of four processes again, from their chain alone |
 //! | `torture_run` | a short run of `driftless-torture`: five times processes are killed, nothing is lost |
@@ -26,6 +27,7 @@ mod models;
 mod program;
 mod real_and_simulated;
 mod steward;
+mod succession;
 mod torture_run;
 mod verify;
 mod workspace;

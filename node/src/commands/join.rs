@@ -32,7 +32,10 @@ pub(super) async fn run(options: &JoinArguments, dir: PathBuf, output: Output) -
     foreground.say_started();
     output.note("asking the invitation's peers for the session");
     let mut progress = |progress| match progress {
-        JoinProgress::Manifest { name } => output.note(&format!("joining {name}")),
+        JoinProgress::Manifest { name, parent: None } => output.note(&format!("joining {name}")),
+        JoinProgress::Manifest { name, parent: Some((session, height)) } => {
+            output.note(&format!("joining {name}, which was founded on height {height} of session {session}"))
+        }
         JoinProgress::Fetching { name, length } => {
             output.note(&format!("fetching {name}, {}", bytes(length)));
         }

@@ -4,7 +4,7 @@ use std::io::Read;
 use std::path::Path;
 
 use driftless_protocol::identity::Signer;
-use driftless_protocol::manifest::{Data, Manifest, ManifestError, SignedManifest};
+use driftless_protocol::manifest::{Data, Manifest, ManifestError, Origin, SignedManifest};
 use driftless_protocol::model::{GptShape, Model};
 use toml::{Table, Value};
 
@@ -38,8 +38,10 @@ pub(super) fn found(path: &Path, options: &NewArguments, signer: &Signer) -> Res
     check_data(&manifest, options)?;
     let files =
         FoundingFiles { data: options.data.clone(), tokenizer: options.tokenizer.clone(), pages: Vec::new() };
-    if manifest.imported.is_some() {
-        return Err(wrong(&"a manifest file cannot name an imported model; use `new --from`"));
+    if manifest.origin != Origin::Seed {
+        return Err(wrong(
+            &"a manifest file cannot name an imported model or another session; use `new --from`",
+        ));
     }
     if manifest.genesis != Default::default() {
         return SignedManifest::seal(manifest, signer)

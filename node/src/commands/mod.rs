@@ -11,6 +11,7 @@ mod join;
 mod kept;
 mod manifest_file;
 mod new;
+mod new_from;
 mod peer;
 mod run;
 mod sample;
@@ -31,6 +32,7 @@ use crate::node::NodeError;
 use crate::offline::OfflineError;
 use crate::output::Output;
 use crate::store::StoreError;
+use crate::succession::SuccessionError;
 use crate::terms::TermsError;
 
 /// Why a command failed.
@@ -57,6 +59,9 @@ pub enum CommandError {
     /// A founding.
     #[error(transparent)]
     Terms(#[from] TermsError),
+    /// A founding on a session.
+    #[error(transparent)]
+    Succession(#[from] SuccessionError),
     /// An invitation.
     #[error(transparent)]
     Invitation(#[from] driftless_protocol::invitation::InvitationError),
@@ -91,7 +96,14 @@ impl CommandError {
         match self {
             CommandError::Usage(_)
             | CommandError::Config(ConfigError::Address { .. } | ConfigError::NotYet(_))
-            | CommandError::Terms(TermsError::Model(_) | TermsError::Manifest(_)) => ExitCode::from(2),
+            | CommandError::Terms(TermsError::Model(_) | TermsError::Manifest(_))
+            | CommandError::Succession(
+                SuccessionError::OtherModel(_)
+                | SuccessionError::OtherData(_)
+                | SuccessionError::OtherTokenizer(_)
+                | SuccessionError::TooSoon { .. }
+                | SuccessionError::Manifest(_),
+            ) => ExitCode::from(2),
             _ => ExitCode::FAILURE,
         }
     }

@@ -7,10 +7,12 @@ use driftless_protocol::codec::Codec;
 use driftless_protocol::committee::{Committee, QuorumRule};
 use driftless_protocol::identity::Signer;
 use driftless_protocol::manifest::{Admission, DeadlineBounds, Manifest, ManifestError};
+use driftless_protocol::model::Model;
 
 use super::CommandError;
 use super::foreground::Foreground;
 use super::kept;
+use super::new_from::{self, Source};
 use crate::args::{CodecName, NewArguments};
 use crate::config::{self, Config};
 use crate::node::SessionOptions;
@@ -27,15 +29,16 @@ pub(super) async fn run(options: &NewArguments, dir: PathBuf, output: Output) ->
     let typed = config::typed(&options.network)?.or(founder);
     let config = config::resolve(dir, typed.clone())?;
     if options.print_manifest {
-        let signer = Folder::create(&config.node.dir)?.identity()?.unwrap_or(Signer::from_seed([0; 32]));
-        let founding = founding(options, &signer)?;
+        let folder = Folder::create(&config.node.dir)?;
+        let signer = folder.identity()?.unwrap_or(Signer::from_seed([0; 32]));
+        let founding = founding(options, &folder, &signer, output)?;
         let text = founding.manifest.manifest().to_toml().map_err(terms::TermsError::from)?;
         output.result(&serde_json::json!({ "manifest": text }), || text.clone());
         return Ok(());
     }
     let mut foreground = Foreground::start(&config, output).await?;
     let signer = foreground.node().signer().clone();
-    let founding = founding(options, &signer)?;
+    let founding = founding(options, foreground.node().folder(), &signer, output)?;
     check_name(foreground.node().folder(), founding.manifest.manifest())?;
     warn_of_bytes(founding.manifest.manifest(), output);
     let session = foreground.node().found(&founding.manifest, &founding.files)?;
@@ -44,8 +47,9 @@ pub(super) async fn run(options: &NewArguments, dir: PathBuf, output: Output) ->
     let name = founding.manifest.manifest().name.clone();
     let status = foreground.open(session, session_options(&config)).await?;
     let invitation = foreground.node().invitation(session, &status)?.to_text()?;
-    let line = Line { session: Some(short(session)), ..Line::new(Report::Founded { name, invitation }) };
-    foreground.say(line);
+    let founded_on = new_from::parent_of(founding.manifest.manifest());
+    let report = Report::Founded { name, invitation, founded_on };
+    foreground.say(Line { session: Some(short(session)), ..Line::new(report) });
     foreground.warn_if_alone(&config);
     warn_of_seats(founding.manifest.manifest(), output);
     foreground.run(std::future::pending()).await
@@ -95,41 +99,63 @@ pub(super) fn session_options(config: &Config) -> SessionOptions {
 }
 
 /// The manifest and the files by what was typed.
-fn founding(options: &NewArguments, signer: &Signer) -> Result<Founding, CommandError> {
+fn founding(
+    options: &NewArguments,
+    folder: &Folder,
+    signer: &Signer,
+    output: Output,
+) -> Result<Founding, CommandError> {
     if let Some(path) = &options.manifest {
         return super::manifest_file::found(path, options, signer);
     }
-    let imported = options.from.as_deref().map(driftless_compute::huggingface::import).transpose()?;
+    let imported = match options.from.as_deref().map(|from| new_from::source(from, folder)).transpose()? {
+        Some(Source::Session(parent)) => return new_from::found(&parent, options, signer, output),
+        Some(Source::Model(imported)) if options.model.is_none() => Some(imported),
+        Some(Source::Model(_)) => {
+            let reason = "the folder after --from says what is trained: leave --model out";
+            return Err(CommandError::Usage(reason.into()));
+        }
+        None => None,
+    };
     let preset = match &imported {
         Some(imported) => terms::preset_for(imported)?,
-        None => Manifest::preset(&options.model).map_err(|error| CommandError::Usage(error.to_string()))?,
+        None => Manifest::preset(options.model.as_deref().unwrap_or(Model::NAMES[0]))
+            .map_err(|error| CommandError::Usage(error.to_string()))?,
     };
-    let overrides = Overrides {
+    let tokenizer = options.tokenizer.clone();
+    let tokenizer = tokenizer.or_else(|| imported.as_ref().and_then(|imported| imported.tokenizer.clone()));
+    let terms = Terms {
+        name: options.name.clone(),
+        preset: overrides(options).apply(preset),
+        data: options.data.clone(),
+        tokenizer,
+        parameters: imported.map(|imported| imported.parameters),
+        committee: committee(&options.committee, signer.key())?,
+        admission: admission(options, signer),
+        stop_at: options.stop_at,
+        deadline: DeadlineBounds::default(),
+    };
+    Ok(terms::found(&terms, signer)?)
+}
+
+/// The numbers that were typed.
+pub(super) fn overrides(options: &NewArguments) -> Overrides {
+    Overrides {
         period: options.period,
         codec: options.codec.map(codec),
         learning_rate: options.learning_rate,
         batch: options.batch,
         budget_tokens: options.tokens.or(options.stop_at),
         ..Overrides::default()
-    };
-    let tokenizer = options.tokenizer.clone();
-    let tokenizer = tokenizer.or_else(|| imported.as_ref().and_then(|imported| imported.tokenizer.clone()));
-    let admission = match options.open {
+    }
+}
+
+/// By invitations of this key, unless anybody may join.
+pub(super) fn admission(options: &NewArguments, signer: &Signer) -> Admission {
+    match options.open {
         true => Admission::Open,
         false => Admission::Invitation { issuer: signer.key() },
-    };
-    let terms = Terms {
-        name: options.name.clone(),
-        preset: overrides.apply(preset),
-        data: options.data.clone(),
-        tokenizer,
-        parameters: imported.map(|imported| imported.parameters),
-        committee: committee(&options.committee, signer.key())?,
-        admission,
-        stop_at: options.stop_at,
-        deadline: DeadlineBounds::default(),
-    };
-    Ok(terms::found(&terms, signer)?)
+    }
 }
 
 /// The codec behind its name.
@@ -141,7 +167,7 @@ pub(crate) fn codec(name: CodecName) -> Codec {
 }
 
 /// `steward`, `named:KEY,...` or `elected`.
-fn committee(text: &str, own: PeerKey) -> Result<Committee, CommandError> {
+pub(super) fn committee(text: &str, own: PeerKey) -> Result<Committee, CommandError> {
     match text.split_once(':') {
         None if text == "steward" => Ok(Committee::Steward { key: own }),
         None if text == "elected" => Ok(Committee::Elected { founder: own }),

@@ -12,7 +12,7 @@ use crate::args::VerifyArguments;
 use crate::offline;
 use crate::output::{Output, Progress, bytes};
 use crate::store::{Folder, SessionFolder};
-use crate::verify::{Step, Verified, verify};
+use crate::verify::{FoundedOn, Step, Verified, verify};
 
 /// Verifies one session, or all peers of a demo.
 pub(super) fn run(options: &VerifyArguments, dir: &Path, output: Output) -> Result<(), CommandError> {
@@ -72,7 +72,8 @@ fn peers_of(dir: &Path) -> Result<Vec<PathBuf>, CommandError> {
     Ok(peers)
 }
 
-fn verify_one(folder: &SessionFolder, replay: bool, output: Output) -> Result<Verified, CommandError> {
+/// Runs what verifies a folder, and says how far it is.
+pub(super) fn with_progress<T>(output: Output, work: impl FnOnce(&mut dyn FnMut(Step)) -> T) -> T {
     let mut progress = Progress::new(output, None);
     let mut told = |step: Step| match step {
         Step::Block(height) => progress.set(height, None, format!("block {height}")),
@@ -83,9 +84,13 @@ fn verify_one(folder: &SessionFolder, replay: bool, output: Output) -> Result<Ve
             progress.set(done, Some(all), format!("{done} of {all} states computed again"));
         }
     };
-    let verified = verify(folder, replay, &mut told);
+    let result = work(&mut told);
     progress.clear();
-    let verified = verified?;
+    result
+}
+
+fn verify_one(folder: &SessionFolder, replay: bool, output: Output) -> Result<Verified, CommandError> {
+    let verified = with_progress(output, |told| verify(folder, replay, told))?;
     for problem in &verified.problems {
         output.object(&json!({
             "event": "problem",
@@ -101,6 +106,12 @@ fn verify_one(folder: &SessionFolder, replay: bool, output: Output) -> Result<Ve
         "dir": text(folder.path()),
         "session": verified.session,
         "name": verified.name,
+        "founded_on": verified.founded_on.as_ref().map(|parent| json!({
+            "session": parent.session,
+            "height": parent.height,
+            "digest": parent.digest,
+            "certified": parent.certified,
+        })),
         "voters": verified.voters,
         "first": verified.first,
         "gaps_before": verified.gaps,
@@ -144,13 +155,23 @@ fn text_of(folder: &SessionFolder, verified: &Verified) -> String {
     };
     let voters: Vec<String> = verified.voters.iter().map(|key| key.short()).collect();
     format!(
-        "{}\n  session {session}, {name:?}, voters {}: compare the id with your invitation's\n  \
+        "{}\n  session {session}, {name:?}, voters {}: compare the id with your invitation's\n{}  \
          heights {first} to {height}{gaps}, {contributions} contributions, {} of files; {states}{unfollowed}\n  \
          digest {digest}: {problems}",
         text(folder.path()),
         voters.join(" "),
+        verified.founded_on.as_ref().map(text_of_parent).unwrap_or_default(),
         bytes(verified.bytes)
     )
+}
+
+fn text_of_parent(parent: &FoundedOn) -> String {
+    let FoundedOn { session, height, digest, certified } = parent;
+    let known = match certified {
+        true => "certified there, as its folder beside this one says",
+        false => "whether it was certified there is not known here",
+    };
+    format!("  founded on session {session} height {height} digest {digest}: {known}\n")
 }
 
 /// A path as text; what is not text in it is replaced.

@@ -67,6 +67,9 @@ pub enum NodeError {
     /// An imported model's pages do not fit the manifest.
     #[error("the imported model does not fit the manifest: {0}")]
     Imported(String),
+    /// The pages of the session that this one was founded on do not fit the manifest.
+    #[error("the state that this session was founded on does not fit the manifest: {0}")]
+    Inherited(String),
     /// A file is not the one that the manifest names.
     #[error("{}: its BLAKE3 hash is {found}, but the session trains on {name} with hash {expected}", path.display())]
     WrongFile {

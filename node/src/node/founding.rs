@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 
 use driftless_protocol::Hash;
 use driftless_protocol::charter::Charter;
-use driftless_protocol::manifest::{Data, SignedManifest};
+use driftless_protocol::manifest::{Data, Origin, SignedManifest};
 use driftless_protocol::state::{PAGE_VALUES, Page, State};
 
 use super::{Node, NodeError};
@@ -19,7 +19,7 @@ pub struct FoundingFiles {
     pub data: Vec<PathBuf>,
     /// The tokenizer.
     pub tokenizer: Option<PathBuf>,
-    /// The pages of an imported model's outer parameters.
+    /// The pages that the manifest's origin names: an imported model's, or another session's.
     pub pages: Vec<Page>,
 }
 
@@ -103,7 +103,7 @@ pub(super) fn named_blobs(charter: &Charter) -> BTreeSet<Hash> {
         Data::Private { .. } => &[],
     };
     let files = texts.iter().chain(&manifest.tokenizer).map(|file| file.root);
-    files.chain(manifest.imported.iter().flatten().copied()).collect()
+    files.chain(manifest.origin.pages().iter().copied()).collect()
 }
 
 /// The genesis state, checked against the manifest's digest.
@@ -111,12 +111,31 @@ pub fn genesis_state(
     charter: &Charter,
     read: impl FnMut(&Hash) -> Result<Vec<u8>, String>,
 ) -> Result<State, NodeError> {
-    let state = match &charter.manifest.imported {
-        None => charter.genesis_state(),
-        Some(roots) => charter.genesis_with(imported_outer(charter, roots, read)?),
+    let state = match &charter.manifest.origin {
+        Origin::Seed => charter.genesis_state(),
+        Origin::Imported(roots) => charter.genesis_with(imported_outer(charter, roots, read)?),
+        Origin::Session(parent) => inherited(charter, &parent.pages, read)?,
     };
     let (expected, found) = (charter.manifest.genesis, state.digest());
     if found == expected { Ok(state) } else { Err(NodeError::Genesis { expected, found }) }
+}
+
+/// The genesis state with another session's arrays, from their pages.
+fn inherited(
+    charter: &Charter,
+    roots: &[Hash],
+    mut read: impl FnMut(&Hash) -> Result<Vec<u8>, String>,
+) -> Result<State, NodeError> {
+    let mut failed = None;
+    let page = |root: Hash, values: usize| {
+        let bytes = read(&root).unwrap_or_else(|reason| {
+            failed = Some(reason);
+            Vec::new()
+        });
+        Page::from_bytes(root, &bytes, values)
+    };
+    let state = charter.genesis_of_pages(roots, page).map_err(|error| error.to_string());
+    failed.map_or(state, Err).map_err(NodeError::Inherited)
 }
 
 /// An imported model's outer parameters from its pages, fragment by fragment.

@@ -6,11 +6,11 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
+use driftless_protocol::block::Height;
 use driftless_protocol::charter::Charter;
 use driftless_protocol::committee::Committee;
 use driftless_protocol::invitation::Invitation;
 use driftless_protocol::manifest::{Data, SignedManifest};
-use driftless_protocol::state::page_sizes;
 use driftless_protocol::wire::Message;
 use driftless_protocol::{Hash, PeerKey};
 use libp2p::Multiaddr;
@@ -34,6 +34,8 @@ pub enum JoinProgress {
     Manifest {
         /// The session's name.
         name: String,
+        /// The session and height that it was founded on.
+        parent: Option<(Hash, Height)>,
     },
     /// A file is being fetched.
     Fetching {
@@ -70,7 +72,8 @@ impl Node {
             return Err(NodeError::Committee);
         }
         check_size(&charter.manifest.model)?;
-        progress(JoinProgress::Manifest { name: charter.manifest.name.clone() });
+        let parent = charter.manifest.origin.parent().map(|parent| (parent.session, parent.height));
+        progress(JoinProgress::Manifest { name: charter.manifest.name.clone(), parent });
         let files = self.fetch_files(&charter, peer, data, caps, progress).await?;
         let this = self.clone();
         let made = tokio::task::spawn_blocking(move || this.found(&manifest, &files)).await;
@@ -138,11 +141,8 @@ impl Node {
         if let Some(file) = &charter.manifest.tokenizer {
             wanted.push((file.name.clone(), file.root, file.length));
         }
-        if let Some(roots) = &charter.manifest.imported {
-            let sizes = page_sizes(1, &charter.lengths);
-            let pages = roots.iter().zip(sizes).map(|(root, values)| (*root, values as u64 * 4));
-            wanted.extend(pages.map(|(root, length)| (format!("page {}", root.short()), root, length)));
-        }
+        let pages = charter.origin_pages().map(|(root, values)| (root, values as u64 * 4));
+        wanted.extend(pages.map(|(root, length)| (format!("page {}", root.short()), root, length)));
         let folder = self.inner.folder.session(charter.session);
         let store = Arc::new(BlobStore::open(folder.blobs())?);
         if !wanted.is_empty() {

@@ -443,7 +443,9 @@ impl Prepared {
         let mut engine = TrainerEngine::new(&charter, corpus, options.threads)?;
         let at_genesis = recovered.blocks.is_empty()
             && recovered.snapshot.as_ref().is_none_or(|snapshot| snapshot.height() == 0);
-        let begins = at_genesis && charter.founding_seats().contains(&inner.signer.key());
+        // Where the learning rate does not warm up, a fresh optimizer has to.
+        let warms_up = charter.manifest.origin.parent().is_none();
+        let begins = at_genesis && warms_up && charter.founding_seats().contains(&inner.signer.key());
         if !begins && recovered.checkpoint.is_none() {
             engine.ramp(RAMP);
         }

@@ -211,6 +211,11 @@ impl SessionFolder {
         is_hex.then_some(name)
     }
 
+    /// The folder of another session of the same data folder, whether it is there or not.
+    pub fn beside(&self, session: Hash) -> SessionFolder {
+        SessionFolder { path: self.path.with_file_name(prefix_of(session)) }
+    }
+
     /// The session's manifest, its bounds and signature checked.
     pub fn manifest(&self) -> Result<SignedManifest, StoreError> {
         let path = self.manifest_path();

@@ -4,14 +4,17 @@
 //! certificates, and the control page folded block by block, which covers members, leases, draws and
 //! statements. `files` checks every byte of pages and blobs. `replay` computes the states again from
 //! the kept blobs: then the signatures under contributions, weights and digests are checked as well.
+//! `parent` looks up where a session that was founded on another one's state comes from.
 
 mod files;
 mod follow;
+mod parent;
 mod replay;
 #[cfg(test)]
-mod tests;
+pub(crate) mod tests;
 
 pub use follow::{Followed, follow};
+pub use parent::FoundedOn;
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
@@ -49,6 +52,8 @@ pub struct Verified {
     pub session: Hash,
     /// Its name.
     pub name: String,
+    /// The session that it was founded on.
+    pub founded_on: Option<FoundedOn>,
     /// Who votes.
     pub voters: Vec<PeerKey>,
     /// The first height whose block is here.
@@ -214,6 +219,7 @@ fn verify_once(
     if let Ok(committees) = read_committees(folder, charter) {
         verified.voters = committees.last().to_vec();
     }
+    parent::check(folder, charter, &mut verified)?;
     files::check(folder, charter, &mut verified, told)?;
     if replay {
         replay::replay(folder, charter, &mut verified, told)?;

@@ -24,12 +24,12 @@ use super::{Problem, Verified, verify};
 use crate::store::{Folder, Options, SessionFolder, SessionStore};
 
 /// A steward's run, written down as a node does.
-struct Run {
-    dir: tempfile::TempDir,
-    steward: Signer,
-    charter: Arc<Charter>,
+pub(crate) struct Run {
+    pub(crate) dir: tempfile::TempDir,
+    pub(crate) steward: Signer,
+    pub(crate) charter: Arc<Charter>,
     store: SessionStore,
-    state: State,
+    pub(crate) state: State,
     head: Hash,
 }
 
@@ -55,13 +55,13 @@ impl Run {
     }
 
     /// A run of so many heights.
-    fn of(heights: Height) -> Run {
+    pub(crate) fn of(heights: Height) -> Run {
         let mut run = Run::new();
         (0..heights).for_each(|_| run.go_on());
         run
     }
 
-    fn go_on(&mut self) {
+    pub(crate) fn go_on(&mut self) {
         let closing = self.closing();
         let (block, next) = self.block(vec![Item::Close(closing)]);
         self.keep(block, next);
@@ -103,15 +103,15 @@ impl Run {
     }
 
     /// The last block as it is on disk.
-    fn last(&self) -> CertifiedBlock {
+    pub(crate) fn last(&self) -> CertifiedBlock {
         self.store.reader().read_blocks(self.state.control.height, 1, 1 << 20).unwrap().remove(0)
     }
 
-    fn snapshot(&mut self, block: CertifiedBlock, state: State) {
+    pub(crate) fn snapshot(&mut self, block: CertifiedBlock, state: State) {
         self.store.persist(&Record::Snapshot(Snapshot { block: Some(block), state }), true).unwrap();
     }
 
-    fn folder(&self) -> SessionFolder {
+    pub(crate) fn folder(&self) -> SessionFolder {
         self.store.folder().clone()
     }
 

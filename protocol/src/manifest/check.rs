@@ -2,8 +2,9 @@
 
 use std::collections::BTreeSet;
 
-use super::{Data, DataFile, Manifest, ManifestError, Pacing, RULES, Training};
+use super::{Data, DataFile, Manifest, ManifestError, Origin, Pacing, Parent, RULES, Training};
 use crate::method::StreamingDiLoCo;
+use crate::state::page_count;
 use crate::time::Span;
 use crate::wire::limits;
 
@@ -56,13 +57,42 @@ impl Manifest {
         let vocabulary = self.model.vocabulary();
         need(bytes, "model.vocabulary", vocabulary, "at least 256 without a tokenizer")?;
         need(within(1e-6, 1.0, self.init_scale), "init_scale", self.init_scale, "0.000001 to 1")?;
-        let pages = self.imported.as_ref().map_or(1, Vec::len);
-        need((1..=8000).contains(&pages), "imported", pages, "1 to 8000 page roots")?;
+        self.check_origin()?;
         let largest = self.layout().fragments.iter().map(|fragment| fragment.len).max().unwrap_or(0);
         let values = usize::try_from(largest).unwrap_or(usize::MAX);
         let blob = self.method.codec().encoded_len(values);
         need(blob <= limits::BLOB, "a fragment's blob", blob, "at most 2^40 bytes: use more fragments")
     }
+
+    fn check_origin(&self) -> Result<(), ManifestError> {
+        let pages = self.origin.pages().len();
+        match &self.origin {
+            Origin::Seed => Ok(()),
+            Origin::Imported(_) => {
+                need((1..=8000).contains(&pages), "origin.imported", pages, "1 to 8000 page roots")
+            }
+            Origin::Session(parent) => {
+                let lengths = self.layout().fragments.into_iter().map(|fragment| fragment.len);
+                let expected = page_count(self.method.arrays(), lengths);
+                let found = format!("a list of {pages} roots");
+                let all = "that of all the model's pages, at most 8000";
+                need(expected == pages as u64 && pages <= 8000, "origin.session.pages", found, all)?;
+                check_parent(parent, self.stop_at)
+            }
+        }
+    }
+}
+
+fn check_parent(parent: &Parent, stop_at: Option<u64>) -> Result<(), ManifestError> {
+    need(parent.height > 0, "origin.session.height", parent.height, "that of a certified block")?;
+    let parts = "the hash of its control page and its pages";
+    need(parent.adds_up(), "origin.session.digest", parent.digest, parts)?;
+    let position = parent.position <= MAX_COUNT;
+    need(position, "origin.session.position", parent.position, "at most 2^60")?;
+    need(parent.tokens <= MAX_COUNT, "origin.session.tokens", parent.tokens, "at most 2^60")?;
+    let goes_on = stop_at.is_none_or(|stop_at| stop_at > parent.tokens);
+    let beyond = "more than the tokens of the session that it was founded on";
+    need(goes_on, "stop_at", stop_at.unwrap_or_default(), beyond)
 }
 
 fn check_training(training: &Training) -> Result<(), ManifestError> {

@@ -9,11 +9,13 @@
 //! |---|---|
 //! | `mod.rs` | the fields |
 //! | `check.rs` | their bounds |
+//! | `origin.rs` | what the genesis state is made of; the session that this one was founded on |
 //! | `text.rs` | TOML, and errors that help whoever types it |
 //! | `signed.rs` | the founder's signature; the form on disk and on the wire |
 //! | `preset.rs` | the defaults of the named models |
 
 mod check;
+mod origin;
 mod preset;
 mod signed;
 #[cfg(test)]
@@ -23,6 +25,7 @@ pub mod text;
 use bincode::{Decode, Encode};
 use serde::{Deserialize, Serialize};
 
+pub use origin::{Origin, Parent};
 pub use preset::Preset;
 pub use signed::SignedManifest;
 
@@ -51,15 +54,15 @@ pub struct Manifest {
     /// The `tokenizer.json`; `None` for bytes.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub tokenizer: Option<DataFile>,
-    /// What the genesis state and all draws are derived from.
+    /// What the genesis state and the order of samples are derived from.
     #[serde(with = "text::seed")]
     pub seed: [u8; 32],
     /// Digest of the genesis state; the founder fills it in.
     #[serde(default)]
     pub genesis: Hash,
-    /// Roots of an imported model's pages, in digest order.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub imported: Option<Vec<Hash>>,
+    /// What the genesis state is made of.
+    #[serde(default, skip_serializing_if = "Origin::is_seed")]
+    pub origin: Origin,
     /// Standard deviation of the initial weights.
     #[serde(default = "text::init_scale")]
     pub init_scale: f32,

@@ -1,6 +1,6 @@
 //! The defaults of the named models (FORMATS, "Defaults").
 
-use super::{Admission, Data, DeadlineBounds, Manifest, Pacing, Training, text};
+use super::{Admission, Data, DeadlineBounds, Manifest, Origin, Pacing, Training, text};
 use crate::codec::Codec;
 use crate::committee::Committee;
 use crate::identity::Hash;
@@ -65,7 +65,7 @@ impl Preset {
             tokenizer: None,
             seed: [0; 32],
             genesis: Hash::default(),
-            imported: None,
+            origin: Origin::Seed,
             init_scale: text::init_scale(),
             method: self.method,
             training: self.training,

@@ -1,6 +1,9 @@
+mod origin;
+
 use proptest::prelude::*;
 
 use super::*;
+use crate::charter::Charter;
 use crate::committee::QuorumRule;
 use crate::identity::Signer;
 use crate::method::{Overrun, StreamingDiLoCo};
@@ -24,7 +27,7 @@ fn sample() -> Manifest {
         tokenizer: None,
         seed: [7; 32],
         genesis: Hash::of(b"genesis"),
-        imported: None,
+        origin: Origin::Seed,
         init_scale: 0.02,
         method,
         // The default that a file may leave out, not the preset's: the pinned id is of these terms.
@@ -53,7 +56,7 @@ fn other() -> Manifest {
     Manifest {
         model: Model::Gpt(crate::model::GptShape { context: 512, ..shape }),
         tokenizer: Some(tokenizer()),
-        imported: Some(vec![Hash::of(b"page 0"), Hash::of(b"page 1")]),
+        origin: Origin::Imported(vec![Hash::of(b"page 0"), Hash::of(b"page 1")]),
         method: Method::StreamingDiLoCo(StreamingDiLoCo {
             fragments: 4,
             period: 100,
@@ -75,9 +78,24 @@ fn other() -> Manifest {
     }
 }
 
+/// A state of height 9 of another session that trained the same model.
+fn parent() -> Parent {
+    let charter = Charter::new(sample()).unwrap();
+    let mut state = charter.genesis_state();
+    state.control.height = 9;
+    state.control.pool.next = 12_345;
+    state.control.counted_tokens = 67_890;
+    Parent::of(charter.session, &state, [3; 32])
+}
+
+/// A session that was founded on it.
+fn founded() -> Manifest {
+    Manifest { name: "plays again".into(), origin: Origin::Session(parent()), ..sample() }
+}
+
 #[test]
 fn toml_round_trips_and_reads_well() {
-    for manifest in [sample(), other()] {
+    for manifest in [sample(), other(), founded()] {
         let text = manifest.to_toml().unwrap();
         assert_eq!(Manifest::from_toml(&text).unwrap(), manifest, "{text}");
     }
@@ -172,11 +190,12 @@ fn the_session_id_is_pinned() {
     // A change of the canonical form is a change of every session's name: a decision.
     assert_eq!(sample().id().short(), "518705e2");
     assert_eq!(sample().canonical_bytes().len(), 355);
+    assert_eq!(founded().id().short(), "bc04a999");
 }
 
 #[test]
 fn a_signed_manifest_round_trips_and_belongs_to_its_session() {
-    for manifest in [sample(), other()] {
+    for manifest in [sample(), other(), founded()] {
         let sealed = SignedManifest::seal(manifest.clone(), &founder()).unwrap();
         let opened = SignedManifest::from_bytes(&sealed.to_bytes()).unwrap();
         assert_eq!(
@@ -192,13 +211,15 @@ fn a_signed_manifest_round_trips_and_belongs_to_its_session() {
 
 #[test]
 fn no_flipped_byte_is_ever_accepted() {
-    let bytes = SignedManifest::seal(sample(), &founder()).unwrap().to_bytes();
-    for index in 0..bytes.len() {
-        for mask in [0x01, 0x80, 0xff] {
-            let mut damaged = bytes.clone();
-            damaged[index] ^= mask;
-            let error = SignedManifest::from_bytes(&damaged).expect_err("a flipped byte was accepted");
-            assert!(error.to_string().starts_with("manifest: "), "{error}");
+    for manifest in [sample(), founded()] {
+        let bytes = SignedManifest::seal(manifest, &founder()).unwrap().to_bytes();
+        for index in 0..bytes.len() {
+            for mask in [0x01, 0x80, 0xff] {
+                let mut damaged = bytes.clone();
+                damaged[index] ^= mask;
+                let error = SignedManifest::from_bytes(&damaged).expect_err("a flipped byte was accepted");
+                assert!(error.to_string().starts_with("manifest: "), "{error}");
+            }
         }
     }
 }
@@ -244,8 +265,8 @@ fn a_valid_signature_over_an_invalid_manifest_is_refused() {
 fn too_many_long_fields_together_are_refused_when_sealed() {
     let file = |n| DataFile { name: format!("{n:0>255}"), length: 1, root: Hash::default() };
     let data = Data::Public { files: (0..512).map(file).collect(), samples_per_epoch: 1 };
-    let pages = Some(vec![Hash::of(b"page"); 8000]);
-    let error = SignedManifest::seal(Manifest { data, imported: pages, ..sample() }, &founder()).unwrap_err();
+    let origin = Origin::Imported(vec![Hash::of(b"page"); 8000]);
+    let error = SignedManifest::seal(Manifest { data, origin, ..sample() }, &founder()).unwrap_err();
     assert!(matches!(error, ManifestError::Wire(WireError::TooLong { .. })), "{error}");
 }
 
@@ -271,7 +292,7 @@ fn every_bound_is_checked_and_named() {
         m.model =
             Model::Gpt(crate::model::GptShape { layers: 4, heads: 1, width: 8, context: 8, vocabulary: 255 });
     });
-    refused("imported", |m| m.imported = Some(Vec::new()));
+    refused("imported", |m| m.origin = Origin::Imported(Vec::new()));
     for scale in [0.0, -0.02, f32::NAN, f32::INFINITY, 2.0] {
         refused("init_scale", |m| m.init_scale = scale);
     }

@@ -71,9 +71,10 @@ impl Session {
         };
         if founder != self.me {
             return Err(format!(
-                "only the session's founder ({}) can. Anybody may found a new session on this one's parameters: \
-                 `driftless export`, then `driftless new --from`",
-                founder.short()
+                "only the session's founder ({}) can. If it is gone for good, anybody who has this session's \
+                 folder may stop and found a new one that goes on from it: `driftless new NAME --from {}`",
+                founder.short(),
+                self.charter.session.short()
             ));
         }
         let (height, highest) = (self.height(), self.catch_up.target());

@@ -3,7 +3,7 @@
 use super::*;
 use crate::committee::{Committee, QuorumRule};
 use crate::identity::{Hash, Signer};
-use crate::manifest::{DataFile, Manifest};
+use crate::manifest::{DataFile, Manifest, Origin, Parent};
 use crate::method::Overrun;
 
 const STEP: Span = Span::millis(10);
@@ -32,22 +32,29 @@ fn keys() -> [PeerKey; 2] {
     keys
 }
 
+fn manifest() -> Manifest {
+    let mut preset = Manifest::preset("gpt:tiny").unwrap();
+    let Method::StreamingDiLoCo(method) = &mut preset.method;
+    (method.period, method.max_overrun) = (4, Overrun::Strict);
+    let file = DataFile { name: "text".into(), length: 1 << 20, root: Hash::of(b"text") };
+    Manifest {
+        name: "schedule".into(),
+        seed: [7; 32],
+        ..preset.manifest(
+            Committee::Named { keys: keys().to_vec(), quorum: QuorumRule::TwoThirds },
+            Data::Public { files: vec![file], samples_per_epoch: 10_000 },
+        )
+    }
+}
+
 impl Peer {
     fn new() -> Peer {
-        let mut preset = Manifest::preset("gpt:tiny").unwrap();
-        let Method::StreamingDiLoCo(method) = &mut preset.method;
-        (method.period, method.max_overrun) = (4, Overrun::Strict);
-        let file = DataFile { name: "text".into(), length: 1 << 20, root: Hash::of(b"text") };
-        let manifest = Manifest {
-            name: "schedule".into(),
-            seed: [7; 32],
-            ..preset.manifest(
-                Committee::Named { keys: keys().to_vec(), quorum: QuorumRule::TwoThirds },
-                Data::Public { files: vec![file], samples_per_epoch: 10_000 },
-            )
-        };
-        let charter = Arc::new(Charter::new(manifest).unwrap());
+        let charter = Arc::new(Charter::new(manifest()).unwrap());
         let state = charter.genesis_state();
+        Peer::at(charter, state)
+    }
+
+    fn at(charter: Arc<Charter>, state: State) -> Peer {
         let mut training = Training::new(charter, keys()[0], &state);
         training.set_draws(&[(0, keys().to_vec()), (0, keys().to_vec())]);
         Peer { training, state }
@@ -186,4 +193,29 @@ fn whoever_comes_back_contributes_when_the_others_do() {
     peer.training.streams.iter_mut().for_each(|stream| stream.steps = 3);
     peer.training.join_in(slot(1, 1), &[2, 2]);
     assert_eq!((peer.training.streams[0].due, peer.training.streams[1].due), (2, 2), "only sooner");
+}
+
+#[test]
+fn a_session_founded_on_another_goes_on_where_its_learning_rate_and_its_samples_stood() {
+    let mut before = Peer::new();
+    let terms = manifest();
+    before.state.control.height = 9;
+    before.state.control.counted_tokens = terms.training.budget_tokens / 4;
+    before.state.control.pool.next = 7_000;
+    let origin = Origin::Session(Parent::of(Hash::of(b"parent"), &before.state, [1; 32]));
+    let charter = Arc::new(Charter::new(Manifest { origin, ..terms }).unwrap());
+    let state = State { control: charter.genesis_control().into(), arrays: before.state.arrays };
+    let mut peer = Peer::at(charter, state);
+    loop {
+        match peer.training.next(&peer.state) {
+            Next::Work(Work::Train { progress, samples, .. }) => {
+                assert_eq!(progress[0], 0.25);
+                let crate::worker::Samples::Leased(positions) = samples else { panic!("leased") };
+                assert_eq!(positions[0], 7_000);
+                return;
+            }
+            Next::Work(_) => {}
+            Next::Wait(waiting) => panic!("{waiting:?}"),
+        }
+    }
 }

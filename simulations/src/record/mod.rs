@@ -103,7 +103,9 @@ pub fn record(folder: &SessionFolder) -> Result<Recorded, RecordError> {
     // What the simulator does not have is said here, and not when somebody runs it.
     Scenario::parse(&text)?.plan()?;
     let (heights, peers) = (history.control.height, history.stays.len());
-    Ok(Recorded { text, heights, peers, tokens: history.control.counted_tokens, span: history.now })
+    let begun = charter.manifest.origin.progress().tokens;
+    let tokens = history.control.counted_tokens.saturating_sub(begun);
+    Ok(Recorded { text, heights, peers, tokens, span: history.now })
 }
 
 impl History {

@@ -12,8 +12,7 @@ use super::{End, History, Stay, median, time_of};
 
 /// Fields of a manifest that a scenario says in its own way, or that belong to the real session alone: its
 /// files, its keys, and digests of what follows from these.
-const NOT_TERMS: [&str; 7] =
-    ["name", "genesis", "imported", "tokenizer", "committee", "admission", "stop_at"];
+const NOT_TERMS: [&str; 7] = ["name", "genesis", "origin", "tokenizer", "committee", "admission", "stop_at"];
 /// A step of a session in which nobody measured one.
 const UNKNOWN_STEP: Span = Span::millis(100);
 
@@ -36,7 +35,9 @@ pub(super) fn write(charter: &Charter, history: &History) -> String {
 
 fn head(text: &mut String, charter: &Charter, history: &History) -> std::fmt::Result {
     let manifest = &charter.manifest;
-    let (height, counted) = (history.control.height, history.control.counted_tokens);
+    // What another session counted before is not of this run.
+    let begun = manifest.origin.progress().tokens;
+    let (height, counted) = (history.control.height, history.control.counted_tokens.saturating_sub(begun));
     let quoted = |text: &str| toml::Value::String(text.to_owned()).to_string();
     let session = charter.session.short();
     writeln!(text, "# Written by `driftless-sim record` from session {session}, heights 1 to {height}.")?;
@@ -68,7 +69,7 @@ fn head(text: &mut String, charter: &Charter, history: &History) -> std::fmt::Re
     writeln!(text, "name = {}", quoted(&manifest.name))?;
     writeln!(text, "about = {}", quoted(&about))?;
     writeln!(text, "model = {}", quoted(named(&manifest.model).unwrap_or(Model::NAMES[0])))?;
-    match manifest.stop_at {
+    match manifest.stop_at.map(|stop_at| stop_at.saturating_sub(begun)) {
         Some(tokens) if tokens <= counted => writeln!(text, "tokens = {tokens}")?,
         _ => {
             writeln!(text, "# The session was not at its end: this is how far it came.")?;

@@ -1,6 +1,6 @@
 //! The engines of a recorded session, if it is one that can be computed again at all.
 
-use driftless_protocol::manifest::{Data, Pacing};
+use driftless_protocol::manifest::{Data, Origin, Pacing};
 use driftless_protocol::method::Method;
 
 use super::ReplayError;
@@ -32,8 +32,10 @@ impl Engines<'_> {
                 "its pacing is proportional: the speeds that a peer measured are not all in the chain",
             );
         }
-        if manifest.imported.is_some() {
-            return no("it starts from an imported model");
+        match manifest.origin {
+            Origin::Seed => {}
+            Origin::Imported(_) => return no("it starts from an imported model"),
+            Origin::Session(_) => return no("it starts from another session's state"),
         }
         if manifest.tokenizer.is_some() {
             return no("it has a tokenizer: only texts whose bytes are the tokens are read");
