@@ -12,7 +12,7 @@ use crate::wire;
 /// The most members a session has.
 pub const MAX_MEMBERS: usize = 4096;
 /// The most pieces one member's lease consists of.
-const MAX_LEASE_PIECES: usize = 16;
+pub(crate) const MAX_LEASE_PIECES: usize = 16;
 /// Drawn slots in a row without being counted after which a member leaves by rule.
 pub const MISSED_LIMIT: u16 = 8;
 /// Counted slots below which a member is a newcomer.

@@ -43,6 +43,8 @@ pub enum Mutant {
     ConvictsVoters,
     /// Seats are given to whoever asks for one.
     SeatsAnybody,
+    /// Own contributions stay when their slot is closed.
+    HoardsAnnouncements,
 }
 
 #[cfg(feature = "mutants")]
@@ -56,7 +58,7 @@ mod living {
 
     impl Mutant {
         /// All of them.
-        pub const ALL: [Mutant; 17] = [
+        pub const ALL: [Mutant; 18] = [
             Mutant::HalfDecides,
             Mutant::VotesBeforeFsync,
             Mutant::SkipsLock,
@@ -74,6 +76,7 @@ mod living {
             Mutant::SaysOnce,
             Mutant::ConvictsVoters,
             Mutant::SeatsAnybody,
+            Mutant::HoardsAnnouncements,
         ];
 
         /// From now on this one lives in every session of the process, or none does.

@@ -220,6 +220,11 @@ pub fn page_sizes(arrays: usize, lengths: &[usize]) -> Vec<usize> {
     one.repeat(arrays)
 }
 
+/// How many pages a state has.
+pub fn page_count(arrays: usize, lengths: &[usize]) -> usize {
+    lengths.iter().map(|length| length.div_ceil(PAGE_VALUES)).sum::<usize>() * arrays
+}
+
 /// The digest of a state given as control page bytes and page hashes.
 pub fn state_digest(control: &[u8], pages: impl Iterator<Item = Hash>) -> Hash {
     digest_of(std::iter::once(Hash::of(control)).chain(pages))

@@ -12,6 +12,7 @@ use driftless_protocol::transition::{CandidateError, CandidateJob};
 use driftless_protocol::wire::Message;
 use driftless_protocol::worker::Work;
 
+use crate::checkers::Checkers;
 use crate::happening::Happening;
 use crate::peer::Peer;
 use crate::setup::Lie;
@@ -29,6 +30,10 @@ const NO_SOURCE: Span = Span::millis(50);
 impl World {
     /// Acts on a session's outputs in order, until there are none or the power goes.
     pub(crate) fn drain(&mut self, peer: usize) -> Result<(), Violation> {
+        self.peers[peer].told = self.peers[peer].told.wrapping_add(1);
+        if let Peer { session: Some(session), told, .. } = &self.peers[peer] {
+            Checkers::holds(session, *told).map_err(|broken| self.violation(peer, broken))?;
+        }
         loop {
             if let Some((outputs, down)) = self.peers[peer].doom {
                 if outputs == 0 {
@@ -45,8 +50,7 @@ impl World {
         let (state, timeout) = (session.state(), session.next_timeout());
         if !self.peers[peer].checked.as_ref().is_some_and(|checked| checked.is_shared_with(&state.control)) {
             let checked = state.control.clone();
-            let reached = self.checkers.state_reached(state.control.height, state.digest());
-            reached.map_err(|broken| self.violation(peer, broken))?;
+            self.checkers.state_reached(session).map_err(|broken| self.violation(peer, broken))?;
             self.peers[peer].checked = Some(checked);
         }
         self.set_timer(peer, timeout);
@@ -91,6 +95,8 @@ impl World {
                 self.schedule(self.now + COMPUTE, Happening::Input { peer, life, input: Box::new(input) });
             }
             Output::Work(work) => {
+                Checkers::ordered(self.peers[peer].orders).map_err(|broken| self.violation(peer, broken))?;
+                self.peers[peer].orders += 1;
                 let duration = self.peers[peer].duration(&work);
                 if matches!(work, Work::Train { .. }) {
                     self.peers[peer].trained = self.peers[peer].trained + duration;

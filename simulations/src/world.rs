@@ -202,6 +202,7 @@ impl World {
             Happening::Timer { peer, life, at } if self.lives(peer, life) => self.timer(peer, at),
             Happening::Input { peer, life, input } if self.lives(peer, life) => self.input(peer, *input),
             Happening::Work { peer, life, work } if self.lives(peer, life) => {
+                self.peers[peer].orders -= 1;
                 let done = self.work(peer, work);
                 self.input(peer, Input::WorkDone(done))
             }

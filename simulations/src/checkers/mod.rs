@@ -1,5 +1,6 @@
 //! What must hold in every world, watched at every step. One file per promise.
 
+mod bounds;
 mod contributions;
 mod counted_once;
 mod fold;
@@ -16,9 +17,11 @@ use driftless_protocol::block::{CertifiedBlock, Height};
 use driftless_protocol::charter::Charter;
 use driftless_protocol::event::Record;
 use driftless_protocol::identity::{Domain, Hash, PeerKey, Scope};
+use driftless_protocol::session::Session;
 use driftless_protocol::state::State;
 use driftless_protocol::wire::Message;
 
+use bounds::EVERY;
 pub use counted_once::CountedOnce;
 pub use fold::Fold;
 use innocent::Innocent;
@@ -46,6 +49,8 @@ pub enum Promise {
     Contributions,
     /// Whoever keeps to the protocol is neither convicted nor barred.
     Innocent,
+    /// Every map and queue keeps to its bound.
+    Bounds,
     /// Peers start, what they say decodes, and they do not spin.
     Driver,
 }
@@ -61,6 +66,7 @@ impl std::fmt::Display for Promise {
             Promise::Seats => "seats",
             Promise::Contributions => "contributions",
             Promise::Innocent => "innocent",
+            Promise::Bounds => "bounds",
             Promise::Driver => "driver",
         })
     }
@@ -177,12 +183,34 @@ impl Checkers {
         self.innocent.convicted(convicted).map_err(|what| Promise::Innocent.broken(what))
     }
 
-    /// A peer stands at a height with a state of this digest.
+    /// A peer has another state than before.
     ///
     /// # Errors
-    /// If another peer's was another.
-    pub fn state_reached(&self, height: Height, digest: Hash) -> Result<(), Broken> {
-        self.one_digest.compare(height, digest).map_err(|what| Promise::OneDigest.broken(what))
+    /// If another peer's was another at its height, or it holds more than it may.
+    pub fn state_reached(&self, session: &Session) -> Result<(), Broken> {
+        let state = session.state();
+        let same = self.one_digest.compare(state.control.height, state.digest());
+        same.map_err(|what| Promise::OneDigest.broken(what))?;
+        bounds::observe(session).map_err(|what| Promise::Bounds.broken(what))
+    }
+
+    /// A peer was told a thing, of so many in its life; its outputs are still there.
+    ///
+    /// # Errors
+    /// If it holds more than it may.
+    pub fn holds(session: &Session, told: u32) -> Result<(), Broken> {
+        if !told.is_multiple_of(EVERY) {
+            return Ok(());
+        }
+        bounds::observe(session).map_err(|what| Promise::Bounds.broken(what))
+    }
+
+    /// A peer's engine gets an order while so many are under way.
+    ///
+    /// # Errors
+    /// If that is one too many.
+    pub fn ordered(under_way: u32) -> Result<(), Broken> {
+        bounds::ordered(under_way).map_err(|what| Promise::Bounds.broken(what))
     }
 
     /// A statement does not tell its generation, its signature does.
