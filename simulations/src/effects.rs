@@ -50,7 +50,8 @@ impl World {
         let (state, timeout) = (session.state(), session.next_timeout());
         if !self.peers[peer].checked.as_ref().is_some_and(|checked| checked.is_shared_with(&state.control)) {
             let checked = state.control.clone();
-            self.checkers.state_reached(session).map_err(|broken| self.violation(peer, broken))?;
+            let key = self.peers[peer].key;
+            self.checkers.state_reached(key, session).map_err(|broken| self.violation(peer, broken))?;
             self.peers[peer].checked = Some(checked);
         }
         self.set_timer(peer, timeout);
@@ -157,10 +158,18 @@ impl World {
         }
         match record {
             Record::Block(certified) => {
+                if sync {
+                    self.checkers.durable(self.peers[peer].key, certified.block.height);
+                }
                 let certified = self.shared(certified);
                 self.peers[peer].disk.write_block(certified, sync);
             }
-            record => self.peers[peer].disk.persist(record, sync),
+            record => {
+                if let (Record::Snapshot(snapshot), true) = (&record, sync) {
+                    self.checkers.durable(self.peers[peer].key, snapshot.height());
+                }
+                self.peers[peer].disk.persist(record, sync);
+            }
         }
         Ok(())
     }

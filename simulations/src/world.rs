@@ -261,6 +261,9 @@ impl World {
         }
         let started = self.peers[peer].start(self.now, &self.charter, &self.genesis);
         started.map_err(|error| self.violation(peer, Promise::Driver.broken(error.to_string())))?;
+        let Peer { key, session: Some(session), .. } = &self.peers[peer] else { return Ok(()) };
+        let begins = self.checkers.begins(*key, session);
+        begins.map_err(|broken| self.violation(peer, broken))?;
         self.look_around(peer);
         self.drain(peer)
     }
@@ -270,6 +273,7 @@ impl World {
             return Ok(());
         }
         self.peers[peer].timer = None;
+        self.tell(peer)?;
         let Some(session) = self.peers[peer].session.as_mut() else { return Ok(()) };
         session.handle_timeout(self.now);
         self.drain(peer)?;
@@ -284,9 +288,16 @@ impl World {
     }
 
     pub(crate) fn input(&mut self, peer: usize, input: Input) -> Result<(), Violation> {
+        self.tell(peer)?;
         let Some(session) = self.peers[peer].session.as_mut() else { return Ok(()) };
         session.handle_input(self.now, input);
         self.drain(peer)
+    }
+
+    /// A session is about to be told something.
+    fn tell(&mut self, peer: usize) -> Result<(), Violation> {
+        let told = self.checkers.told(self.peers[peer].key, self.now);
+        told.map_err(|broken| self.violation(peer, broken))
     }
 
     fn deliver(&mut self, from: usize, to: usize, bytes: &[u8], reply: bool) -> Result<(), Violation> {
@@ -358,8 +369,9 @@ impl World {
             Fault::Copy { peer } => self.peers[peer].copy_disk(),
             Fault::Restore { peer, down } => {
                 self.crash(peer, Some(down));
-                self.checkers.restored(self.peers[peer].key);
                 self.peers[peer].restore_disk();
+                let last = self.peers[peer].disk.blocks().last_key_value().map_or(0, |(height, _)| *height);
+                self.checkers.restored(self.peers[peer].key, last);
             }
             Fault::Partition(groups) => {
                 self.network.part(groups);

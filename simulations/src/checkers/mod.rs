@@ -1,9 +1,11 @@
 //! What must hold in every world, watched at every step. One file per promise.
 
 mod bounds;
+mod clock;
 mod contributions;
 mod counted_once;
 mod fold;
+mod influence;
 mod innocent;
 mod one_digest;
 mod quorum;
@@ -19,11 +21,14 @@ use driftless_protocol::event::Record;
 use driftless_protocol::identity::{Domain, Hash, PeerKey, Scope};
 use driftless_protocol::session::Session;
 use driftless_protocol::state::State;
+use driftless_protocol::time::Time;
 use driftless_protocol::wire::Message;
 
 use bounds::EVERY;
+use clock::Clock;
 pub use counted_once::CountedOnce;
 pub use fold::Fold;
+use influence::{Influence, Step};
 use innocent::Innocent;
 use one_digest::OneDigest;
 pub use quorum::Quorum;
@@ -49,6 +54,10 @@ pub enum Promise {
     Contributions,
     /// Whoever keeps to the protocol is neither convicted nor barred.
     Innocent,
+    /// Nobody's influence is more than the manifest allows.
+    Influence,
+    /// Neither time nor a chain goes back.
+    Clock,
     /// Every map and queue keeps to its bound.
     Bounds,
     /// Peers start, what they say decodes, and they do not spin.
@@ -66,6 +75,8 @@ impl std::fmt::Display for Promise {
             Promise::Seats => "seats",
             Promise::Contributions => "contributions",
             Promise::Innocent => "innocent",
+            Promise::Influence => "influence",
+            Promise::Clock => "clock",
             Promise::Bounds => "bounds",
             Promise::Driver => "driver",
         })
@@ -103,6 +114,8 @@ pub struct Checkers {
     /// The highest that a reset began.
     generations: u32,
     innocent: Innocent,
+    influence: Influence,
+    clock: Clock,
 }
 
 impl Checkers {
@@ -119,6 +132,8 @@ impl Checkers {
             quorum: Quorum::new(charter.session, rule),
             seats: Seats::new(charter.session, charter.manifest.committee.clone()),
             sitting: BTreeMap::from([(1, charter.founding_seats())]),
+            influence: Influence::new(charter.clone()),
+            clock: Clock::default(),
             fold: Fold::new(charter, genesis),
             innocent: Innocent::new(liars),
         }
@@ -130,9 +145,32 @@ impl Checkers {
         self.fold.state()
     }
 
-    /// A peer comes back with an older copy of its folder.
-    pub fn restored(&mut self, key: PeerKey) {
+    /// A peer comes back with an older copy of its folder, whose last block has this height.
+    pub fn restored(&mut self, key: PeerKey, height: Height) {
         self.innocent.restored(key);
+        self.clock.restored(key, height);
+    }
+
+    /// A peer begins a life.
+    ///
+    /// # Errors
+    /// If its chain ends below what it wrote.
+    pub fn begins(&mut self, key: PeerKey, session: &Session) -> Result<(), Broken> {
+        let begins = self.clock.begins(key, session.chain_end());
+        begins.map_err(|what| Promise::Clock.broken(what))
+    }
+
+    /// A peer is told something.
+    ///
+    /// # Errors
+    /// If it was told of a later moment before.
+    pub fn told(&mut self, key: PeerKey, now: Time) -> Result<(), Broken> {
+        self.clock.told(key, now).map_err(|what| Promise::Clock.broken(what))
+    }
+
+    /// A block that a peer wrote is durable.
+    pub fn durable(&mut self, key: PeerKey, height: Height) {
+        self.clock.wrote(key, height);
     }
 
     /// A peer writes something down. `read` finds blobs.
@@ -178,7 +216,14 @@ impl Checkers {
             let signed = contributions::observe(self.session, before, block);
             signed.map_err(|what| Promise::Contributions.broken(what))?;
         }
+        let before = self.fold.state().control.clone();
         self.fold.observe(certified, read).map_err(|what| Promise::Fold.broken(what))?;
+        let after = &self.fold.state().control;
+        if after.height > before.height {
+            let step = Step { before: &before, block, after, aggregations: self.fold.aggregations() };
+            self.influence.observe(step).map_err(|what| Promise::Influence.broken(what))?;
+            Clock::block(&before, after).map_err(|what| Promise::Clock.broken(what))?;
+        }
         let convicted = &self.fold.state().control.convicted;
         self.innocent.convicted(convicted).map_err(|what| Promise::Innocent.broken(what))
     }
@@ -186,11 +231,13 @@ impl Checkers {
     /// A peer has another state than before.
     ///
     /// # Errors
-    /// If another peer's was another at its height, or it holds more than it may.
-    pub fn state_reached(&self, session: &Session) -> Result<(), Broken> {
+    /// If another peer's was another at its height, its chain went back, or it holds more than it may.
+    pub fn state_reached(&mut self, key: PeerKey, session: &Session) -> Result<(), Broken> {
         let state = session.state();
         let same = self.one_digest.compare(state.control.height, state.digest());
         same.map_err(|what| Promise::OneDigest.broken(what))?;
+        let stands = self.clock.stands(key, session.chain_end());
+        stands.map_err(|what| Promise::Clock.broken(what))?;
         bounds::observe(session).map_err(|what| Promise::Bounds.broken(what))
     }
 
