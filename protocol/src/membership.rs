@@ -352,6 +352,12 @@ fn draw_members(members: &[Member], seed: Hash, maximum: usize) -> Vec<PeerKey> 
     }
     let (newcomers, established): (Vec<&Member>, Vec<&Member>) =
         shuffled.into_iter().partition(|member| member.counted < NEWCOMER_SLOTS);
+    if Mutant::DrawsNewcomers.lives() {
+        let all = newcomers.into_iter().chain(established).take(maximum);
+        let mut drawn: Vec<PeerKey> = all.map(|member| member.key).collect();
+        drawn.sort_unstable();
+        return drawn;
+    }
     let share = (maximum / 4).max(maximum.saturating_sub(established.len())).min(newcomers.len());
     let established = established.into_iter().take(maximum - share);
     let mut drawn: Vec<PeerKey> =

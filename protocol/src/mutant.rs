@@ -45,6 +45,10 @@ pub enum Mutant {
     SeatsAnybody,
     /// Own contributions stay when their slot is closed.
     HoardsAnnouncements,
+    /// A contribution weighs what it claims, however much more that is than the others'.
+    WeighsClaims,
+    /// Newcomers are drawn like everybody else.
+    DrawsNewcomers,
 }
 
 #[cfg(feature = "mutants")]
@@ -58,7 +62,7 @@ mod living {
 
     impl Mutant {
         /// All of them.
-        pub const ALL: [Mutant; 18] = [
+        pub const ALL: [Mutant; 20] = [
             Mutant::HalfDecides,
             Mutant::VotesBeforeFsync,
             Mutant::SkipsLock,
@@ -77,6 +81,8 @@ mod living {
             Mutant::ConvictsVoters,
             Mutant::SeatsAnybody,
             Mutant::HoardsAnnouncements,
+            Mutant::WeighsClaims,
+            Mutant::DrawsNewcomers,
         ];
 
         /// From now on this one lives in every session of the process, or none does.

@@ -1,6 +1,7 @@
 //! What must hold in every world, watched at every step. One file per promise.
 
 mod bounds;
+mod caps;
 mod clock;
 mod contributions;
 mod counted_once;
@@ -8,6 +9,7 @@ mod fold;
 mod influence;
 mod innocent;
 mod one_digest;
+mod progress;
 mod quorum;
 mod seats;
 mod signed_once;
@@ -25,12 +27,14 @@ use driftless_protocol::time::Time;
 use driftless_protocol::wire::Message;
 
 use bounds::EVERY;
+pub(crate) use caps::{Caps, Way, Write};
 use clock::Clock;
 pub use counted_once::CountedOnce;
 pub use fold::Fold;
 use influence::{Influence, Step};
 use innocent::Innocent;
 use one_digest::OneDigest;
+pub(crate) use progress::{Progress, Terms};
 pub use quorum::Quorum;
 use seats::Seats;
 pub use signed_once::SignedOnce;
@@ -58,6 +62,10 @@ pub enum Promise {
     Influence,
     /// Neither time nor a chain goes back.
     Clock,
+    /// Nobody sends, receives or writes more than its user allows.
+    Caps,
+    /// After the faults end, the chain goes on.
+    Progress,
     /// Every map and queue keeps to its bound.
     Bounds,
     /// Peers start, what they say decodes, and they do not spin.
@@ -77,6 +85,8 @@ impl std::fmt::Display for Promise {
             Promise::Innocent => "innocent",
             Promise::Influence => "influence",
             Promise::Clock => "clock",
+            Promise::Caps => "caps",
+            Promise::Progress => "progress",
             Promise::Bounds => "bounds",
             Promise::Driver => "driver",
         })
@@ -116,12 +126,21 @@ pub struct Checkers {
     innocent: Innocent,
     influence: Influence,
     clock: Clock,
+    pub(crate) caps: Caps,
+    pub(crate) progress: Progress,
 }
 
 impl Checkers {
     /// Checkers of a session that starts at `genesis` and in which `liars` lie.
     #[must_use]
-    pub fn new(charter: Arc<Charter>, genesis: State, liars: BTreeSet<PeerKey>) -> Checkers {
+    pub(crate) fn new(
+        charter: Arc<Charter>,
+        genesis: State,
+        liars: BTreeSet<PeerKey>,
+        terms: Terms,
+    ) -> Checkers {
+        let seats = genesis.control.seats.len();
+        let spare = seats - charter.quorum(seats).min(seats);
         let rule = charter.manifest.committee.quorum_rule();
         Checkers {
             session: charter.session,
@@ -134,6 +153,8 @@ impl Checkers {
             sitting: BTreeMap::from([(1, charter.founding_seats())]),
             influence: Influence::new(charter.clone()),
             clock: Clock::default(),
+            caps: Caps::default(),
+            progress: Progress::new(terms, spare),
             fold: Fold::new(charter, genesis),
             innocent: Innocent::new(liars),
         }
@@ -148,6 +169,7 @@ impl Checkers {
     /// A peer comes back with an older copy of its folder, whose last block has this height.
     pub fn restored(&mut self, key: PeerKey, height: Height) {
         self.innocent.restored(key);
+        self.progress.returns();
         self.clock.restored(key, height);
     }
 
