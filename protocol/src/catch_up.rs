@@ -10,8 +10,9 @@ use std::sync::Arc;
 use crate::block::{CertifiedBlock, Height};
 use crate::charter::Charter;
 use crate::election::Sitting;
+use crate::holdings::{Tell, tell};
 use crate::identity::{Hash, PeerKey};
-use crate::membership::ControlPage;
+use crate::membership::{ControlPage, MAX_MEMBERS};
 use crate::state::{Page, State, page_sizes, state_digest};
 use crate::time::{Span, Time};
 use crate::wire::SnapshotOffer;
@@ -20,6 +21,8 @@ use crate::wire::SnapshotOffer;
 const MAX_QUEUED: usize = 128;
 /// The very next block is given this long to come by gossip, which is on its way to everybody.
 const GOSSIP: Span = Span::millis(500);
+/// Peers whose heads are kept.
+const MAX_HEADS: usize = 2 * MAX_MEMBERS;
 /// An unanswered question is asked of somebody else after this long.
 const PATIENCE: Span = Span::seconds(3);
 /// Failed fetches of pages after which a snapshot is given up: its holders forgot it.
@@ -92,14 +95,28 @@ struct Pending {
 impl CatchUp {
     /// A peer told where its chain ends.
     pub fn told_head(&mut self, peer: PeerKey, height: Height) {
-        let known = self.heads.entry(peer).or_default();
+        let Some(known) = self.head_of(peer) else { return };
         known.told = known.told.max(height);
         self.highest = self.highest.max(height);
     }
 
+    /// What is known of a peer's head, or that nothing is yet.
+    fn head_of(&mut self, peer: PeerKey) -> Option<&mut Known> {
+        let room = self.heads.len() < MAX_HEADS || self.heads.contains_key(&peer);
+        room.then(|| self.heads.entry(peer).or_default())
+    }
+
+    /// Tells how much is held; a state has so many pages.
+    pub fn holdings(&self, pages: usize, to: Tell<'_>) {
+        tell(to, "heads", self.heads.len(), MAX_HEADS);
+        tell(to, "blocks ahead", self.queued.len(), MAX_QUEUED);
+        let missing = self.snapshot.as_ref().map_or(0, |pending| pending.missing.len());
+        tell(to, "pages missing", missing, pages);
+    }
+
     /// A peer passed on what others made at this height; it may not have applied it.
     pub fn passed_on(&mut self, peer: PeerKey, height: Height) {
-        let known = self.heads.entry(peer).or_default();
+        let Some(known) = self.head_of(peer) else { return };
         known.passed_on = known.passed_on.max(height);
         self.highest = self.highest.max(height);
     }
@@ -168,7 +185,8 @@ impl CatchUp {
         (self.blocks_only, self.blobs_gone) = (false, false);
         self.expected = None;
         self.walked.take_if(|sitting| sitting.since <= head);
-        self.queued.retain(|height, _| *height > head);
+        // A repair goes back.
+        self.queued.retain(|height, _| *height > head && *height <= head + MAX_QUEUED as u64);
         if let Some((Ask::Blocks { from, .. }, _)) = self.asked
             && from <= head
         {

@@ -15,6 +15,7 @@ pub mod control;
 pub mod election;
 pub mod event;
 pub mod genesis;
+pub mod holdings;
 pub mod identity;
 pub mod invitation;
 pub mod layout;

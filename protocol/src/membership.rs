@@ -12,7 +12,7 @@ use crate::wire;
 /// The most members a session has.
 pub const MAX_MEMBERS: usize = 4096;
 /// The most pieces one member's lease consists of.
-const MAX_LEASE_PIECES: usize = 16;
+pub(crate) const MAX_LEASE_PIECES: usize = 16;
 /// Drawn slots in a row without being counted after which a member leaves by rule.
 pub const MISSED_LIMIT: u16 = 8;
 /// Counted slots below which a member is a newcomer.
@@ -371,6 +371,12 @@ fn draw_members(members: &[Member], seed: Hash, maximum: usize) -> Vec<PeerKey> 
     }
     let (newcomers, established): (Vec<&Member>, Vec<&Member>) =
         shuffled.into_iter().partition(|member| member.counted < NEWCOMER_SLOTS);
+    if Mutant::DrawsNewcomers.lives() {
+        let all = newcomers.into_iter().chain(established).take(maximum);
+        let mut drawn: Vec<PeerKey> = all.map(|member| member.key).collect();
+        drawn.sort_unstable();
+        return drawn;
+    }
     let share = (maximum / 4).max(maximum.saturating_sub(established.len())).min(newcomers.len());
     let established = established.into_iter().take(maximum - share);
     let mut drawn: Vec<PeerKey> =

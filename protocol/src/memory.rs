@@ -10,6 +10,7 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use bincode::Encode;
 
+use crate::holdings::{Tell, tell};
 use crate::identity::{Domain, Hash, PeerKey, Scope, Signature};
 use crate::transition::Plan;
 use crate::wire;
@@ -40,6 +41,14 @@ impl Clone for Memory {
 }
 
 impl Memory {
+    /// Tells how much is remembered.
+    pub fn holdings(&self, to: Tell<'_>) {
+        let signatures = entered(&self.signatures);
+        let length = signatures.younger.len() + signatures.older.len();
+        tell(to, "signatures known to hold", length, SIGNATURES);
+        tell(to, "plans", entered(&self.plans).len(), PLANS);
+    }
+
     /// Whether `signature` is `key`'s over `content`.
     pub fn holds<T: Encode>(
         &self,

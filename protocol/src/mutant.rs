@@ -43,6 +43,12 @@ pub enum Mutant {
     ConvictsVoters,
     /// Seats are given to whoever asks for one.
     SeatsAnybody,
+    /// Own contributions stay when their slot is closed.
+    HoardsAnnouncements,
+    /// A contribution weighs what it claims, however much more that is than the others'.
+    WeighsClaims,
+    /// Newcomers are drawn like everybody else.
+    DrawsNewcomers,
 }
 
 #[cfg(feature = "mutants")]
@@ -56,7 +62,7 @@ mod living {
 
     impl Mutant {
         /// All of them.
-        pub const ALL: [Mutant; 17] = [
+        pub const ALL: [Mutant; 20] = [
             Mutant::HalfDecides,
             Mutant::VotesBeforeFsync,
             Mutant::SkipsLock,
@@ -74,6 +80,9 @@ mod living {
             Mutant::SaysOnce,
             Mutant::ConvictsVoters,
             Mutant::SeatsAnybody,
+            Mutant::HoardsAnnouncements,
+            Mutant::WeighsClaims,
+            Mutant::DrawsNewcomers,
         ];
 
         /// From now on this one lives in every session of the process, or none does.

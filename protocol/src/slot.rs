@@ -7,7 +7,9 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use crate::block::{Announcement, Block, Closing, Counted, Evidence, Payload, Slot};
 use crate::charter::Charter;
+use crate::holdings::{Tell, tell};
 use crate::identity::{Domain, Hash, PeerKey, Scope, Signed};
+use crate::membership::MAX_MEMBERS;
 use crate::mutant::Mutant;
 use crate::schedule::deadlines::DeadlineEstimator;
 use crate::state::State;
@@ -15,7 +17,7 @@ use crate::time::{Span, Time};
 use crate::transition::{blob_root, check_counted};
 
 /// The most peers that are known to be away.
-const MAX_GONE: usize = crate::membership::MAX_MEMBERS;
+const MAX_GONE: usize = MAX_MEMBERS;
 
 /// What became of an announcement.
 #[derive(Debug, PartialEq)]
@@ -115,6 +117,25 @@ impl Slots {
         }
     }
 
+    /// Tells how much is held.
+    pub fn holdings(&self, charter: &Charter, to: Tell<'_>) {
+        let method = &charter.manifest.method;
+        let (streams, contributors) =
+            (usize::from(method.streams()), usize::from(charter.manifest.max_contributors));
+        let fullest = |held: fn(&OpenSlot) -> usize| self.open.values().map(held).max().unwrap_or(0);
+        // Those of the head stay while a state is rebuilt from an older one.
+        tell(to, "open slots", self.open.len(), 2 * streams * method.window() as usize);
+        tell(to, "contributions to a slot", fullest(|open| open.entries.len()), contributors);
+        // Those who are away when it opens, or when this peer comes back, and then those who are drawn.
+        let excused = 2 * MAX_GONE + contributors;
+        tell(to, "members nobody waits for", fullest(|open| open.excused.len()), excused);
+        tell(to, "early announcements", self.early.len(), streams * MAX_MEMBERS);
+        tell(to, "peers that are away", self.gone.len(), MAX_GONE);
+        tell(to, "peers that began anew", self.behind.len(), MAX_GONE);
+        let times = self.deadlines.iter().map(DeadlineEstimator::observed).max().unwrap_or(0);
+        tell(to, "slot times", times, DeadlineEstimator::KEPT);
+    }
+
     /// How long this peer itself needs for a slot.
     pub fn set_own_slot_time(&mut self, span: Span) {
         self.own_slot_time = Some(span);
@@ -155,6 +176,7 @@ impl Slots {
             .into_iter()
             .partition::<BTreeMap<_, _>, _>(|(_, signed)| open.contains_key(&signed.content.slot));
         self.early = early;
+        self.early.retain(|(_, key), _| ground.state.control.index_of(key).is_some());
         self.early.retain(|_, signed| {
             closed.get(usize::from(signed.content.slot.stream)).is_some_and(|next| {
                 signed.content.slot.ordinal >= *next && signed.content.slot.ordinal <= next + window
@@ -255,9 +277,10 @@ impl Slots {
         if self.behind.len() < MAX_GONE {
             self.behind.insert(peer);
         }
-        self.open.values_mut().for_each(|open| {
+        // Nobody waits for others, and strangers come and go.
+        for open in self.open.values_mut().filter(|open| open.drawn.binary_search(&peer).is_ok()) {
             open.excused.insert(peer);
-        });
+        }
     }
 
     /// A blob arrived.

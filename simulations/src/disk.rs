@@ -100,6 +100,13 @@ impl Disk {
         pages.find(|page| page.hash() == *root).map(|page| page.bytes().into())
     }
 
+    /// Whether a blob came over the data plane or was made here. (A page that is fetched may become one of an
+    /// own snapshot meanwhile.)
+    #[must_use]
+    pub fn received(&self, root: &Hash) -> bool {
+        self.durable.blobs.contains_key(root)
+    }
+
     /// Drops blobs that are not needed any more.
     pub fn forget(&mut self, roots: &[Hash]) {
         roots.iter().for_each(|root| {

@@ -12,6 +12,7 @@ use driftless_protocol::transition::{CandidateError, CandidateJob};
 use driftless_protocol::wire::Message;
 use driftless_protocol::worker::Work;
 
+use crate::checkers::{Caps, Checkers, Promise, Write};
 use crate::happening::Happening;
 use crate::peer::Peer;
 use crate::setup::Lie;
@@ -29,6 +30,10 @@ const NO_SOURCE: Span = Span::millis(50);
 impl World {
     /// Acts on a session's outputs in order, until there are none or the power goes.
     pub(crate) fn drain(&mut self, peer: usize) -> Result<(), Violation> {
+        self.peers[peer].told = self.peers[peer].told.wrapping_add(1);
+        if let Peer { session: Some(session), told, .. } = &self.peers[peer] {
+            Checkers::holds(session, *told).map_err(|broken| self.violation(peer, broken))?;
+        }
         loop {
             if let Some((outputs, down)) = self.peers[peer].doom {
                 if outputs == 0 {
@@ -45,8 +50,8 @@ impl World {
         let (state, timeout) = (session.state(), session.next_timeout());
         if !self.peers[peer].checked.as_ref().is_some_and(|checked| checked.is_shared_with(&state.control)) {
             let checked = state.control.clone();
-            let reached = self.checkers.state_reached(state.control.height, state.digest());
-            reached.map_err(|broken| self.violation(peer, broken))?;
+            let key = self.peers[peer].key;
+            self.checkers.state_reached(key, session).map_err(|broken| self.violation(peer, broken))?;
             self.peers[peer].checked = Some(checked);
         }
         self.set_timer(peer, timeout);
@@ -79,7 +84,11 @@ impl World {
                 return self.send(peer, &to, message);
             }
             Output::Fetch { root, length, sources } => self.fetch(peer, root, length, &sources),
-            Output::Push { root, to, copies } => self.push(peer, root, &to, copies),
+            Output::Push { root, to, copies } => {
+                let offered = Caps::offered(self.peers[peer].key, &to, copies);
+                self.capped(peer, offered)?;
+                self.push(peer, root, &to, copies);
+            }
             Output::Evaluate(job) => {
                 self.schedule(self.now + COMPUTE, Happening::Compute { peer, life, job: Box::new(job) });
             }
@@ -91,6 +100,8 @@ impl World {
                 self.schedule(self.now + COMPUTE, Happening::Input { peer, life, input: Box::new(input) });
             }
             Output::Work(work) => {
+                Checkers::ordered(self.peers[peer].orders).map_err(|broken| self.violation(peer, broken))?;
+                self.peers[peer].orders += 1;
                 let duration = self.peers[peer].duration(&work);
                 if matches!(work, Work::Train { .. }) {
                     self.peers[peer].trained = self.peers[peer].trained + duration;
@@ -99,12 +110,13 @@ impl World {
                 self.schedule(done, Happening::Work { peer, life, work });
             }
             // A simulated transfer is over quickly: one more blob on the disk does no harm.
-            Output::Cancel(_) => {}
+            Output::Cancel(roots) => self.checkers.caps.gave_up(peer, &roots),
             Output::Retain { from } => self.peers[peer].disk.retain(from),
             Output::Forget(roots) => self.peers[peer].disk.forget(&roots),
             Output::Event(event) => self.peers[peer].note(self.now, event),
             Output::Finished(ending) => {
                 self.peers[peer].end(ending);
+                self.checkers.progress.disturbed(self.now);
                 self.look_around(peer);
             }
         }
@@ -135,6 +147,7 @@ impl World {
             self.schedule(self.now, Happening::Input { peer, life, input: Box::new(input) });
             return Ok(());
         }
+        self.written(peer, &record)?;
         let decision = self.decision(&record);
         let peers = &self.peers;
         // The peer's own disk first: that is where it must be.
@@ -147,16 +160,51 @@ impl World {
         seen.map_err(|broken| self.violation(peer, broken))?;
         if let Some(decided) = decision {
             let tokens = self.certified().control.counted_tokens;
+            self.checkers.progress.decided(self.now, self.spare_seats());
             self.decided.push(Decided { tokens, ..decided });
         }
         match record {
             Record::Block(certified) => {
+                if sync {
+                    self.checkers.durable(self.peers[peer].key, certified.block.height);
+                }
                 let certified = self.shared(certified);
                 self.peers[peer].disk.write_block(certified, sync);
             }
-            record => self.peers[peer].disk.persist(record, sync),
+            record => {
+                if let (Record::Snapshot(snapshot), true) = (&record, sync) {
+                    self.checkers.durable(self.peers[peer].key, snapshot.height());
+                }
+                self.peers[peer].disk.persist(record, sync);
+            }
         }
         Ok(())
+    }
+
+    /// A snapshot or a checkpoint is written: was it time? What was taken from others comes when it comes, and
+    /// the last snapshot is written in any case.
+    fn written(&mut self, peer: usize, record: &Record) -> Result<(), Violation> {
+        let Peer { session: Some(session), setup, disk, .. } = &self.peers[peer] else { return Ok(()) };
+        let control = &session.state().control;
+        let last = self.charter.manifest.stop_at.is_some_and(|stop_at| control.counted_tokens >= stop_at);
+        let (write, bytes) = match record {
+            Record::Snapshot(snapshot) if disk.blocks().contains_key(&snapshot.height()) => {
+                (Write::Snapshot, snapshot.pages().map(|page| page.bytes().len() as u64).sum())
+            }
+            Record::Checkpoint(checkpoint) => (Write::Checkpoint, checkpoint.bytes.len() as u64),
+            _ => return Ok(()),
+        };
+        if last {
+            return Ok(());
+        }
+        let per_day = setup.options.writes_per_day;
+        let wrote = self.checkers.caps.wrote(peer, write, per_day, self.now, bytes);
+        self.capped(peer, wrote)
+    }
+
+    /// What a checker of caps found.
+    pub(crate) fn capped(&self, peer: usize, found: Result<(), String>) -> Result<(), Violation> {
+        found.map_err(|what| self.violation(peer, Promise::Caps.broken(what)))
     }
 
     /// A block that is written down for the first time: what it closes, on the certified state.
@@ -289,8 +337,10 @@ impl World {
             (met && self.peers[index].disk.blob(&root).is_some()).then_some(index)
         };
         match sources.iter().find_map(has) {
-            Some(from) => self
-                .transfer(Transfer { from, to: peer, life, root, push: None }, self.nominal_length(length)),
+            Some(from) => self.transfer(
+                Transfer { from, to: peer, life, root, push: None, began: self.now, length: 0 },
+                self.nominal_length(length),
+            ),
             None => {
                 let input = Input::BlobFailed(root);
                 self.schedule(self.now + NO_SOURCE, Happening::Input { peer, life, input: Box::new(input) });
@@ -306,10 +356,16 @@ impl World {
         let met = indices
             .filter(|index| self.peers[peer].met.contains_key(index) && self.network.joins(peer, *index));
         let chosen: Vec<usize> = met.take(copies).collect();
-        let push = self.transfers.push(self.now, peer, life, root, &chosen);
-        for to in chosen {
+        // Whoever has it already takes the offer for a push.
+        let lacks = |to: &usize| self.peers[*to].disk.blob(&root).is_none();
+        let lacking: Vec<usize> = chosen.iter().copied().filter(lacks).collect();
+        let push = self.transfers.push(self.now, (peer, life), root, chosen, lacking.len());
+        for to in lacking {
+            self.checkers.caps.pushes(peer, to, root);
             let life = self.peers[to].life;
-            self.transfer(Transfer { from: peer, to, life, root, push: Some(push) }, length);
+            let transfer =
+                Transfer { from: peer, to, life, root, push: Some(push), began: self.now, length: 0 };
+            self.transfer(transfer, length);
         }
         self.push_goes_on(push);
     }

@@ -58,6 +58,12 @@ impl Network {
         self.special.values_mut().for_each(|link| link.loss = per_mille);
     }
 
+    /// Whether messages are lost anywhere.
+    #[must_use]
+    pub fn loses(&self) -> bool {
+        self.every.loss > 0 || self.special.values().any(|link| link.loss > 0)
+    }
+
     /// Parts the peers into groups that do not reach each other, one number per peer.
     pub fn part(&mut self, groups: Vec<u32>) {
         self.groups = groups;

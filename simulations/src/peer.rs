@@ -64,6 +64,9 @@ pub struct Peer {
     pub(crate) met: BTreeMap<usize, u32>,
     /// Gossip that it heard lately.
     pub(crate) heard: Heard,
+    /// Things that it was told, and orders that its engine has, in this life.
+    pub(crate) told: u32,
+    pub(crate) orders: u32,
     /// The control page of the state that was checked last.
     pub(crate) checked: Option<Control>,
     /// The timer that counts, if one is set.
@@ -99,6 +102,8 @@ impl Peer {
             life: 0,
             met: BTreeMap::new(),
             heard: Heard::new(),
+            told: 0,
+            orders: 0,
             checked: None,
             timer: None,
             doom: None,
@@ -177,6 +182,7 @@ impl Peer {
         self.life += 1;
         self.met.clear();
         self.heard.clear();
+        (self.told, self.orders) = (0, 0);
         self.checked = None;
         self.timer = None;
         self.doom = None;

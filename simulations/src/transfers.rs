@@ -6,9 +6,10 @@ use std::collections::BTreeMap;
 use driftless_protocol::Hash;
 use driftless_protocol::time::Time;
 
+use crate::checkers::Way;
 use crate::flows::{Access, Flows};
 use crate::happening::Happening;
-use crate::world::World;
+use crate::world::{Violation, World};
 
 /// One blob on its way to one peer.
 #[derive(Debug, Clone, Copy)]
@@ -20,6 +21,9 @@ pub(crate) struct Transfer {
     pub root: Hash,
     /// The push that it is a part of; the receiver fetches what is in none.
     pub push: Option<u64>,
+    /// When it began, and its bytes, once that is known.
+    pub began: Time,
+    pub length: u64,
 }
 
 /// A push to several peers.
@@ -48,9 +52,16 @@ impl Transfers {
         Transfers { flows: Flows::new(access), version: 0, pushes: BTreeMap::new(), next_push: 0 }
     }
 
-    /// A push of `peer`'s to these peers begins.
-    pub fn push(&mut self, now: Time, peer: usize, life: u32, root: Hash, to: &[usize]) -> u64 {
-        let push = Push { peer, life, root, to: to.to_vec(), under_way: to.len(), last: now };
+    /// A push of `peer`'s to these peers begins, so many of which do not have the blob yet.
+    pub fn push(
+        &mut self,
+        now: Time,
+        (peer, life): (usize, u32),
+        root: Hash,
+        to: Vec<usize>,
+        under_way: usize,
+    ) -> u64 {
+        let push = Push { peer, life, root, to, under_way, last: now };
         self.next_push += 1;
         self.pushes.insert(self.next_push, push);
         self.next_push
@@ -60,6 +71,7 @@ impl Transfers {
 impl World {
     /// A blob of `length` bytes leaves.
     pub(crate) fn transfer(&mut self, transfer: Transfer, length: u64) {
+        let transfer = Transfer { began: self.now, length, ..transfer };
         let (from, to) = (transfer.from, transfer.to);
         if self.transfers.flows.are_limited(from, to) {
             let path = self.network.path(from, to);
@@ -82,15 +94,30 @@ impl World {
     }
 
     /// Transfers over access lines may be over.
-    pub(crate) fn flows_end(&mut self, version: u64) {
+    pub(crate) fn flows_end(&mut self, version: u64) -> Result<(), Violation> {
         if version != self.transfers.version {
-            return;
+            return Ok(());
         }
         for (from, to, transfer) in self.transfers.flows.take_ended(self.now) {
+            self.carried(from, to, transfer)?;
             let arrival = self.now + self.network.delay(from, to);
             self.over(transfer, arrival);
         }
         self.await_next_end();
+        Ok(())
+    }
+
+    /// Both lines carried it.
+    fn carried(&mut self, from: usize, to: usize, transfer: Transfer) -> Result<(), Violation> {
+        let Transfer { began, length, .. } = transfer;
+        let (up, down) = (self.peers[from].setup.access.up, self.peers[to].setup.access.down);
+        for (peer, way, rate) in [(from, Way::Up, up), (to, Way::Down, down)] {
+            if let Some(rate) = rate {
+                let carried = self.checkers.caps.carried((peer, way), rate, (began, self.now), length);
+                self.capped(peer, carried)?;
+            }
+        }
+        Ok(())
     }
 
     /// Transfers between peers that do not reach each other any more come to nothing at once.
@@ -111,7 +138,7 @@ impl World {
     }
 
     fn arrives(&mut self, transfer: Transfer, at: Time) {
-        let Transfer { from, to, life, root, push } = transfer;
+        let Transfer { from, to, life, root, push, .. } = transfer;
         self.schedule(at, Happening::Arrive { from, to, life, root, fetched: push.is_none() });
         if let Some(push) = push.and_then(|push| self.transfers.pushes.get_mut(&push)) {
             push.under_way -= 1;

@@ -10,7 +10,7 @@ use std::sync::Arc;
 use driftless_protocol::Hash;
 use driftless_protocol::block::{CertifiedBlock, Height, Slot};
 use driftless_protocol::charter::Charter;
-use driftless_protocol::event::{Command, Input};
+use driftless_protocol::event::{Command, Input, Waiting};
 use driftless_protocol::identity::PeerKey;
 use driftless_protocol::manifest::Manifest;
 use driftless_protocol::state::{Array, State};
@@ -18,7 +18,7 @@ use driftless_protocol::time::{Span, Time};
 use driftless_protocol::wire::Message;
 use driftless_protocol::worker::{EngineFailure, Work, WorkDone};
 
-use crate::checkers::{Broken, Checkers, Promise};
+use crate::checkers::{Broken, Checkers, Promise, Terms};
 use crate::engine::{CostModel, EngineKind, Nominal};
 use crate::faults::Fault;
 use crate::gossip::Gossip;
@@ -26,7 +26,7 @@ use crate::happening::Happening;
 use crate::network::Network;
 use crate::peer::{Peer, SetupError};
 use crate::random::Random;
-use crate::setup::Setup;
+use crate::setup::{Lie, Setup};
 use crate::topology::Topology;
 use crate::transfers::Transfers;
 
@@ -107,22 +107,23 @@ impl World {
         let charter = Arc::new(Charter::new(manifest).map_err(|error| refused(&error))?);
         let mut network = Network::new(setup.seed, setup.peers.len(), setup.link);
         setup.special.iter().for_each(|(from, to, link)| network.set(*from, *to, *link));
+        let nominal = setup.peers.iter().find_map(|peer| match &peer.engine {
+            EngineKind::Cost(CostModel { parameters, .. }) => Some(Nominal::new(*parameters, &charter)),
+            _ => None,
+        });
+        let terms = progress_terms(&setup, &charter, nominal.as_ref());
         let access = setup.peers.iter().map(|peer| peer.access).collect();
         let signers = setup.signers();
         let liars = setup.peers.iter().zip(&signers).filter(|(peer, _)| peer.lie.is_some());
         let liars = liars.map(|(_, signer)| signer.key()).collect();
         let seats: Vec<bool> = setup.peers.iter().map(|peer| peer.seat).collect();
-        let nominal = setup.peers.iter().find_map(|peer| match &peer.engine {
-            EngineKind::Cost(CostModel { parameters, .. }) => Some(Nominal::new(*parameters, &charter)),
-            _ => None,
-        });
         let index = signers.iter().enumerate().map(|(index, signer)| (signer.key(), index)).collect();
         let peers = signers.into_iter().zip(setup.peers);
         let mut world = World {
             seed: setup.seed,
             now: Time(0),
             // With a charter that remembers nothing: checkers work everything out again.
-            checkers: Checkers::new(Arc::new((*charter).clone()), genesis.clone(), liars),
+            checkers: Checkers::new(Arc::new((*charter).clone()), genesis.clone(), liars, terms),
             charter,
             genesis,
             peers: peers.map(|(signer, peer)| Peer::new(peer, signer)).collect(),
@@ -174,6 +175,9 @@ impl World {
         let Some(((at, _), happening)) = self.queue.pop_first() else { return Ok(()) };
         self.now = at;
         self.happened += 1;
+        if at > self.checkers.progress.due() {
+            self.look_at_progress()?;
+        }
         let (kind, subject, bytes) = happening.trace();
         let mut head = [0; 17];
         head[..8].copy_from_slice(&at.0.to_le_bytes());
@@ -195,13 +199,11 @@ impl World {
             Happening::Deliver { from, to, bytes, reply } => self.deliver(from, to, &bytes, reply),
             Happening::Gossip { from, to, name } => self.gossip_arrives(from, to, name),
             Happening::Arrive { from, to, life, root, fetched } => self.arrive(from, to, life, root, fetched),
-            Happening::Flows { version } => {
-                self.flows_end(version);
-                Ok(())
-            }
+            Happening::Flows { version } => self.flows_end(version),
             Happening::Timer { peer, life, at } if self.lives(peer, life) => self.timer(peer, at),
             Happening::Input { peer, life, input } if self.lives(peer, life) => self.input(peer, *input),
             Happening::Work { peer, life, work } if self.lives(peer, life) => {
+                self.peers[peer].orders -= 1;
                 let done = self.work(peer, work);
                 self.input(peer, Input::WorkDone(done))
             }
@@ -250,6 +252,41 @@ impl World {
         done
     }
 
+    /// A height is due: could the voters have decided it? If not, they have as long again from now on.
+    fn look_at_progress(&mut self) -> Result<(), Violation> {
+        let control = &self.certified().control;
+        let complete = self.charter.manifest.stop_at.is_some_and(|stop_at| control.counted_tokens >= stop_at);
+        let seats: Vec<PeerKey> = control.seats.clone();
+        let there = seats.iter().filter(|key| control.seat_of(key).is_some());
+        let able: Vec<usize> =
+            there.filter_map(|key| self.index(key)).filter(|peer| self.can_decide(*peer)).collect();
+        let reach = |peer: &usize| able.iter().filter(|other| self.network.joins(*peer, **other)).count();
+        let together = able.iter().map(reach).max().unwrap_or(0);
+        let enough = together >= self.charter.quorum(seats.len());
+        if enough && !complete && !self.network.loses() {
+            let what = self.checkers.progress.late(self.now, together, seats.len());
+            return Err(self.violation(able[0], Promise::Progress.broken(what)));
+        }
+        self.checkers.progress.disturbed(self.now);
+        Ok(())
+    }
+
+    /// Whether a voter is up and honest, and nothing keeps it from voting but time.
+    fn can_decide(&self, peer: usize) -> bool {
+        let Peer { session: Some(session), setup, miscomputes, unreadable, .. } = &self.peers[peer] else {
+            return false;
+        };
+        let status = session.status();
+        let honest = matches!(setup.lie, None | Some(Lie::Boasts)) && !miscomputes && !unreadable;
+        honest && status.halted.is_none() && status.barred.is_none() && status.waiting != Waiting::Repair
+    }
+
+    /// Seats that the quorum does without.
+    pub(crate) fn spare_seats(&self) -> usize {
+        let seats = self.certified().control.seats.len();
+        seats.saturating_sub(self.charter.quorum(seats))
+    }
+
     fn lives(&self, peer: usize, life: u32) -> bool {
         self.peers[peer].life == life && self.peers[peer].is_up()
     }
@@ -260,6 +297,11 @@ impl World {
         }
         let started = self.peers[peer].start(self.now, &self.charter, &self.genesis);
         started.map_err(|error| self.violation(peer, Promise::Driver.broken(error.to_string())))?;
+        let Peer { key, session: Some(session), .. } = &self.peers[peer] else { return Ok(()) };
+        let begins = self.checkers.begins(*key, session);
+        begins.map_err(|broken| self.violation(peer, broken))?;
+        self.checkers.caps.begins(peer, self.now);
+        self.checkers.progress.disturbed(self.now);
         self.look_around(peer);
         self.drain(peer)
     }
@@ -269,6 +311,7 @@ impl World {
             return Ok(());
         }
         self.peers[peer].timer = None;
+        self.tell(peer)?;
         let Some(session) = self.peers[peer].session.as_mut() else { return Ok(()) };
         session.handle_timeout(self.now);
         self.drain(peer)?;
@@ -283,9 +326,22 @@ impl World {
     }
 
     pub(crate) fn input(&mut self, peer: usize, input: Input) -> Result<(), Violation> {
+        self.tell(peer)?;
+        if let Input::Command(command) = &input {
+            self.checkers.progress.disturbed(self.now);
+            if *command == Command::Stop {
+                self.checkers.caps.stops(peer);
+            }
+        }
         let Some(session) = self.peers[peer].session.as_mut() else { return Ok(()) };
         session.handle_input(self.now, input);
         self.drain(peer)
+    }
+
+    /// A session is about to be told something.
+    fn tell(&mut self, peer: usize) -> Result<(), Violation> {
+        let told = self.checkers.told(self.peers[peer].key, self.now);
+        told.map_err(|broken| self.violation(peer, broken))
     }
 
     fn deliver(&mut self, from: usize, to: usize, bytes: &[u8], reply: bool) -> Result<(), Violation> {
@@ -317,6 +373,9 @@ impl World {
         root: Hash,
         fetched: bool,
     ) -> Result<(), Violation> {
+        if !fetched {
+            self.checkers.caps.push_over(from, to, root);
+        }
         if !self.lives(to, life) {
             return Ok(());
         }
@@ -330,6 +389,10 @@ impl World {
                 if fetched && self.topology.mesh(to).is_none() {
                     self.peers[to].fetched.push((root, length));
                 }
+                if self.peers[to].disk.received(&root) {
+                    let again = self.checkers.caps.arrived_again(self.now, from, to, root);
+                    self.capped(to, again)?;
+                }
                 self.peers[to].disk.store_blob(root, bytes);
                 self.input(to, Input::BlobStored(root))
             }
@@ -339,6 +402,8 @@ impl World {
     }
 
     fn fault(&mut self, fault: Fault) -> Result<(), Violation> {
+        self.checkers.progress.disturbed(self.now);
+        self.checkers.caps.failed(self.now);
         match fault {
             Fault::Crash { peer, outputs, down } => {
                 if self.peers[peer].is_up() {
@@ -357,8 +422,9 @@ impl World {
             Fault::Copy { peer } => self.peers[peer].copy_disk(),
             Fault::Restore { peer, down } => {
                 self.crash(peer, Some(down));
-                self.checkers.restored(self.peers[peer].key);
                 self.peers[peer].restore_disk();
+                let last = self.peers[peer].disk.blocks().last_key_value().map_or(0, |(height, _)| *height);
+                self.checkers.restored(self.peers[peer].key, last);
             }
             Fault::Partition(groups) => {
                 self.network.part(groups);
@@ -377,6 +443,8 @@ impl World {
     /// The power goes, and comes back after `down`.
     pub(crate) fn crash(&mut self, peer: usize, down: Option<Span>) {
         self.peers[peer].crash(&mut self.random);
+        self.checkers.progress.disturbed(self.now);
+        self.checkers.caps.failed(self.now);
         self.cut_flows();
         if let Some(down) = down {
             self.schedule(self.now + down, Happening::Start(peer));
@@ -518,11 +586,36 @@ impl World {
         self.trace.finalize().into()
     }
 
+    /// The longest wait for a height, in thousandths of the bound that held for it.
+    #[must_use]
+    pub fn slowest_height(&self) -> u64 {
+        self.checkers.progress.fullest()
+    }
+
     /// Number of things that happened.
     #[must_use]
     pub fn happened(&self) -> u64 {
         self.happened
     }
+}
+
+/// What bounds the time until the next height.
+fn progress_terms(setup: &Setup, charter: &Charter, nominal: Option<&Nominal>) -> Terms {
+    let links = setup.special.iter().map(|(.., link)| link).chain([&setup.link]);
+    let latency = links.clone().map(|link| link.latency + link.jitter).max().unwrap_or(Span::ZERO);
+    let codec = charter.manifest.method.codec();
+    let lengths = charter.lengths.iter().map(|values| codec.encoded_len(*values));
+    let one: u64 = lengths.map(|length| nominal.map_or(length, |nominal| nominal.length(length))).sum();
+    let peers = setup.peers.len() as u64;
+    // Over a path go the contributions of one peer, over a line those of all, or of one to all.
+    let path = links.filter_map(|link| link.bandwidth).min().map(|rate| (one, rate));
+    let rates = setup.peers.iter().flat_map(|peer| [peer.access.up, peer.access.down]);
+    let line = rates.flatten().min().map(|rate| (one.saturating_mul(peers), rate));
+    let time = |(bytes, rate): (u64, u64)| Span(bytes.saturating_mul(1_000_000) / rate.max(1));
+    let blobs = path.map(time).into_iter().chain(line.map(time)).max().unwrap_or(Span::ZERO);
+    let boasts = setup.peers.iter().any(|peer| peer.lie == Some(Lie::Boasts));
+    let heartbeat = charter.manifest.heartbeat;
+    Terms { heartbeat, latency, blobs, peers, boasts, elected: setup.elected }
 }
 
 pub(crate) fn read(disk: &crate::disk::Disk, root: &Hash) -> Result<Vec<u8>, String> {

@@ -75,7 +75,7 @@ impl Instance {
         let standing = self.proposals.get(attempt).cloned();
         let wanted = match &standing {
             Some(standing) => standing.content != *content && self.ledger.wants_evidence(seat),
-            None => !self.decided,
+            None => !self.decided && self.proposals.has_room(self.attempt(), attempt),
         };
         if !wanted || !self.ledger.may_check(seat, now) {
             return;

@@ -7,6 +7,7 @@ use std::collections::BTreeMap;
 
 use crate::block::{Block, Height, Proposal, Step, Vote};
 use crate::committee::MAX_SEATS;
+use crate::holdings::{Tell, tell};
 use crate::identity::{PeerKey, Signed};
 use crate::wire;
 
@@ -56,6 +57,10 @@ impl Early {
             released.votes.extend(kept.votes.into_values().filter(|vote| vote.content.height == height));
         }
         released
+    }
+
+    pub fn holdings(&self, to: Tell<'_>) {
+        tell(to, "voters heard early", self.kept.len(), MAX_SEATS);
     }
 
     /// Proposals and votes kept, for tests of the bounds.

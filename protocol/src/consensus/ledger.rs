@@ -9,6 +9,7 @@ use std::collections::BTreeMap;
 
 use super::Seats;
 use crate::block::{Attempt, Step, Vote};
+use crate::holdings::{Tell, tell};
 use crate::identity::{Hash, PeerKey, Signature, Signed};
 use crate::mutant::Mutant;
 use crate::time::Time;
@@ -23,7 +24,7 @@ pub const MAX_ATTEMPT: Attempt = 1 << 20;
 pub const EVIDENCE_PER_SEAT: u8 = 3;
 
 /// Attempts ahead of the current one that a single seat may occupy while the window moves.
-const AHEAD_PER_SEAT: usize = 32;
+pub(super) const AHEAD_PER_SEAT: usize = 32;
 /// Signature checks that a seat's name may cost at once, and microseconds until one more.
 const CHECKS: u64 = 256;
 const CHECK_INTERVAL: u64 = 10_000;
@@ -209,6 +210,14 @@ impl Ledger {
         votes
             .filter_map(move |(index, seat)| Some((index, seat.votes.get(&(attempt, step))?)))
             .filter(move |(_, vote)| vote.content.block == Some(block))
+    }
+
+    pub fn holdings(&self, to: Tell<'_>) {
+        let fullest = self.seats.iter().map(|seat| seat.votes.len() + seat.parked.len()).max();
+        // Two steps of each attempt, prevotes that prove an earlier block (of the proposal that stands and
+        // of the valid one), and one vote of each step from beyond.
+        let near = 2 * (PAST_ATTEMPTS as usize + 1) + 2 * AHEAD_PER_SEAT;
+        tell(to, "votes of a seat", fullest.unwrap_or(0), near + 2 + 2);
     }
 
     /// Votes kept, for tests of the bounds.

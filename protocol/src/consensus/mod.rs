@@ -57,6 +57,7 @@ use early::Early;
 use instance::{Instance, Setting};
 
 use crate::block::{Attempt, Block, Height, Proposal, Step, Vote};
+use crate::holdings::Tell;
 use crate::identity::{Hash, PeerKey, Scope, Signed, Signer};
 use crate::time::{Span, Time};
 use crate::wire::Message;
@@ -231,6 +232,15 @@ impl Consensus {
     /// Who proposes in `attempt` of this height.
     pub fn proposer(&self, attempt: Attempt) -> Option<PeerKey> {
         self.instance.as_ref().map(|instance| instance.proposer(attempt))
+    }
+
+    /// Tells how much is held.
+    pub fn holdings(&self, to: Tell<'_>) {
+        self.early.holdings(to);
+        if let Some(instance) = &self.instance {
+            instance.ledger.holdings(to);
+            instance.proposals.holdings(to);
+        }
     }
 
     /// Early messages are kept for the next height only, and only of those who vote now.

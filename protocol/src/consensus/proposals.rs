@@ -6,7 +6,10 @@
 use std::collections::BTreeMap;
 
 use crate::block::{Attempt, Block, Proposal};
+use crate::holdings::{Tell, tell};
 use crate::identity::{Hash, PeerKey, Signed};
+
+use super::ledger::AHEAD_PER_SEAT;
 
 /// Attempts behind the current one whose proposals are kept.
 pub(super) const PAST_PROPOSALS: Attempt = 8;
@@ -113,6 +116,18 @@ impl Proposals {
         let entries = &self.entries;
         let named = |hash| entries.values().any(|entry| entry.proposal.content.block == hash);
         self.bodies.retain(|hash, _| needed.contains(hash) || named(*hash));
+    }
+
+    /// Whether there is room for a proposal of this attempt: not for many attempts that nobody reached.
+    pub fn has_room(&self, current: Attempt, attempt: Attempt) -> bool {
+        attempt <= current || self.entries.range(current.saturating_add(1)..).count() < AHEAD_PER_SEAT
+    }
+
+    pub fn holdings(&self, to: Tell<'_>) {
+        let entries = PAST_PROPOSALS as usize + 1 + AHEAD_PER_SEAT;
+        tell(to, "proposals", self.entries.len(), entries);
+        // The valid and the locked one, and one that this peer made and nobody wanted any more.
+        tell(to, "proposed blocks", self.bodies.len(), entries + 3);
     }
 
     /// Proposals and bodies kept, for tests of the bounds.

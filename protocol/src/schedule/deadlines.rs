@@ -12,8 +12,6 @@ use crate::time::Span;
 
 /// Observations before the estimate is used.
 const ENOUGH: usize = 8;
-/// Observations kept.
-const KEPT: usize = 64;
 /// The deadline is at most this many of the voter's own slot times: whoever announces at the last
 /// moment, slot after slot, cannot draw the others' medians up for ever.
 const OWN_SLOT_TIMES: u64 = 6;
@@ -32,6 +30,14 @@ pub struct DeadlineEstimator {
 }
 
 impl DeadlineEstimator {
+    /// Observations kept.
+    pub const KEPT: usize = 64;
+
+    /// Observations at hand.
+    pub fn observed(&self) -> usize {
+        self.observed.len()
+    }
+
     /// An estimator within the manifest's bounds.
     pub fn new(minimum: Span, maximum: Span) -> DeadlineEstimator {
         let observed = VecDeque::new();
@@ -40,7 +46,7 @@ impl DeadlineEstimator {
 
     /// Notes that a slot's last drawn announcement came this long after the slot opened.
     pub fn observe(&mut self, span: Span) {
-        if self.observed.len() == KEPT {
+        if self.observed.len() == DeadlineEstimator::KEPT {
             self.observed.pop_front();
         }
         self.observed.push_back(span);

@@ -4,6 +4,7 @@ use std::collections::{BTreeMap, VecDeque};
 
 use crate::block::{Attempt, Block, CertifiedBlock, Height, Item};
 use crate::event::{Event, Output, Record};
+use crate::holdings::{Tell, tell};
 use crate::identity::{Hash, PeerKey};
 use crate::mutant::Mutant;
 use crate::state::State;
@@ -11,6 +12,11 @@ use crate::time::Time;
 use crate::transition::{self, CandidateError, CandidateJob, Parent, Plan};
 
 use super::Session;
+
+/// Proposals that wait to be judged, at most: of each attempt whose proposal consensus keeps there is one.
+pub(super) const MAX_CHECKING: usize = 32;
+/// Candidate states that are kept.
+const MAX_READY: usize = 4;
 
 /// What a candidate state is for.
 #[derive(Debug)]
@@ -75,6 +81,19 @@ impl Candidates {
     pub fn may_go_on_with(&self, root: &Hash) -> bool {
         let lacks = self.applying.as_ref().and_then(|applying| applying.lacks);
         lacks.is_none_or(|lacks| lacks == *root)
+    }
+
+    /// Lets a proposal wait to be judged; returns the one that has to go for it, if so.
+    pub fn wait(&mut self, proposed: Proposed) -> Option<Proposed> {
+        let full = self.checking.len() >= MAX_CHECKING;
+        let gone = full.then(|| self.checking.pop_front()).flatten();
+        self.checking.push_back(proposed);
+        gone
+    }
+
+    pub fn holdings(&self, to: Tell<'_>) {
+        tell(to, "candidate states", self.ready.len(), MAX_READY);
+        tell(to, "proposals being judged", self.checking.len(), MAX_CHECKING);
     }
 
     pub fn is_running(&self) -> bool {
@@ -244,7 +263,7 @@ impl Session {
     }
 
     pub(super) fn keep_candidate(&mut self, hash: Hash, state: State) {
-        if self.candidates.ready.len() >= 4 {
+        if self.candidates.ready.len() >= MAX_READY {
             self.candidates.ready.pop_first();
         }
         self.candidates.ready.insert(hash, state);

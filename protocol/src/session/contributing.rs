@@ -5,7 +5,9 @@ use std::collections::BTreeMap;
 
 use crate::block::{Announcement, Block, Height, Payload, Slot, Work as ClaimedWork};
 use crate::event::{Checkpoint, Event, Output, Record, Waiting};
+use crate::holdings::{Tell, tell};
 use crate::identity::{Domain, Hash, PeerKey, Scope, Signed, Signer};
+use crate::mutant::Mutant;
 use crate::slot::Verdict;
 use crate::time::{Span, Time};
 use crate::training::{Next, SavedTraining};
@@ -78,8 +80,11 @@ impl Contributing {
     /// A block was applied. Every so many slots of stream 0 a checkpoint follows, if it `may`.
     pub fn applied(&mut self, now: Time, block: &Block, counted: &[bool], checkpoint_every: u32, may: bool) {
         for (closing, counted) in block.closings().zip(counted) {
-            if let Some(own) = self.own.remove(&closing.slot) {
+            if let Some(own) = self.own.get(&closing.slot) {
                 self.waited = now.since(own.since);
+            }
+            if !Mutant::HoardsAnnouncements.lives() {
+                self.own.remove(&closing.slot);
             }
             self.prepared.retain(|prepared| prepared.slot != closing.slot);
             let turn = closing.slot.ordinal % checkpoint_every.max(1) == checkpoint_every.max(1) - 1;
@@ -131,6 +136,12 @@ impl Contributing {
             own.again = now;
         }
         self.own.values().map(|own| own.signed.clone()).collect()
+    }
+
+    /// Tells how much is held, for slots of which so many are open at one time.
+    pub fn holdings(&self, slots: usize, to: Tell<'_>) {
+        tell(to, "own contributions", self.own.len(), slots);
+        tell(to, "contributions being pushed", self.prepared.len(), slots);
     }
 
     pub fn next_resend(&self) -> Option<Time> {
@@ -298,7 +309,7 @@ impl Session {
         let (root, length) = (Hash::of(&bytes), bytes.len() as u64);
         let base = self.state.outer(usize::from(slot.stream)).digest();
         self.outputs.push_back(Output::Persist { record: Record::Blob { root, bytes }, sync: true });
-        self.held.insert(root);
+        self.hold(root);
         self.training.announced(slot, work);
         self.contributing.prepared.push(Prepared { slot, base, root, length, work });
         let to = self.mirror_candidates();

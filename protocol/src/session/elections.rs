@@ -4,9 +4,10 @@
 use std::collections::BTreeMap;
 
 use crate::block::{CertifiedBlock, Item, Presence, Roll, Stand};
-use crate::committee::Committee;
+use crate::committee::{Committee, MAX_SEATS};
 use crate::election::{self, Sitting};
 use crate::event::Event;
+use crate::holdings::{Tell, tell};
 use crate::identity::{Domain, Hash, PeerKey, Signature, Signed};
 use crate::mutant::Mutant;
 use crate::time::{Span, Time};
@@ -30,6 +31,14 @@ pub(super) struct Elections {
     /// Words of members that are not in a block yet.
     pub stands: BTreeMap<PeerKey, Signed<Stand>>,
     next_stand: Time,
+}
+
+impl Elections {
+    pub fn holdings(&self, to: Tell<'_>) {
+        tell(to, "presences", self.heard.len(), MAX_SEATS);
+        tell(to, "early presences", self.early.len(), MAX_SEATS);
+        tell(to, "candidacies", self.stands.len(), super::MAX_PENDING);
+    }
 }
 
 impl Session {

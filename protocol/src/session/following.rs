@@ -24,7 +24,8 @@ const LATE: Span = Span::seconds(1);
 
 impl Session {
     pub(super) fn peer_connected(&mut self, peer: PeerKey) {
-        if peer != self.me && self.connected.insert(peer) {
+        let room = self.connected.len() < super::MAX_IN_REACH;
+        if peer != self.me && room && self.connected.insert(peer) {
             self.slots.came(&peer);
             self.introduce(peer);
         }
@@ -57,13 +58,25 @@ impl Session {
         if let Some(offer) = self.catch_up.page_stored(&root) {
             self.outputs.push_back(Output::Assemble(AssembleJob::new(self.charter.clone(), offer)));
         }
-        self.held.insert(root);
+        self.hold(root);
         self.slots.blob_stored(&root);
+    }
+
+    /// Notes that a blob is in the store. What is forgotten for want of room, the store gives at once.
+    pub(super) fn hold(&mut self, root: Hash) {
+        if self.held.len() >= self.held_at_most() {
+            let announced = self.slots.roots();
+            self.held.retain(|root| announced.contains(root));
+        }
+        self.held.insert(root);
     }
 
     /// A blob cannot be had for now.
     pub(super) fn blob_failed(&mut self, now: Time, root: Hash) {
-        self.fetching.insert(root, Some(now + super::FETCH_AGAIN));
+        // One that was given up may fail, too.
+        if let Some(again) = self.fetching.get_mut(&root) {
+            *again = Some(now + super::FETCH_AGAIN);
+        }
         self.catch_up.page_failed(&root);
         let of_next = self.candidates.applying.as_ref().is_some_and(|applying| {
             let counted = applying.certified.block.closings().flat_map(|closing| &closing.counted);

@@ -8,6 +8,7 @@ use std::collections::BTreeMap;
 
 use crate::block::Height;
 use crate::consensus::WalRecord;
+use crate::holdings::{Tell, tell};
 use crate::identity::PeerKey;
 use crate::mutant::Mutant;
 use crate::time::{Span, Time};
@@ -47,6 +48,17 @@ pub(super) struct Listening {
 impl Listening {
     pub fn new(now: Time, wal: Vec<WalRecord>) -> Listening {
         Listening { since: now, progress: now, ask_again: now, heard: BTreeMap::new(), safe_at: None, wal }
+    }
+
+    pub fn holdings(&self, to: Tell<'_>) {
+        tell(to, "answers while listening", self.heard.len(), super::MAX_IN_REACH);
+    }
+
+    /// Notes where the chain of a peer that answered ends.
+    fn hear(&mut self, from: PeerKey, head: Height) {
+        if self.heard.len() < super::MAX_IN_REACH || self.heard.contains_key(&from) {
+            self.heard.insert(from, head);
+        }
     }
 
     /// The chain went on: what was heard is about a height that is over.
@@ -195,7 +207,7 @@ impl Session {
             self.own_announcement_received(&announcement);
         }
         if let Some(listening) = &mut self.recall.listening {
-            listening.heard.insert(from, head);
+            listening.hear(from, head);
         }
     }
 

@@ -18,6 +18,7 @@ mod contributing;
 mod elections;
 mod ending;
 mod following;
+mod holdings;
 mod listening;
 mod overhearing;
 mod recall;
@@ -34,10 +35,12 @@ use std::sync::Arc;
 use crate::block::{Evidence, Height, Join, Leave};
 use crate::catch_up::CatchUp;
 use crate::charter::Charter;
+use crate::committee::MAX_SEATS;
 use crate::consensus::Consensus;
 use crate::event::{Event, Input, Output, Waiting};
 use crate::identity::{Hash, PeerKey, Scope, Signed, Signer};
 use crate::invitation::Ticket;
+use crate::membership::MAX_MEMBERS;
 use crate::schedule::writes::Writes;
 use crate::slot::{Ground, Slots};
 use crate::state::State;
@@ -59,6 +62,8 @@ use voting::Voting;
 
 /// The most pending joins, leaves and convictions kept.
 const MAX_PENDING: usize = 256;
+/// Peers that this one knows to be in reach, at most: all members, and as many others.
+const MAX_IN_REACH: usize = 2 * MAX_MEMBERS;
 /// How often peers tell where their chain ends.
 const BEACON: Span = Span::seconds(10);
 /// A voter that says nothing for so long, not even where its chain ends, is not there.
@@ -385,7 +390,7 @@ impl Session {
 
     fn handle_message(&mut self, now: Time, from: PeerKey, message: Message) {
         if self.voters().contains(&from) {
-            self.heard_at.insert(from, now);
+            self.hear(now, from);
         }
         match message {
             Message::Announce { announcement, .. } if announcement.by == self.me => {
@@ -437,6 +442,15 @@ impl Session {
             Some(reset) => reset.content.seats.contains(&self.me),
             None => self.state.control.seat_of(&self.me).is_some(),
         }
+    }
+
+    /// A voter said something. Those who vote no more are forgotten.
+    fn hear(&mut self, now: Time, voter: PeerKey) {
+        if self.heard_at.len() >= MAX_SEATS && !self.heard_at.contains_key(&voter) {
+            let voters: BTreeSet<PeerKey> = self.voters().iter().copied().collect();
+            self.heard_at.retain(|key, _| voters.contains(key));
+        }
+        self.heard_at.insert(voter, now);
     }
 
     /// Whether a voter said something lately.

@@ -11,6 +11,7 @@ use std::collections::BTreeSet;
 use crate::block::{Announcement, Attempt, CertifiedBlock, Height, Step, Vote};
 use crate::consensus::WalRecord;
 use crate::event::{Bar, Output, Record};
+use crate::holdings::{Tell, tell};
 use crate::identity::{Domain, Hash, PeerKey, Signed};
 use crate::mutant::Mutant;
 use crate::time::{Span, Time};
@@ -74,6 +75,14 @@ impl Recall {
 
     pub fn timeouts(&self) -> impl Iterator<Item = Time> {
         self.listening.iter().flat_map(Listening::timeouts).chain(self.late)
+    }
+
+    pub fn holdings(&self, to: Tell<'_>) {
+        tell(to, "peers asked for statements", self.asked.len(), super::MAX_IN_REACH);
+        tell(to, "own statements met", self.met.len(), MAX_MET);
+        if let Some(listening) = &self.listening {
+            listening.holdings(to);
+        }
     }
 
     /// Keeps the latest ones.

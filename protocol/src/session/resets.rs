@@ -9,6 +9,7 @@ use crate::block::{CertifiedBlock, Reset, Vote};
 use crate::committee::Committee;
 use crate::election::{self, Sitting};
 use crate::event::{Event, Output, Record};
+use crate::holdings::{Tell, tell};
 use crate::identity::{Domain, PeerKey, Scope, Signed};
 use crate::time::{Span, Time};
 use crate::wire::Message;
@@ -17,6 +18,8 @@ use super::Session;
 
 /// So long nobody decides after a reset: whoever holds a later certificate has to be heard first.
 const LAST_CALL: Span = Span::seconds(10);
+/// Precommits of earlier generations that are remembered.
+const MAX_SAID: usize = 16;
 
 /// The founder's last word for a new committee.
 #[derive(Debug, Default)]
@@ -26,6 +29,12 @@ pub(super) struct Resets {
     /// What this peer precommitted at the next height in earlier generations: if the old committee
     /// did decide, its certificate may come yet.
     pub said: Vec<Vote>,
+}
+
+impl Resets {
+    pub fn holdings(&self, to: Tell<'_>) {
+        tell(to, "precommits before resets", self.said.len(), MAX_SAID);
+    }
 }
 
 impl Session {
@@ -150,6 +159,8 @@ impl Session {
         let seats = seats.len();
         let said = self.voting.consensus.own_precommit().map(|vote| vote.content.clone());
         self.resets.said.extend(said);
+        let gone = self.resets.said.len().saturating_sub(MAX_SAID);
+        self.resets.said.drain(..gone);
         (self.resets.last, self.resets.since) = (Some(reset), now);
         self.event(Event::Reset { generation, height, seats });
         if self.adopted_reset().is_some() {

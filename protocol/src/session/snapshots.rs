@@ -8,6 +8,7 @@ use std::collections::{BTreeMap, VecDeque};
 
 use crate::block::{CertifiedBlock, Height};
 use crate::event::{Output, Record, Snapshot};
+use crate::holdings::{Tell, tell};
 use crate::identity::Hash;
 use crate::time::{Span, Time};
 use crate::transition::blob_root;
@@ -32,7 +33,12 @@ pub(super) struct Snapshots {
 impl Snapshots {
     /// What a restart found; when they were made is not known.
     pub fn found(&mut self, now: Time, heights: &[Height]) {
-        self.kept = heights.iter().map(|height| (*height, now)).collect();
+        let latest = heights.len().saturating_sub(AT_MOST);
+        self.kept = heights.iter().skip(latest).map(|height| (*height, now)).collect();
+    }
+
+    pub fn holdings(&self, to: Tell<'_>) {
+        tell(to, "snapshots", self.kept.len(), AT_MOST);
     }
 
     /// Drops those that nobody can be downloading any more; returns the oldest that stays, 0 while

@@ -229,7 +229,10 @@ impl Session {
             }
             Ok(plan) => {
                 self.note_contradictions(&block);
-                self.candidates.checking.push_back(Proposed { block, plan, since: None });
+                // What waited longest is asked about again if it is proposed again.
+                if let Some(gone) = self.candidates.wait(Proposed { block, plan, since: None }) {
+                    self.voting.consensus.validity(now, gone.block.hash(), false);
+                }
             }
             Err(invalid) => {
                 self.warn(format!("voting nil at height {}: {invalid}", block.height));

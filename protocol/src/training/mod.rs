@@ -18,9 +18,10 @@ use bincode::{Decode, Encode};
 use crate::block::{Slot, Work as ClaimedWork};
 use crate::charter::Charter;
 use crate::event::Waiting;
+use crate::holdings::{Tell, tell};
 use crate::identity::PeerKey;
 use crate::manifest::Data;
-use crate::membership::Lease;
+use crate::membership::{Lease, MAX_LEASE_PIECES};
 use crate::method::{Method, StreamingDiLoCo};
 use crate::state::{Array, State};
 use crate::time::Span;
@@ -28,6 +29,10 @@ use crate::worker::{Samples, Work};
 
 /// One order trains about this long, so that a certificate is merged soon after it comes.
 const CHUNK: Span = Span::millis(100);
+
+/// Changes that wait for one fragment: what was counted is merged before the next contribution is taken,
+/// and what is not counted before and after is one rebase each.
+const MAX_CHANGES: usize = 3;
 
 /// A contribution that was announced and not yet decided.
 #[derive(Debug, Clone, Copy, Encode, Decode)]
@@ -130,6 +135,15 @@ impl Training {
         training.align(state);
         training.adrift = false;
         training
+    }
+
+    /// Tells how much is held.
+    pub fn holdings(&self, to: Tell<'_>) {
+        let changes = self.streams.iter().map(|stream| stream.changes.len()).max().unwrap_or(0);
+        tell(to, "changes of theta", changes, MAX_CHANGES);
+        tell(to, "own leases", self.leases.len(), MAX_LEASE_PIECES);
+        let open = self.streams.len() * self.charter.manifest.method.window() as usize;
+        tell(to, "draws of this peer", self.drawn.len(), open);
     }
 
     /// Local steps so far.

@@ -7,7 +7,7 @@ use driftless_protocol::block::{CertifiedBlock, Height};
 use driftless_protocol::charter::Charter;
 use driftless_protocol::identity::Hash;
 use driftless_protocol::state::State;
-use driftless_protocol::transition::{self, CandidateJob, Parent};
+use driftless_protocol::transition::{self, Aggregation, CandidateJob, Parent};
 
 /// The fold of all blocks seen so far.
 #[derive(Debug)]
@@ -15,13 +15,14 @@ pub struct Fold {
     charter: Arc<Charter>,
     state: State,
     head: Hash,
+    aggregations: Arc<[Aggregation]>,
 }
 
 impl Fold {
     /// Starts at genesis.
     #[must_use]
     pub fn new(charter: Arc<Charter>, genesis: State) -> Fold {
-        Fold { head: charter.session, charter, state: genesis }
+        Fold { head: charter.session, charter, state: genesis, aggregations: Arc::new([]) }
     }
 
     /// Its height.
@@ -34,6 +35,12 @@ impl Fold {
     #[must_use]
     pub fn state(&self) -> &State {
         &self.state
+    }
+
+    /// Who moved the parameters in the last block, and with which weight.
+    #[must_use]
+    pub fn aggregations(&self) -> &[Aggregation] {
+        &self.aggregations
     }
 
     /// A certified block; those at or below the fold's height are known already.
@@ -53,6 +60,7 @@ impl Fold {
         transition::continues(parent, block).map_err(|error| error.to_string())?;
         let plan =
             transition::check(&self.charter, parent, &block.items).map_err(|error| error.to_string())?;
+        let aggregations = plan.aggregations.clone();
         let job = CandidateJob::new(0, self.charter.clone(), self.state.clone(), plan);
         let state = job.run(read).map_err(|error| error.to_string())?;
         if state.digest() != block.digest {
@@ -64,6 +72,7 @@ impl Fold {
         }
         self.state = state;
         self.head = block.hash();
+        self.aggregations = aggregations;
         Ok(())
     }
 }

@@ -1,10 +1,15 @@
 //! What must hold in every world, watched at every step. One file per promise.
 
+mod bounds;
+mod caps;
+mod clock;
 mod contributions;
 mod counted_once;
 mod fold;
+mod influence;
 mod innocent;
 mod one_digest;
+mod progress;
 mod quorum;
 mod seats;
 mod signed_once;
@@ -16,13 +21,20 @@ use driftless_protocol::block::{CertifiedBlock, Height};
 use driftless_protocol::charter::Charter;
 use driftless_protocol::event::Record;
 use driftless_protocol::identity::{Domain, Hash, PeerKey, Scope};
+use driftless_protocol::session::Session;
 use driftless_protocol::state::State;
+use driftless_protocol::time::Time;
 use driftless_protocol::wire::Message;
 
+use bounds::EVERY;
+pub(crate) use caps::{Caps, Way, Write};
+use clock::Clock;
 pub use counted_once::CountedOnce;
 pub use fold::Fold;
+use influence::{Influence, Step};
 use innocent::Innocent;
 use one_digest::OneDigest;
+pub(crate) use progress::{Progress, Terms};
 pub use quorum::Quorum;
 use seats::Seats;
 pub use signed_once::SignedOnce;
@@ -46,6 +58,16 @@ pub enum Promise {
     Contributions,
     /// Whoever keeps to the protocol is neither convicted nor barred.
     Innocent,
+    /// Nobody's influence is more than the manifest allows.
+    Influence,
+    /// Neither time nor a chain goes back.
+    Clock,
+    /// Nobody sends, receives or writes more than its user allows.
+    Caps,
+    /// After the faults end, the chain goes on.
+    Progress,
+    /// Every map and queue keeps to its bound.
+    Bounds,
     /// Peers start, what they say decodes, and they do not spin.
     Driver,
 }
@@ -61,6 +83,11 @@ impl std::fmt::Display for Promise {
             Promise::Seats => "seats",
             Promise::Contributions => "contributions",
             Promise::Innocent => "innocent",
+            Promise::Influence => "influence",
+            Promise::Clock => "clock",
+            Promise::Caps => "caps",
+            Promise::Progress => "progress",
+            Promise::Bounds => "bounds",
             Promise::Driver => "driver",
         })
     }
@@ -97,12 +124,23 @@ pub struct Checkers {
     /// The highest that a reset began.
     generations: u32,
     innocent: Innocent,
+    influence: Influence,
+    clock: Clock,
+    pub(crate) caps: Caps,
+    pub(crate) progress: Progress,
 }
 
 impl Checkers {
     /// Checkers of a session that starts at `genesis` and in which `liars` lie.
     #[must_use]
-    pub fn new(charter: Arc<Charter>, genesis: State, liars: BTreeSet<PeerKey>) -> Checkers {
+    pub(crate) fn new(
+        charter: Arc<Charter>,
+        genesis: State,
+        liars: BTreeSet<PeerKey>,
+        terms: Terms,
+    ) -> Checkers {
+        let seats = genesis.control.seats.len();
+        let spare = seats - charter.quorum(seats).min(seats);
         let rule = charter.manifest.committee.quorum_rule();
         Checkers {
             session: charter.session,
@@ -113,6 +151,10 @@ impl Checkers {
             quorum: Quorum::new(charter.session, rule),
             seats: Seats::new(charter.session, charter.manifest.committee.clone()),
             sitting: BTreeMap::from([(1, charter.founding_seats())]),
+            influence: Influence::new(charter.clone()),
+            clock: Clock::default(),
+            caps: Caps::default(),
+            progress: Progress::new(terms, spare),
             fold: Fold::new(charter, genesis),
             innocent: Innocent::new(liars),
         }
@@ -124,9 +166,33 @@ impl Checkers {
         self.fold.state()
     }
 
-    /// A peer comes back with an older copy of its folder.
-    pub fn restored(&mut self, key: PeerKey) {
+    /// A peer comes back with an older copy of its folder, whose last block has this height.
+    pub fn restored(&mut self, key: PeerKey, height: Height) {
         self.innocent.restored(key);
+        self.progress.returns();
+        self.clock.restored(key, height);
+    }
+
+    /// A peer begins a life.
+    ///
+    /// # Errors
+    /// If its chain ends below what it wrote.
+    pub fn begins(&mut self, key: PeerKey, session: &Session) -> Result<(), Broken> {
+        let begins = self.clock.begins(key, session.chain_end());
+        begins.map_err(|what| Promise::Clock.broken(what))
+    }
+
+    /// A peer is told something.
+    ///
+    /// # Errors
+    /// If it was told of a later moment before.
+    pub fn told(&mut self, key: PeerKey, now: Time) -> Result<(), Broken> {
+        self.clock.told(key, now).map_err(|what| Promise::Clock.broken(what))
+    }
+
+    /// A block that a peer wrote is durable.
+    pub fn durable(&mut self, key: PeerKey, height: Height) {
+        self.clock.wrote(key, height);
     }
 
     /// A peer writes something down. `read` finds blobs.
@@ -172,17 +238,48 @@ impl Checkers {
             let signed = contributions::observe(self.session, before, block);
             signed.map_err(|what| Promise::Contributions.broken(what))?;
         }
+        let before = self.fold.state().control.clone();
         self.fold.observe(certified, read).map_err(|what| Promise::Fold.broken(what))?;
+        let after = &self.fold.state().control;
+        if after.height > before.height {
+            let step = Step { before: &before, block, after, aggregations: self.fold.aggregations() };
+            self.influence.observe(step).map_err(|what| Promise::Influence.broken(what))?;
+            Clock::block(&before, after).map_err(|what| Promise::Clock.broken(what))?;
+        }
         let convicted = &self.fold.state().control.convicted;
         self.innocent.convicted(convicted).map_err(|what| Promise::Innocent.broken(what))
     }
 
-    /// A peer stands at a height with a state of this digest.
+    /// A peer has another state than before.
     ///
     /// # Errors
-    /// If another peer's was another.
-    pub fn state_reached(&self, height: Height, digest: Hash) -> Result<(), Broken> {
-        self.one_digest.compare(height, digest).map_err(|what| Promise::OneDigest.broken(what))
+    /// If another peer's was another at its height, its chain went back, or it holds more than it may.
+    pub fn state_reached(&mut self, key: PeerKey, session: &Session) -> Result<(), Broken> {
+        let state = session.state();
+        let same = self.one_digest.compare(state.control.height, state.digest());
+        same.map_err(|what| Promise::OneDigest.broken(what))?;
+        let stands = self.clock.stands(key, session.chain_end());
+        stands.map_err(|what| Promise::Clock.broken(what))?;
+        bounds::observe(session).map_err(|what| Promise::Bounds.broken(what))
+    }
+
+    /// A peer was told a thing, of so many in its life; its outputs are still there.
+    ///
+    /// # Errors
+    /// If it holds more than it may.
+    pub fn holds(session: &Session, told: u32) -> Result<(), Broken> {
+        if !told.is_multiple_of(EVERY) {
+            return Ok(());
+        }
+        bounds::observe(session).map_err(|what| Promise::Bounds.broken(what))
+    }
+
+    /// A peer's engine gets an order while so many are under way.
+    ///
+    /// # Errors
+    /// If that is one too many.
+    pub fn ordered(under_way: u32) -> Result<(), Broken> {
+        bounds::ordered(under_way).map_err(|what| Promise::Bounds.broken(what))
     }
 
     /// A statement does not tell its generation, its signature does.

@@ -4,7 +4,7 @@ use driftless_protocol::mutant::Mutant;
 use driftless_sim::search::{Draw, quietly, shrink, try_out};
 
 /// The first world of seeds 0, 1, 2, ... that catches it, and which checker does.
-const CAUGHT: [(Mutant, u64, &str); 17] = [
+const CAUGHT: [(Mutant, u64, &str); 20] = [
     (Mutant::HalfDecides, 2, "quorum"),
     (Mutant::VotesBeforeFsync, 7, "innocent"),
     (Mutant::SkipsLock, 109, "innocent"),
@@ -22,6 +22,9 @@ const CAUGHT: [(Mutant, u64, &str); 17] = [
     (Mutant::SaysOnce, 0, "progress"),
     (Mutant::ConvictsVoters, 0, "progress"),
     (Mutant::SeatsAnybody, 2, "seats"),
+    (Mutant::HoardsAnnouncements, 0, "bounds"),
+    (Mutant::WeighsClaims, 0, "influence"),
+    (Mutant::DrawsNewcomers, 0, "influence"),
 ];
 
 /// One test: a process has one living mutant at a time.

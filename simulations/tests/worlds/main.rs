@@ -18,6 +18,7 @@ mod memory_faults;
 mod network; // jitter, loss, partitions, slow links
 mod old_copies;
 mod pacing; // slow peers, overrun
+mod promises; // writes, progress, bounds
 mod random_worlds; // what a seed makes up
 mod recorded; // a session computed again, and as a scenario
 mod textbook; // the paper's loop without a session
