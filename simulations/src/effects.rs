@@ -271,7 +271,8 @@ impl World {
 
     fn transmit_bytes(&mut self, from: usize, to: usize, bytes: Arc<[u8]>, reply: bool) {
         self.peers[from].traffic.messages_sent += bytes.len() as u64;
-        if let Some(delay) = self.network.message(from, to) {
+        for delay in self.network.message(from, to) {
+            let bytes = bytes.clone();
             self.schedule(self.now + delay, Happening::Deliver { from, to, bytes, reply });
         }
     }

@@ -5,7 +5,7 @@ use driftless_protocol::manifest::text;
 use driftless_protocol::time::{Span, Time};
 use serde::Deserialize;
 
-use super::{Duration, ScenarioError, moment, wrong};
+use super::{Duration, ScenarioError, moment, per_mille, wrong};
 use crate::faults::{self, Fault};
 use crate::random::Random;
 use crate::search::Wish;
@@ -104,11 +104,8 @@ impl FaultForm {
                 faults.push((moment(*at), Fault::Partition(parts)));
                 faults.push((moment(*until), Fault::Heal));
             }
-            FaultForm::Loss { share, .. } if !(0.0..=1.0).contains(share) => {
-                return Err(wrong("faults", "a share of messages is 0 to 1"));
-            }
             FaultForm::Loss { at, share } => {
-                faults.push((moment(*at), Fault::Loss((share * 1000.0).round() as u32)));
+                faults.push((moment(*at), Fault::Loss(per_mille("faults", *share)?)));
             }
             FaultForm::Flip { at, peer } => {
                 let seed = random.below(u64::MAX);

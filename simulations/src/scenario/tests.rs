@@ -51,6 +51,7 @@ fn what_is_left_out_has_its_default_and_what_is_named_counts() {
         [network]
         latency = "20ms"
         loss = 0.01
+        duplicated = 0.002
         [[network.between]]
         regions = ["", "far"]
         latency = "150ms"
@@ -70,7 +71,11 @@ fn what_is_left_out_has_its_default_and_what_is_named_counts() {
     assert_eq!((peers[4].start, peers[4].access.up), (Time(15_000_000), Some(250_000)));
     assert!(peers[3..].iter().all(|peer| (500_000..=1_500_000).contains(&peer.step.0)));
     assert_eq!(special.len(), 12);
-    assert!(special.iter().all(|(.., link)| link.latency == Span::millis(150) && link.loss == 10));
+    assert!(
+        special
+            .iter()
+            .all(|(.., link)| link.latency == Span::millis(150) && link.loss == 10 && link.duplicated == 2)
+    );
     assert!(faults.contains(&(Time(60_000_000), Fault::Partition(vec![0, 0, 0, 1, 1]))));
     let crashes = faults.iter().filter(|(_, fault)| matches!(fault, Fault::Crash { peer: 3.., .. }));
     assert!((1..30).contains(&crashes.count()), "two peers for four hours");
@@ -91,6 +96,8 @@ fn wrong_scenarios_say_what_to_write_instead() {
     assert!(nobody.contains("has to vote"), "{nobody}");
     let peer = error(&format!("{SMALL}\n[[faults]]\nkind = \"flip\"\nat = \"1s\"\npeer = 3\n"));
     assert!(peer.contains("no peer 3"), "{peer}");
+    let share = error(&format!("{SMALL}\n[network]\nduplicated = 1.5\n"));
+    assert!(share.contains("network.duplicated: a share"), "{share}");
     assert!(error(&SMALL.replace("100ms", "0s")).contains("peers[0].step"));
     assert!(error(&SMALL.replace("100ms", "fast")).contains("duration"));
     assert!(error(&SMALL.replace("count = 3", "count = 0")).contains("peers"));

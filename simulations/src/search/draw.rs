@@ -54,6 +54,7 @@ impl Draw {
         setup.manifest.stop_at = Some(8 * 6 * setup.peers.len() as u64 * 12);
         let mut wishes = wishes(&mut random, &setup);
         elections(&mut setup, &mut wishes);
+        copies(&mut setup);
         Draw { setup, wishes }
     }
 
@@ -105,7 +106,16 @@ fn links(random: &mut Random, setup: &mut Setup) {
         jitter: Span::millis(random.below(150)),
         loss: random.below(120) as u32,
         bandwidth: random.chance(300).then_some(3_000),
+        ..Link::default()
     };
+}
+
+/// Messages may arrive twice.
+fn copies(setup: &mut Setup) {
+    let mut random = Random::new(setup.seed, "copies of messages");
+    if random.chance(200) {
+        setup.link.duplicated = 1 + random.below(400) as u32;
+    }
 }
 
 fn random_faults(random: &mut Random, setup: &mut Setup) {
