@@ -286,7 +286,7 @@ impl World {
         }
         let has = |key: &PeerKey| {
             let index = self.index(key)?;
-            let met = self.peers[peer].met.contains_key(&index) && self.network.joins(peer, index);
+            let met = self.peers[peer].met.contains_key(&index) && self.network.carries(peer, index);
             (met && self.peers[index].disk.blob(&root).is_some()).then_some(index)
         };
         match sources.iter().find_map(has) {
@@ -305,7 +305,7 @@ impl World {
             self.peers[peer].disk.blob(&root).map_or(0, |bytes| self.nominal_length(bytes.len() as u64));
         let indices = to.iter().filter_map(|key| self.index(key));
         let met = indices
-            .filter(|index| self.peers[peer].met.contains_key(index) && self.network.joins(peer, *index));
+            .filter(|index| self.peers[peer].met.contains_key(index) && self.network.carries(peer, *index));
         let chosen: Vec<usize> = met.take(copies).collect();
         let push = self.transfers.push(self.now, peer, life, root, &chosen);
         for to in chosen {

@@ -1,4 +1,4 @@
-//! Links between peers: latency, jitter, loss, copies, bandwidth, partitions.
+//! Links between peers: latency, jitter, loss, copies, bandwidth, partitions, and who can open a connection.
 //!
 //! Messages may be lost, arrive twice and overtake each other; blob transfers are what the data plane makes of
 //! a link: they take latency plus length over bandwidth (and share access lines: `flows`), and fail only
@@ -32,6 +32,27 @@ impl Default for Link {
     }
 }
 
+/// Who can open a connection to a peer. Whoever cannot be dialled dials out.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum Reach {
+    /// Everybody.
+    #[default]
+    Dialable,
+    /// Another peer behind a NAT, too: both punch a hole.
+    BehindNat,
+    /// Nobody who cannot be dialled: a relay stands between the two.
+    RelayOnly,
+}
+
+impl Reach {
+    /// Whether two peers can have a connection without a relay.
+    #[must_use]
+    pub fn meets(self, other: Reach) -> bool {
+        use Reach::{BehindNat, Dialable};
+        matches!((self, other), (Dialable, _) | (_, Dialable) | (BehindNat, BehindNat))
+    }
+}
+
 /// All links of a world.
 #[derive(Debug)]
 pub struct Network {
@@ -40,14 +61,16 @@ pub struct Network {
     every: Link,
     special: BTreeMap<(usize, usize), Link>,
     groups: Vec<u32>,
+    reach: Vec<Reach>,
 }
 
 impl Network {
-    /// `peers` peers, all linked alike.
+    /// Peers that are all linked alike, as far as they reach each other.
     #[must_use]
-    pub fn new(seed: u64, peers: usize, every: Link) -> Network {
+    pub fn new(seed: u64, reach: Vec<Reach>, every: Link) -> Network {
+        let groups = vec![0; reach.len()];
         let (random, copies) = (Random::new(seed, "network"), Random::new(seed, "copies"));
-        Network { random, copies, every, special: BTreeMap::new(), groups: vec![0; peers] }
+        Network { random, copies, every, special: BTreeMap::new(), groups, reach }
     }
 
     /// Gives one direction between two peers a link of its own.
@@ -75,6 +98,17 @@ impl Network {
     #[must_use]
     pub fn joins(&self, a: usize, b: usize) -> bool {
         self.groups.get(a) == self.groups.get(b)
+    }
+
+    /// Whether blobs go from one to the other: relays never carry any.
+    #[must_use]
+    pub fn carries(&self, a: usize, b: usize) -> bool {
+        self.joins(a, b) && self.meets(a, b)
+    }
+
+    fn meets(&self, a: usize, b: usize) -> bool {
+        let of = |peer: usize| self.reach.get(peer).copied().unwrap_or_default();
+        of(a).meets(of(b))
     }
 
     /// How long each copy of a message travels that arrives: none if it is lost.
@@ -112,7 +146,12 @@ impl Network {
     }
 
     fn link(&self, from: usize, to: usize) -> Link {
-        self.special.get(&(from, to)).copied().unwrap_or(self.every)
+        let mut link = self.special.get(&(from, to)).copied().unwrap_or(self.every);
+        if !self.meets(from, to) {
+            // To the relay, and from there.
+            link.latency = link.latency.times(2);
+        }
+        link
     }
 }
 
@@ -123,7 +162,7 @@ mod tests {
     /// Latency 10 ms and jitter up to 5 ms.
     fn network(loss: u32, duplicated: u32) -> Network {
         let (latency, jitter) = (Span::millis(10), Span::millis(5));
-        Network::new(1, 2, Link { latency, jitter, loss, duplicated, bandwidth: None })
+        Network::new(1, vec![Reach::Dialable; 2], Link { latency, jitter, loss, duplicated, bandwidth: None })
     }
 
     fn journeys(network: &mut Network) -> Vec<Vec<Span>> {
@@ -141,5 +180,21 @@ mod tests {
             journeys.iter().map(|journey| journey.first().copied()).collect()
         };
         assert_eq!(firsts(&alone), firsts(&twice));
+    }
+
+    #[test]
+    fn a_relay_doubles_the_way_and_carries_no_blob() {
+        use Reach::{BehindNat, Dialable, RelayOnly};
+        let all = [Dialable, BehindNat, RelayOnly];
+        let pairs = all.iter().flat_map(|a| all.iter().map(move |b| (*a, *b)));
+        for (a, b) in pairs {
+            let mut network = Network::new(1, vec![a, b], Link { latency: Span(10), ..Link::default() });
+            let relayed = matches!((a, b), (RelayOnly, BehindNat | RelayOnly) | (BehindNat, RelayOnly));
+            let latency = Span(if relayed { 20 } else { 10 });
+            assert_eq!((network.carries(0, 1), network.latency(1, 0)), (!relayed, latency), "{a:?} {b:?}");
+            assert_eq!(network.message(0, 1).collect::<Vec<_>>(), [latency]);
+            network.part(vec![0, 1]);
+            assert!(!network.carries(0, 1));
+        }
     }
 }

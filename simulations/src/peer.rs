@@ -16,6 +16,7 @@ use driftless_protocol::worker::{Work, Worker};
 use crate::disk::Disk;
 use crate::engine::SimEngine;
 use crate::gossip::Heard;
+use crate::network::Reach;
 use crate::random::Random;
 use crate::setup::PeerSetup;
 
@@ -72,6 +73,8 @@ pub struct Peer {
     pub(crate) doom: Option<(u32, Option<Span>)>,
     /// Blobs that it fetched, with their lengths, as often as they came.
     pub(crate) fetched: Vec<(Hash, u64)>,
+    /// Bytes of blobs by the peers that they came from.
+    pub(crate) blobs_from: BTreeMap<usize, u64>,
     /// Bytes that left and arrived, messages and blobs.
     pub(crate) traffic: Traffic,
     /// Virtual time of all inner steps.
@@ -83,7 +86,11 @@ pub struct Peer {
 }
 
 impl Peer {
-    pub(crate) fn new(setup: PeerSetup, signer: Signer) -> Peer {
+    pub(crate) fn new(mut setup: PeerSetup, signer: Signer) -> Peer {
+        if setup.reach != Reach::Dialable {
+            // As in `node`: a peer stands once another dialled it.
+            setup.options.stand.take_if(|stands| *stands);
+        }
         Peer {
             setup,
             key: signer.key(),
@@ -103,6 +110,7 @@ impl Peer {
             timer: None,
             doom: None,
             fetched: Vec::new(),
+            blobs_from: BTreeMap::new(),
             traffic: Traffic::default(),
             trained: Span::ZERO,
             started: false,
@@ -244,6 +252,12 @@ impl Peer {
     #[must_use]
     pub fn fetched(&self) -> &[(Hash, u64)] {
         &self.fetched
+    }
+
+    /// Bytes of blobs that came from a peer.
+    #[must_use]
+    pub fn blobs_from(&self, peer: usize) -> u64 {
+        self.blobs_from.get(&peer).copied().unwrap_or(0)
     }
 
     /// What it sent and received.

@@ -14,7 +14,7 @@ use driftless_protocol::time::{Span, Time};
 use crate::engine::EngineKind;
 use crate::faults::Fault;
 use crate::flows::Access;
-use crate::network::Link;
+use crate::network::{Link, Reach};
 use crate::random::Random;
 
 /// A whole world before it starts.
@@ -51,6 +51,8 @@ pub struct PeerSetup {
     pub step: Span,
     /// Its line.
     pub access: Access,
+    /// Who can open a connection to it.
+    pub reach: Reach,
     /// What trains.
     pub engine: EngineKind,
     /// Where it departs from the protocol.
@@ -79,6 +81,7 @@ impl Default for PeerSetup {
             start: Time(0),
             step: Span::millis(100),
             access: Access::default(),
+            reach: Reach::default(),
             engine: EngineKind::BOWL,
             lie: None,
         }

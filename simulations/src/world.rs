@@ -23,7 +23,7 @@ use crate::engine::{CostModel, EngineKind, Nominal};
 use crate::faults::Fault;
 use crate::gossip::Gossip;
 use crate::happening::Happening;
-use crate::network::Network;
+use crate::network::{Network, Reach};
 use crate::peer::{Peer, SetupError};
 use crate::random::Random;
 use crate::setup::Setup;
@@ -105,7 +105,11 @@ impl World {
         let genesis = charter.genesis_state();
         let manifest = Manifest { genesis: genesis.digest(), ..charter.manifest };
         let charter = Arc::new(Charter::new(manifest).map_err(|error| refused(&error))?);
-        let mut network = Network::new(setup.seed, setup.peers.len(), setup.link);
+        if setup.peers.iter().any(|peer| peer.seat && peer.reach != Reach::Dialable) {
+            return Err(SetupError("voters have to reach each other: a peer with a seat is dialable".into()));
+        }
+        let reach = setup.peers.iter().map(|peer| peer.reach).collect();
+        let mut network = Network::new(setup.seed, reach, setup.link);
         setup.special.iter().for_each(|(from, to, link)| network.set(*from, *to, *link));
         let access = setup.peers.iter().map(|peer| peer.access).collect();
         let signers = setup.signers();
@@ -327,6 +331,7 @@ impl World {
                 let length = self.nominal_length(bytes.len() as u64);
                 self.peers[from].traffic.blobs_sent += length;
                 self.peers[to].traffic.blobs_received += length;
+                *self.peers[to].blobs_from.entry(from).or_default() += length;
                 if fetched && self.topology.mesh(to).is_none() {
                     self.peers[to].fetched.push((root, length));
                 }

@@ -11,6 +11,7 @@ use super::{Duration, ScenarioError, moment, wrong};
 use crate::engine::EngineKind;
 use crate::faults::Fault;
 use crate::flows::Access;
+use crate::network::Reach;
 use crate::random::Random;
 use crate::search::Wish;
 use crate::setup::{Lie, PeerSetup};
@@ -34,6 +35,8 @@ pub(super) struct PeersForm {
     up: Rate,
     #[serde(default)]
     down: Rate,
+    #[serde(default)]
+    reach: ReachForm,
     /// When the first starts.
     #[serde(with = "text::span", default)]
     start: Span,
@@ -63,6 +66,15 @@ enum Role {
     Candidate,
     Contributor,
     Follower,
+}
+
+#[derive(Debug, Clone, Copy, Default, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+enum ReachForm {
+    #[default]
+    Dialable,
+    BehindNat,
+    RelayOnly,
 }
 
 #[derive(Debug, Clone, Copy, Deserialize)]
@@ -106,6 +118,9 @@ impl PeersForm {
         {
             return Err(wrong(&field("fails-every"), "at least a second, and repair at least 1ms"));
         }
+        if self.role == Role::Voter && !matches!(self.reach, ReachForm::Dialable) {
+            return Err(wrong(&field("reach"), "voters have to reach each other: a voter is dialable"));
+        }
         let spread = (self.step.0 as f64 * self.spread) as u64;
         let peer = |number: u64| PeerSetup {
             seat: self.role == Role::Voter,
@@ -118,6 +133,11 @@ impl PeersForm {
             start: moment(self.start + self.every.times(number)),
             step: Span(self.step.0 - spread + random.below(2 * spread + 1)),
             access: Access { up: self.up.limit(), down: self.down.limit() },
+            reach: match self.reach {
+                ReachForm::Dialable => Reach::Dialable,
+                ReachForm::BehindNat => Reach::BehindNat,
+                ReachForm::RelayOnly => Reach::RelayOnly,
+            },
             engine: engine.clone(),
             lie: self.lie.map(|lie| match lie {
                 LieForm::Equivocates => Lie::Equivocates,

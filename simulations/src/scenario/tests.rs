@@ -1,5 +1,6 @@
 use super::*;
 use crate::faults::Fault;
+use crate::network::Reach;
 
 const SMALL: &str = r#"
 name = "small"
@@ -42,6 +43,7 @@ fn what_is_left_out_has_its_default_and_what_is_named_counts() {
         step = "1s"
         spread = 0.5
         up = "2Mbit"
+        reach = "relay-only"
         every = "10s"
         start = "5s"
         fails-every = "1h"
@@ -70,6 +72,7 @@ fn what_is_left_out_has_its_default_and_what_is_named_counts() {
     assert_eq!(peers.iter().map(|peer| peer.seat).collect::<Vec<_>>(), [true, true, true, false, false]);
     assert_eq!((peers[4].start, peers[4].access.up), (Time(15_000_000), Some(250_000)));
     assert!(peers[3..].iter().all(|peer| (500_000..=1_500_000).contains(&peer.step.0)));
+    assert_eq!((peers[2].reach, peers[3].reach), (Reach::Dialable, Reach::RelayOnly));
     assert_eq!(special.len(), 12);
     assert!(
         special
@@ -98,6 +101,9 @@ fn wrong_scenarios_say_what_to_write_instead() {
     assert!(peer.contains("no peer 3"), "{peer}");
     let share = error(&format!("{SMALL}\n[network]\nduplicated = 1.5\n"));
     assert!(share.contains("network.duplicated: a share"), "{share}");
+    let voter = error(&format!("{SMALL}reach = \"behind-nat\"\n"));
+    assert!(voter.contains("peers[0].reach: voters have to reach each other"), "{voter}");
+    assert!(error(&format!("{SMALL}reach = \"behind-nut\"\n")).contains("`behind-nat`?"));
     assert!(error(&SMALL.replace("100ms", "0s")).contains("peers[0].step"));
     assert!(error(&SMALL.replace("100ms", "fast")).contains("duration"));
     assert!(error(&SMALL.replace("count = 3", "count = 0")).contains("peers"));

@@ -9,7 +9,7 @@ use driftless_protocol::time::{Span, Time};
 
 use crate::faults::{self, Fault};
 use crate::flows::Access;
-use crate::network::Link;
+use crate::network::{Link, Reach};
 use crate::random::Random;
 use crate::setup::{Lie, PeerSetup, Setup};
 
@@ -55,6 +55,7 @@ impl Draw {
         let mut wishes = wishes(&mut random, &setup);
         elections(&mut setup, &mut wishes);
         copies(&mut setup);
+        reach(&mut setup);
         Draw { setup, wishes }
     }
 
@@ -163,6 +164,17 @@ fn lines(setup: &mut Setup) {
         for peer in &mut setup.peers {
             let up = 800 + random.below(8_000);
             peer.access = Access { up: Some(up), down: Some(4 * up) };
+        }
+    }
+}
+
+/// Who has no seat may be out of reach for others.
+fn reach(setup: &mut Setup) {
+    let mut random = Random::new(setup.seed, "reach");
+    let kinds = [Reach::Dialable, Reach::BehindNat, Reach::RelayOnly, Reach::RelayOnly];
+    if random.chance(200) {
+        for peer in setup.peers.iter_mut().filter(|peer| !peer.seat) {
+            peer.reach = kinds[random.below(kinds.len() as u64) as usize];
         }
     }
 }

@@ -15,6 +15,7 @@ mod honest_work; // no step is contributed twice
 mod joining; // late joiners, followers, laggards, stewards
 mod liars; // an equivocator
 mod memory_faults;
+mod nat; // who can be dialled, and who cannot
 mod network; // jitter, loss, partitions, slow links
 mod old_copies;
 mod pacing; // slow peers, overrun
