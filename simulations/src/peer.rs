@@ -69,6 +69,8 @@ pub struct Peer {
     pub(crate) checked: Option<Control>,
     /// The timer that counts, if one is set.
     pub(crate) timer: Option<Time>,
+    /// How many times as long a step takes at present.
+    pub(crate) slowness: u32,
     /// Outputs until the power goes, and how long it is away then.
     pub(crate) doom: Option<(u32, Option<Span>)>,
     /// Blobs that it fetched, with their lengths, as often as they came.
@@ -108,6 +110,7 @@ impl Peer {
             heard: Heard::new(),
             checked: None,
             timer: None,
+            slowness: 1,
             doom: None,
             fetched: Vec::new(),
             blobs_from: BTreeMap::new(),
@@ -195,10 +198,14 @@ impl Peer {
     }
 
     /// How long an order takes in virtual time.
-    pub(crate) fn duration(&self, work: &Work) -> Span {
+    pub(crate) fn duration(&self, work: &Work, random: &mut Random) -> Span {
+        let step = self.setup.step.times(u64::from(self.slowness));
         match work {
-            Work::Train { progress, .. } => self.setup.step.times(progress.len() as u64),
-            Work::Evaluate { .. } => self.setup.step.times(20),
+            Work::Train { progress, .. } => {
+                let steps = progress.iter().map(|_| random.around(step, self.setup.jitter));
+                steps.fold(Span::ZERO, |sum, step| sum + step)
+            }
+            Work::Evaluate { .. } => step.times(20),
             Work::Save | Work::Restore(_) => Span::millis(5),
             Work::Encode { .. } | Work::Merge { .. } | Work::Rebase { .. } | Work::Reset { .. } => {
                 Span::millis(1)

@@ -49,6 +49,8 @@ pub struct PeerSetup {
     pub start: Time,
     /// Virtual time of one inner step.
     pub step: Span,
+    /// Each step takes longer or shorter by up to so many thousandths.
+    pub jitter: u32,
     /// Its line.
     pub access: Access,
     /// Who can open a connection to it.
@@ -80,6 +82,7 @@ impl Default for PeerSetup {
             options: Options { keep_history: true, ..Options::default() },
             start: Time(0),
             step: Span::millis(100),
+            jitter: 0,
             access: Access::default(),
             reach: Reach::default(),
             engine: EngineKind::BOWL,

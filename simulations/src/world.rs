@@ -87,6 +87,7 @@ pub struct World {
     evaluated: BTreeMap<Vec<Hash>, f64>,
     pub(crate) checkers: Checkers,
     random: Random,
+    pub(crate) steps: Random,
     queue: BTreeMap<(Time, u64), Happening>,
     next: u64,
     trace: blake3::Hasher,
@@ -141,6 +142,7 @@ impl World {
             candidates: VecDeque::new(),
             evaluated: BTreeMap::new(),
             random: Random::new(setup.seed, "world"),
+            steps: Random::new(setup.seed, "steps"),
             queue: BTreeMap::new(),
             next: 0,
             trace: blake3::Hasher::new(),
@@ -365,6 +367,7 @@ impl World {
                 self.checkers.restored(self.peers[peer].key);
                 self.peers[peer].restore_disk();
             }
+            Fault::Slow { peer, factor } => self.peers[peer].slowness = factor,
             Fault::Partition(groups) => {
                 self.network.part(groups);
                 self.cut_flows();

@@ -1,5 +1,7 @@
 //! What goes wrong, and what users wish, at moments that the scenario names.
 
+use std::ops::RangeInclusive;
+
 use driftless_protocol::event::Command;
 use driftless_protocol::manifest::text;
 use driftless_protocol::time::{Span, Time};
@@ -9,6 +11,9 @@ use super::{Duration, ScenarioError, moment, per_mille, wrong};
 use crate::faults::{self, Fault};
 use crate::random::Random;
 use crate::search::Wish;
+
+/// How many times as long a step takes in a slow spell.
+pub(super) const FACTORS: RangeInclusive<u32> = 1..=1000;
 
 /// One thing that happens.
 #[derive(Debug, Clone, Deserialize)]
@@ -45,6 +50,15 @@ pub(super) enum FaultForm {
         #[serde(with = "text::span")]
         at: Span,
         share: f64,
+    },
+    /// A spell in which a peer's steps take so many times as long.
+    Slow {
+        #[serde(with = "text::span")]
+        at: Span,
+        #[serde(with = "text::span")]
+        until: Span,
+        peer: usize,
+        factor: u32,
     },
     /// A bit of a peer's memory changes while it starts again.
     Flip {
@@ -106,6 +120,12 @@ impl FaultForm {
             }
             FaultForm::Loss { at, share } => {
                 faults.push((moment(*at), Fault::Loss(per_mille("faults", *share)?)));
+            }
+            FaultForm::Slow { factor, .. } if !FACTORS.contains(factor) => {
+                return Err(wrong("faults", "a slow step takes 1 to 1000 times as long"));
+            }
+            FaultForm::Slow { at, until, peer, factor } => {
+                faults.extend(faults::spell(there(*peer)?, moment(*at), moment(*until), *factor));
             }
             FaultForm::Flip { at, peer } => {
                 let seed = random.below(u64::MAX);

@@ -274,6 +274,8 @@ impl Scenario {
         for (index, group) in self.peers.iter().enumerate() {
             let mut random = Random::new(self.seed, &format!("churn {index}"));
             let peers = first..first + group.count;
+            let mut spells = Random::new(self.seed, &format!("spells {index}"));
+            group.spells(&mut spells, peers.clone(), self.limit, &mut setup.faults);
             group.churn(&mut random, peers, self.limit, &mut setup.faults, &mut wishes);
             first += group.count;
         }

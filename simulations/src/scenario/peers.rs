@@ -7,9 +7,10 @@ use driftless_protocol::session::Options;
 use driftless_protocol::time::{Span, Time};
 use serde::Deserialize;
 
+use super::faults::FACTORS;
 use super::{Duration, ScenarioError, moment, wrong};
 use crate::engine::EngineKind;
-use crate::faults::Fault;
+use crate::faults::{self, Fault};
 use crate::flows::Access;
 use crate::network::Reach;
 use crate::random::Random;
@@ -31,6 +32,18 @@ pub(super) struct PeersForm {
     /// Each is slower or faster by up to this share.
     #[serde(default)]
     spread: f64,
+    /// Each step takes longer or shorter by up to this share.
+    #[serde(default)]
+    jitter: f64,
+    /// Mean time between two spells in which one is slow.
+    #[serde(default)]
+    slow_every: Option<Duration>,
+    /// Mean time that a spell lasts.
+    #[serde(with = "text::span", default = "one_minute")]
+    slow_for: Span,
+    /// How many times as long a step takes then.
+    #[serde(default = "four")]
+    slow_factor: u32,
     #[serde(default)]
     up: Rate,
     #[serde(default)]
@@ -90,6 +103,10 @@ fn one() -> usize {
     1
 }
 
+fn four() -> u32 {
+    4
+}
+
 fn yes() -> bool {
     true
 }
@@ -109,6 +126,15 @@ impl PeersForm {
         let field = |name: &str| format!("peers[{index}].{name}");
         if !(0.0..=0.9).contains(&self.spread) {
             return Err(wrong(&field("spread"), "a share of the step: 0 to 0.9"));
+        }
+        if !(0.0..=0.9).contains(&self.jitter) {
+            return Err(wrong(&field("jitter"), "a share of the step: 0 to 0.9"));
+        }
+        if self.slow_every.is_some_and(|Duration(mean)| mean < Span::seconds(1)) {
+            return Err(wrong(&field("slow-every"), "at least a second"));
+        }
+        if !FACTORS.contains(&self.slow_factor) {
+            return Err(wrong(&field("slow-factor"), "1 to 1000 times as long"));
         }
         if self.step == Span::ZERO {
             return Err(wrong(&field("step"), "a step takes time"));
@@ -132,6 +158,7 @@ impl PeersForm {
             },
             start: moment(self.start + self.every.times(number)),
             step: Span(self.step.0 - spread + random.below(2 * spread + 1)),
+            jitter: (self.jitter * 1000.0).round() as u32,
             access: Access { up: self.up.limit(), down: self.down.limit() },
             reach: match self.reach {
                 ReachForm::Dialable => Reach::Dialable,
@@ -147,6 +174,25 @@ impl PeersForm {
             }),
         };
         Ok((0..self.count as u64).map(peer).collect())
+    }
+
+    /// Spells in which these peers are slow, until `limit`.
+    pub fn spells(
+        &self,
+        random: &mut Random,
+        peers: std::ops::Range<usize>,
+        limit: Span,
+        faults: &mut Vec<(Time, Fault)>,
+    ) {
+        let Some(Duration(mean)) = self.slow_every else { return };
+        for peer in peers {
+            let mut at = random.exponential(mean);
+            while at < limit {
+                let until = at + random.exponential(self.slow_for);
+                faults.extend(faults::spell(peer, moment(at), moment(until), self.slow_factor));
+                at = until + random.exponential(mean);
+            }
+        }
     }
 
     /// Failures and farewells of these peers until `limit`.

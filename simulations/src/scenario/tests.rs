@@ -44,6 +44,9 @@ fn what_is_left_out_has_its_default_and_what_is_named_counts() {
         spread = 0.5
         up = "2Mbit"
         reach = "relay-only"
+        jitter = 0.25
+        slow-every = "10min"
+        slow-for = "20s"
         every = "10s"
         start = "5s"
         fails-every = "1h"
@@ -57,6 +60,12 @@ fn what_is_left_out_has_its_default_and_what_is_named_counts() {
         [[network.between]]
         regions = ["", "far"]
         latency = "150ms"
+        [[faults]]
+        kind = "slow"
+        at = "1s"
+        until = "3s"
+        peer = 0
+        factor = 20
         [[faults]]
         kind = "partition"
         at = "1min"
@@ -80,6 +89,17 @@ fn what_is_left_out_has_its_default_and_what_is_named_counts() {
             .all(|(.., link)| link.latency == Span::millis(150) && link.loss == 10 && link.duplicated == 2)
     );
     assert!(faults.contains(&(Time(60_000_000), Fault::Partition(vec![0, 0, 0, 1, 1]))));
+    let of = |of: usize| {
+        faults.iter().filter_map(move |(at, fault)| match fault {
+            Fault::Slow { peer, factor } if *peer == of => Some((at.0 / 1_000_000, *factor)),
+            _ => None,
+        })
+    };
+    assert_eq!(of(0).collect::<Vec<_>>(), [(1, 20), (3, 1)]);
+    assert_eq!((peers[0].jitter, peers[4].jitter, of(1).count()), (0, 250, 0));
+    let spells: Vec<_> = of(4).collect();
+    assert!((10..40).contains(&(spells.len() / 2)), "every ten minutes for four hours");
+    assert!(spells.iter().zip([4, 1].iter().cycle()).all(|((_, factor), wanted)| factor == wanted));
     let crashes = faults.iter().filter(|(_, fault)| matches!(fault, Fault::Crash { peer: 3.., .. }));
     assert!((1..30).contains(&crashes.count()), "two peers for four hours");
 }
@@ -101,6 +121,10 @@ fn wrong_scenarios_say_what_to_write_instead() {
     assert!(peer.contains("no peer 3"), "{peer}");
     let share = error(&format!("{SMALL}\n[network]\nduplicated = 1.5\n"));
     assert!(share.contains("network.duplicated: a share"), "{share}");
+    let factor = error(&format!("{SMALL}slow-factor = 0\n"));
+    assert!(factor.contains("peers[0].slow-factor: 1 to 1000"), "{factor}");
+    assert!(error(&format!("{SMALL}slow-evry = \"1s\"\n")).contains("`slow-every`?"));
+    assert!(error(&format!("{SMALL}jitter = 1.0\n")).contains("peers[0].jitter"));
     let voter = error(&format!("{SMALL}reach = \"behind-nat\"\n"));
     assert!(voter.contains("peers[0].reach: voters have to reach each other"), "{voter}");
     assert!(error(&format!("{SMALL}reach = \"behind-nut\"\n")).contains("`behind-nat`?"));

@@ -56,13 +56,14 @@ impl Draw {
         elections(&mut setup, &mut wishes);
         copies(&mut setup);
         reach(&mut setup);
+        spells(&mut setup);
         Draw { setup, wishes }
     }
 
     /// When the last fault has happened.
     #[must_use]
     pub fn faults_end(&self) -> Time {
-        if self.setup.elected { FAULTS + GROWTH } else { FAULTS }
+        growing(&self.setup, FAULTS)
     }
 }
 
@@ -177,6 +178,28 @@ fn reach(setup: &mut Setup) {
             peer.reach = kinds[random.below(kinds.len() as u64) as usize];
         }
     }
+}
+
+/// Machines may be uneven, and busy with something else for a while.
+fn spells(setup: &mut Setup) {
+    let mut random = Random::new(setup.seed, "spells");
+    if !random.chance(200) {
+        return;
+    }
+    for peer in 0..setup.peers.len() {
+        setup.peers[peer].jitter = random.below(500) as u32;
+        if random.chance(400) {
+            let from = Time(random.below(FAULTS.0));
+            let until = (from + random.span(Span::millis(1), Span::seconds(8))).min(FAULTS);
+            let (from, until, factor) = (growing(setup, from), growing(setup, until), random.below(15));
+            setup.faults.extend(faults::spell(peer, from, until, 2 + factor as u32));
+        }
+    }
+}
+
+/// A moment among the faults of a world.
+fn growing(setup: &Setup, at: Time) -> Time {
+    if setup.elected { at + GROWTH } else { at }
 }
 
 /// One that has no seat may lie.

@@ -4,7 +4,7 @@ use driftless_protocol::event::{Event, Waiting};
 use driftless_protocol::manifest::Pacing;
 use driftless_protocol::method::Overrun;
 use driftless_protocol::time::Span;
-use driftless_sim::faults::Fault;
+use driftless_sim::faults::{self, Fault};
 use driftless_sim::network::Link;
 use driftless_sim::{Setup, World};
 
@@ -88,6 +88,25 @@ fn at_the_learning_tables_terms_everybody_is_counted_in_every_slot() {
     assert!(short.is_empty(), "{} of {}: {short:?}", short.len(), closings.len());
     assert_eq!(closings.len(), 34);
     assert!(closings.iter().flat_map(|closing| &closing.counted).all(|counted| counted.work.steps == 15));
+}
+
+/// A machine that does something else for ten seconds.
+#[test]
+fn a_slow_spell_makes_a_peer_late_and_leaves_no_trace_once_it_is_over() {
+    for overrun in [Overrun::Strict, Overrun::Slot] {
+        let mut setup = Setup::small(5, 4);
+        setup.manifest.stop_at = Some(8 * 6 * 4 * 40);
+        setup.method().max_overrun = overrun;
+        setup.faults = faults::spell(3, at(5_000), at(15_000), 10).to_vec();
+        setup.peers.iter_mut().for_each(|peer| peer.jitter = 100);
+        let mut world = world(setup);
+        complete(&mut world, 120);
+        let (all, slow) = (crate::support::closings(&world), counted(&world, 3));
+        assert!((3..=16).contains(&(all.len() - slow.len())), "{} of {}", slow.len(), all.len());
+        assert!(all.iter().rev().take(15).all(|closing| closing.counted.len() == 4), "{overrun:?}");
+        assert!(world.certified().control.convicted.is_empty());
+        assert_eq!(world.certified().control.members.len(), 4);
+    }
 }
 
 /// How many each slot counts on both streams, in the order of the chain, after peer 2 lost power for
