@@ -54,7 +54,7 @@ impl World {
     }
 
     fn set_timer(&mut self, peer: usize, timeout: Option<Time>) {
-        let timeout = timeout.map(|at| at.max(self.now));
+        let timeout = timeout.map(|at| self.peers[peer].clock.moment(at).max(self.now));
         if self.peers[peer].timer == timeout {
             return;
         }

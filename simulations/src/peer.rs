@@ -13,6 +13,7 @@ use driftless_protocol::state::{Array, State};
 use driftless_protocol::time::{Span, Time};
 use driftless_protocol::worker::{Work, Worker};
 
+use crate::clock::Clock;
 use crate::disk::Disk;
 use crate::engine::SimEngine;
 use crate::gossip::Heard;
@@ -57,6 +58,8 @@ pub struct Peer {
     pub(crate) unreadable: bool,
     /// An older copy of its disk.
     copy: Option<Disk>,
+    /// What its session takes for the time.
+    pub(crate) clock: Clock,
     pub(crate) session: Option<Session>,
     pub(crate) worker: Option<Worker<SimEngine>>,
     /// Counts restarts: what was under way for an earlier life is void.
@@ -103,6 +106,7 @@ impl Peer {
             odd: false,
             miscomputes: false,
             unreadable: false,
+            clock: Clock::new(Time(0), 0),
             session: None,
             worker: None,
             life: 0,
@@ -134,6 +138,8 @@ impl Peer {
             SimEngine::new(&self.setup.engine, charter).map_err(|error| SetupError(error.to_string()))?;
         let worker = Worker::new(engine, charter).map_err(|error| SetupError(error.to_string()))?;
         self.worker = Some(worker);
+        self.clock = Clock::new(now, self.setup.drift);
+        let now = self.clock.local(now);
         let (charter, signer, options) = (charter.clone(), self.signer.clone(), self.setup.options.clone());
         self.session = Some(if self.started {
             let mut recovered = self.disk.recover();

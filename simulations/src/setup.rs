@@ -51,6 +51,8 @@ pub struct PeerSetup {
     pub step: Span,
     /// Each step takes longer or shorter by up to so many thousandths.
     pub jitter: u32,
+    /// Its clock is fast by so many millionths, or slow.
+    pub drift: i32,
     /// Its line.
     pub access: Access,
     /// Who can open a connection to it.
@@ -83,6 +85,7 @@ impl Default for PeerSetup {
             start: Time(0),
             step: Span::millis(100),
             jitter: 0,
+            drift: 0,
             access: Access::default(),
             reach: Reach::default(),
             engine: EngineKind::BOWL,

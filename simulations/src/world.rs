@@ -275,12 +275,13 @@ impl World {
             return Ok(());
         }
         self.peers[peer].timer = None;
+        let now = self.peers[peer].clock.local(self.now);
         let Some(session) = self.peers[peer].session.as_mut() else { return Ok(()) };
-        session.handle_timeout(self.now);
+        session.handle_timeout(now);
         self.drain(peer)?;
         let next = self.peers[peer].session.as_ref().and_then(|session| session.next_timeout());
         match next {
-            Some(next) if next <= self.now => {
+            Some(next) if next <= now => {
                 let what = "a timer that is due stays due: the driver would spin".into();
                 Err(self.violation(peer, Promise::Driver.broken(what)))
             }
@@ -289,8 +290,9 @@ impl World {
     }
 
     pub(crate) fn input(&mut self, peer: usize, input: Input) -> Result<(), Violation> {
+        let now = self.peers[peer].clock.local(self.now);
         let Some(session) = self.peers[peer].session.as_mut() else { return Ok(()) };
-        session.handle_input(self.now, input);
+        session.handle_input(now, input);
         self.drain(peer)
     }
 

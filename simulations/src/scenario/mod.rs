@@ -257,7 +257,9 @@ impl Scenario {
         setup.peers.clear();
         for (index, group) in self.peers.iter().enumerate() {
             let mut random = Random::new(self.seed, &format!("group {index}"));
-            setup.peers.extend(group.peers(&mut random, &engine, index)?);
+            let mut peers = group.peers(&mut random, &engine, index)?;
+            group.clocks(&mut Random::new(self.seed, &format!("clocks {index}")), &mut peers);
+            setup.peers.extend(peers);
             regions.extend(std::iter::repeat_n(group.region.clone(), group.count));
         }
         match setup.peers.iter().filter(|peer| peer.seat).count() {

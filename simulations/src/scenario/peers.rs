@@ -44,6 +44,9 @@ pub(super) struct PeersForm {
     /// How many times as long a step takes then.
     #[serde(default = "four")]
     slow_factor: u32,
+    /// A clock is fast or slow by up to so many millionths.
+    #[serde(default)]
+    drift_ppm: u32,
     #[serde(default)]
     up: Rate,
     #[serde(default)]
@@ -115,6 +118,9 @@ fn one_minute() -> Span {
     Span::seconds(60)
 }
 
+/// Clocks of computers are better than this, in millionths.
+const MAX_DRIFT: u32 = 500;
+
 impl PeersForm {
     /// The peers of this group, the `index`-th.
     pub fn peers(
@@ -132,6 +138,9 @@ impl PeersForm {
         }
         if self.slow_every.is_some_and(|Duration(mean)| mean < Span::seconds(1)) {
             return Err(wrong(&field("slow-every"), "at least a second"));
+        }
+        if self.drift_ppm > MAX_DRIFT {
+            return Err(wrong(&field("drift-ppm"), format!("0 to {MAX_DRIFT} millionths, fast or slow")));
         }
         if !FACTORS.contains(&self.slow_factor) {
             return Err(wrong(&field("slow-factor"), "1 to 1000 times as long"));
@@ -172,8 +181,18 @@ impl PeersForm {
                 LieForm::StaleBase => Lie::StaleBase,
                 LieForm::Certifies => Lie::Certifies,
             }),
+            ..PeerSetup::default()
         };
         Ok((0..self.count as u64).map(peer).collect())
+    }
+
+    /// Sets the clocks of these peers.
+    pub fn clocks(&self, random: &mut Random, peers: &mut [PeerSetup]) {
+        let most = i64::from(self.drift_ppm);
+        for peer in peers {
+            let drift = random.below(2 * most.unsigned_abs() + 1) as i64 - most;
+            peer.drift = drift as i32;
+        }
     }
 
     /// Spells in which these peers are slow, until `limit`.

@@ -45,6 +45,7 @@ fn what_is_left_out_has_its_default_and_what_is_named_counts() {
         up = "2Mbit"
         reach = "relay-only"
         jitter = 0.25
+        drift-ppm = 500
         slow-every = "10min"
         slow-for = "20s"
         every = "10s"
@@ -89,6 +90,8 @@ fn what_is_left_out_has_its_default_and_what_is_named_counts() {
             .all(|(.., link)| link.latency == Span::millis(150) && link.loss == 10 && link.duplicated == 2)
     );
     assert!(faults.contains(&(Time(60_000_000), Fault::Partition(vec![0, 0, 0, 1, 1]))));
+    assert!(peers[0].drift == 0 && peers[3].drift != peers[4].drift);
+    assert!(peers.iter().all(|peer| (-500..=500).contains(&peer.drift)));
     let of = |of: usize| {
         faults.iter().filter_map(move |(at, fault)| match fault {
             Fault::Slow { peer, factor } if *peer == of => Some((at.0 / 1_000_000, *factor)),
@@ -125,6 +128,7 @@ fn wrong_scenarios_say_what_to_write_instead() {
     assert!(factor.contains("peers[0].slow-factor: 1 to 1000"), "{factor}");
     assert!(error(&format!("{SMALL}slow-evry = \"1s\"\n")).contains("`slow-every`?"));
     assert!(error(&format!("{SMALL}jitter = 1.0\n")).contains("peers[0].jitter"));
+    assert!(error(&format!("{SMALL}drift-ppm = 501\n")).contains("peers[0].drift-ppm: 0 to 500"));
     let voter = error(&format!("{SMALL}reach = \"behind-nat\"\n"));
     assert!(voter.contains("peers[0].reach: voters have to reach each other"), "{voter}");
     assert!(error(&format!("{SMALL}reach = \"behind-nut\"\n")).contains("`behind-nat`?"));

@@ -57,6 +57,7 @@ impl Draw {
         copies(&mut setup);
         reach(&mut setup);
         spells(&mut setup);
+        clocks(&mut setup);
         Draw { setup, wishes }
     }
 
@@ -194,6 +195,14 @@ fn spells(setup: &mut Setup) {
             let (from, until, factor) = (growing(setup, from), growing(setup, until), random.below(15));
             setup.faults.extend(faults::spell(peer, from, until, 2 + factor as u32));
         }
+    }
+}
+
+/// Clocks may be fast or slow.
+fn clocks(setup: &mut Setup) {
+    let mut random = Random::new(setup.seed, "clocks");
+    if random.chance(200) {
+        setup.peers.iter_mut().for_each(|peer| peer.drift = random.below(1_001) as i32 - 500);
     }
 }
 

@@ -4,6 +4,7 @@ mod scenarios;
 mod support;
 
 mod chaos; // peers that keep failing
+mod clocks; // that are fast or slow
 mod commands; // pause, resume, finish, leave, stop
 mod crashes; // power cuts between any two outputs
 mod crowd; // more peers than can all know each other
