@@ -27,15 +27,20 @@ const CANDIDATES: usize = 16;
 const NO_SOURCE: Span = Span::millis(50);
 
 impl World {
-    /// Acts on a session's outputs in order, until there are none or the power goes.
+    /// Acts on a session's outputs in order, until there are none, or the power goes, or the disk is full.
     pub(crate) fn drain(&mut self, peer: usize) -> Result<(), Violation> {
         loop {
-            if let Some((outputs, down)) = self.peers[peer].doom {
-                if outputs == 0 {
+            match self.peers[peer].doom {
+                Some((0, down)) => {
                     self.crash(peer, down);
                     return Ok(());
                 }
-                self.peers[peer].doom = Some((outputs - 1, down));
+                _ if self.peers[peer].held.is_some() => {
+                    self.peers[peer].timer = None;
+                    return Ok(());
+                }
+                Some((outputs, down)) => self.peers[peer].doom = Some((outputs - 1, down)),
+                None => {}
             }
             let Some(session) = self.peers[peer].session.as_mut() else { return Ok(()) };
             let Some(output) = session.poll_output() else { break };
@@ -65,9 +70,13 @@ impl World {
         }
     }
 
-    fn act(&mut self, peer: usize, output: Output) -> Result<(), Violation> {
+    /// Acts on one output. On a full disk a barrier holds up everything behind it, as in `node`.
+    pub(crate) fn act(&mut self, peer: usize, output: Output) -> Result<(), Violation> {
         let life = self.peers[peer].life;
         match output {
+            Output::Persist { sync: true, .. } if self.peers[peer].full.is_some() => {
+                self.peers[peer].held = Some(output);
+            }
             Output::Persist { record, sync } => return self.persist(peer, record, sync),
             Output::Send { to, message } => return self.send(peer, &to, message),
             Output::Publish(message) if self.topology.mesh(peer).is_some() => {

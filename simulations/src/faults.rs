@@ -46,6 +46,13 @@ pub enum Fault {
         /// Which peer.
         peer: usize,
     },
+    /// Nothing more can be written on a peer's disk for a while.
+    Full {
+        /// Which peer.
+        peer: usize,
+        /// How long.
+        lasting: Span,
+    },
     /// Every step of a peer takes so many times as long from now on; once is as usual.
     Slow {
         /// Which peer.

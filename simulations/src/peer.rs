@@ -1,12 +1,12 @@
 //! One simulated peer: its session, its engine, its disk, and what it told.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, VecDeque};
 use std::sync::Arc;
 
 use driftless_protocol::Hash;
 use driftless_protocol::charter::Charter;
 use driftless_protocol::control::Control;
-use driftless_protocol::event::{Ending, Event, Snapshot};
+use driftless_protocol::event::{Ending, Event, Output, Snapshot};
 use driftless_protocol::identity::{PeerKey, Signer};
 use driftless_protocol::session::Session;
 use driftless_protocol::state::{Array, State};
@@ -17,6 +17,7 @@ use crate::clock::Clock;
 use crate::disk::Disk;
 use crate::engine::SimEngine;
 use crate::gossip::Heard;
+use crate::happening::Happening;
 use crate::network::Reach;
 use crate::random::Random;
 use crate::setup::PeerSetup;
@@ -54,6 +55,11 @@ pub struct Peer {
     pub(crate) odd: bool,
     /// Whether what it computes is wrong.
     pub(crate) miscomputes: bool,
+    /// Until when nothing more can be written on its disk.
+    pub(crate) full: Option<Time>,
+    /// The barrier at which its driver waits for space, and what came since.
+    pub(crate) held: Option<Output>,
+    pub(crate) waiting: VecDeque<Happening>,
     /// Whether its disk cannot be read while it runs.
     pub(crate) unreadable: bool,
     /// An older copy of its disk.
@@ -105,6 +111,9 @@ impl Peer {
             flip: None,
             odd: false,
             miscomputes: false,
+            full: None,
+            held: None,
+            waiting: VecDeque::new(),
             unreadable: false,
             clock: Clock::new(Time(0), 0),
             session: None,
@@ -160,7 +169,10 @@ impl Peer {
 
     /// The power goes.
     pub(crate) fn crash(&mut self, random: &mut Random) {
-        self.disk.crash(random);
+        match self.full {
+            Some(_) => self.disk.crash_full(),
+            None => self.disk.crash(random),
+        }
         self.crashes += 1;
         self.stop();
     }
@@ -197,6 +209,8 @@ impl Peer {
         self.checked = None;
         self.timer = None;
         self.doom = None;
+        self.held = None;
+        self.waiting.clear();
     }
 
     pub(crate) fn note(&mut self, now: Time, event: Event) {

@@ -33,6 +33,9 @@ use crate::transfers::Transfers;
 /// After this long peers notice that they do not reach each other any more.
 const DETECTION: Span = Span::seconds(2);
 
+/// Messages that wait for a driver, as in `node`: more are lost.
+const NET: usize = 1024;
+
 /// A promise that did not hold.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error("seed {seed}, {:.6} s, peer {peer}, height {height}: {what} ({promise})", .time.0 as f64 / 1e6)]
@@ -194,9 +197,16 @@ impl World {
         match happening {
             Happening::Start(peer) => self.start(peer),
             Happening::Fault(fault) => self.fault(fault),
+            Happening::Space(peer) => self.space(peer),
             Happening::Link { a, b } => {
                 self.meet(a, b)?;
                 self.meet(b, a)
+            }
+            Happening::Deliver { to, .. } | Happening::Gossip { to, .. } if self.peers[to].held.is_some() => {
+                if self.peers[to].waiting.len() < NET {
+                    self.peers[to].waiting.push_back(happening);
+                }
+                Ok(())
             }
             Happening::Deliver { from, to, bytes, reply } => self.deliver(from, to, &bytes, reply),
             Happening::Gossip { from, to, name } => self.gossip_arrives(from, to, name),
@@ -281,7 +291,7 @@ impl World {
         self.drain(peer)?;
         let next = self.peers[peer].session.as_ref().and_then(|session| session.next_timeout());
         match next {
-            Some(next) if next <= now => {
+            Some(next) if next <= now && self.peers[peer].held.is_none() => {
                 let what = "a timer that is due stays due: the driver would spin".into();
                 Err(self.violation(peer, Promise::Driver.broken(what)))
             }
@@ -290,6 +300,11 @@ impl World {
     }
 
     pub(crate) fn input(&mut self, peer: usize, input: Input) -> Result<(), Violation> {
+        if self.peers[peer].held.is_some() {
+            let (life, input) = (self.peers[peer].life, Box::new(input));
+            self.peers[peer].waiting.push_back(Happening::Input { peer, life, input });
+            return Ok(());
+        }
         let now = self.peers[peer].clock.local(self.now);
         let Some(session) = self.peers[peer].session.as_mut() else { return Ok(()) };
         session.handle_input(now, input);
@@ -330,7 +345,8 @@ impl World {
         }
         let source = &self.peers[from];
         let there = source.is_up() && self.network.joins(from, to);
-        match source.disk.blob(&root).filter(|_| there) {
+        let fits = self.peers[to].full.is_none();
+        match source.disk.blob(&root).filter(|_| there && fits) {
             Some(bytes) => {
                 let length = self.nominal_length(bytes.len() as u64);
                 self.peers[from].traffic.blobs_sent += length;
@@ -351,6 +367,8 @@ impl World {
         match fault {
             Fault::Crash { peer, outputs, down } => {
                 if self.peers[peer].is_up() {
+                    // Whoever waits acts on nothing more.
+                    let outputs = if self.peers[peer].held.is_some() { 0 } else { outputs };
                     self.peers[peer].doom = Some((outputs, down));
                     self.drain(peer)?;
                 }
@@ -369,6 +387,11 @@ impl World {
                 self.checkers.restored(self.peers[peer].key);
                 self.peers[peer].restore_disk();
             }
+            Fault::Full { peer, lasting } => {
+                let until = self.now + lasting;
+                self.peers[peer].full = self.peers[peer].full.max(Some(until));
+                self.schedule(until, Happening::Space(peer));
+            }
             Fault::Slow { peer, factor } => self.peers[peer].slowness = factor,
             Fault::Partition(groups) => {
                 self.network.part(groups);
@@ -380,6 +403,22 @@ impl World {
                 self.all_look_around();
             }
             Fault::Loss(per_mille) => self.network.set_loss(per_mille),
+        }
+        Ok(())
+    }
+
+    /// A disk is not full any more: its driver goes on with what waited, in order.
+    fn space(&mut self, peer: usize) -> Result<(), Violation> {
+        if self.peers[peer].full.is_none_or(|until| until > self.now) {
+            return Ok(());
+        }
+        self.peers[peer].full = None;
+        if let Some(barrier) = self.peers[peer].held.take() {
+            self.act(peer, barrier)?;
+            self.drain(peer)?;
+        }
+        while let Some(happening) = self.peers[peer].waiting.pop_front() {
+            self.happen(happening)?;
         }
         Ok(())
     }

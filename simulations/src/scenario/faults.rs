@@ -60,6 +60,14 @@ pub(super) enum FaultForm {
         peer: usize,
         factor: u32,
     },
+    /// Nothing more can be written on a peer's disk.
+    FullDisk {
+        #[serde(with = "text::span")]
+        at: Span,
+        #[serde(with = "text::span")]
+        until: Span,
+        peer: usize,
+    },
     /// A bit of a peer's memory changes while it starts again.
     Flip {
         #[serde(with = "text::span")]
@@ -126,6 +134,9 @@ impl FaultForm {
             }
             FaultForm::Slow { at, until, peer, factor } => {
                 faults.extend(faults::spell(there(*peer)?, moment(*at), moment(*until), *factor));
+            }
+            FaultForm::FullDisk { at, until, peer } => {
+                faults.push((moment(*at), Fault::Full { peer: there(*peer)?, lasting: *until - *at }));
             }
             FaultForm::Flip { at, peer } => {
                 let seed = random.below(u64::MAX);

@@ -62,6 +62,11 @@ fn what_is_left_out_has_its_default_and_what_is_named_counts() {
         regions = ["", "far"]
         latency = "150ms"
         [[faults]]
+        kind = "full-disk"
+        at = "5s"
+        until = "9s"
+        peer = 1
+        [[faults]]
         kind = "slow"
         at = "1s"
         until = "3s"
@@ -92,6 +97,8 @@ fn what_is_left_out_has_its_default_and_what_is_named_counts() {
     assert!(faults.contains(&(Time(60_000_000), Fault::Partition(vec![0, 0, 0, 1, 1]))));
     assert!(peers[0].drift == 0 && peers[3].drift != peers[4].drift);
     assert!(peers.iter().all(|peer| (-500..=500).contains(&peer.drift)));
+    let full = Fault::Full { peer: 1, lasting: Span::seconds(4) };
+    assert!(faults.contains(&(Time(5_000_000), full)));
     let of = |of: usize| {
         faults.iter().filter_map(move |(at, fault)| match fault {
             Fault::Slow { peer, factor } if *peer == of => Some((at.0 / 1_000_000, *factor)),

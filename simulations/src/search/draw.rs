@@ -58,6 +58,7 @@ impl Draw {
         reach(&mut setup);
         spells(&mut setup);
         clocks(&mut setup);
+        full_disks(&mut setup);
         Draw { setup, wishes }
     }
 
@@ -203,6 +204,22 @@ fn clocks(setup: &mut Setup) {
     let mut random = Random::new(setup.seed, "clocks");
     if random.chance(200) {
         setup.peers.iter_mut().for_each(|peer| peer.drift = random.below(1_001) as i32 - 500);
+    }
+}
+
+/// Disks may be full for a while. Where a peer comes back with an old copy, nobody else may be out of reach.
+fn full_disks(setup: &mut Setup) {
+    let mut random = Random::new(setup.seed, "full disks");
+    let copied = setup.faults.iter().any(|(_, fault)| matches!(fault, Fault::Restore { .. }));
+    if !random.chance(200) || copied {
+        return;
+    }
+    for _ in 0..1 + random.below(3) {
+        let peer = random.below(setup.peers.len() as u64) as usize;
+        let from = Time(random.below(FAULTS.0));
+        let until = (from + random.span(Span::millis(1), Span::seconds(8))).min(FAULTS);
+        let full = Fault::Full { peer, lasting: until.since(from) };
+        setup.faults.push((growing(setup, from), full));
     }
 }
 

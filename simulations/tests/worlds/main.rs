@@ -12,6 +12,7 @@ mod determinism; // one seed, one trace
 mod elections;
 mod endings; // stop_at
 mod engines; // losses that are not finite, the product's engine
+mod full_disks; // and drivers that wait for space
 mod honest_work; // no step is contributed twice
 mod joining; // late joiners, followers, laggards, stewards
 mod liars; // an equivocator
