@@ -5,7 +5,7 @@
 //! they find. Threads serve independent worlds only.
 
 pub mod checkers;
-pub mod clock;
+mod clock;
 pub mod commands;
 pub mod disk;
 mod effects;
