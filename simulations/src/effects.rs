@@ -100,7 +100,7 @@ impl World {
                 self.schedule(self.now + COMPUTE, Happening::Input { peer, life, input: Box::new(input) });
             }
             Output::Work(work) => {
-                let duration = self.peers[peer].duration(&work, &mut self.steps);
+                let duration = self.peers[peer].duration(self.now, &work, &mut self.steps);
                 if matches!(work, Work::Train { .. }) {
                     self.peers[peer].trained = self.peers[peer].trained + duration;
                 }

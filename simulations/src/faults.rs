@@ -53,12 +53,14 @@ pub enum Fault {
         /// How long.
         lasting: Span,
     },
-    /// Every step of a peer takes so many times as long from now on; once is as usual.
+    /// Every step of a peer takes so many times as long for a while.
     Slow {
         /// Which peer.
         peer: usize,
         /// How many times.
         factor: u32,
+        /// How long.
+        lasting: Span,
     },
     /// The network falls into parts, one number per peer.
     Partition(Vec<u32>),
@@ -80,12 +82,6 @@ pub fn crashes(seed: u64, peers: usize, count: usize, end: Time, down: Span) -> 
         (at, Fault::Crash { peer, outputs, down: Some(down) })
     };
     (0..count).map(crash).collect()
-}
-
-/// A spell in which every step of a peer takes `factor` times as long.
-#[must_use]
-pub fn spell(peer: usize, from: Time, until: Time, factor: u32) -> [(Time, Fault); 2] {
-    [(from, Fault::Slow { peer, factor }), (until, Fault::Slow { peer, factor: 1 })]
 }
 
 /// `count` partitions into two random parts, each for up to `lasting`; whole again at `end`.

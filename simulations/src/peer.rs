@@ -78,8 +78,8 @@ pub struct Peer {
     pub(crate) checked: Option<Control>,
     /// The timer that counts, if one is set.
     pub(crate) timer: Option<Time>,
-    /// How many times as long a step takes at present.
-    pub(crate) slowness: u32,
+    /// How many times as long a step takes, and until when.
+    pub(crate) slow: Option<(u32, Time)>,
     /// Outputs until the power goes, and how long it is away then.
     pub(crate) doom: Option<(u32, Option<Span>)>,
     /// Blobs that it fetched, with their lengths, as often as they came.
@@ -123,7 +123,7 @@ impl Peer {
             heard: Heard::new(),
             checked: None,
             timer: None,
-            slowness: 1,
+            slow: None,
             doom: None,
             fetched: Vec::new(),
             blobs_from: BTreeMap::new(),
@@ -218,8 +218,9 @@ impl Peer {
     }
 
     /// How long an order takes in virtual time.
-    pub(crate) fn duration(&self, work: &Work, random: &mut Random) -> Span {
-        let step = self.setup.step.times(u64::from(self.slowness));
+    pub(crate) fn duration(&self, now: Time, work: &Work, random: &mut Random) -> Span {
+        let factor = self.slow.filter(|(_, until)| now < *until).map_or(1, |(factor, _)| factor);
+        let step = self.setup.step.times(factor.into());
         match work {
             Work::Train { progress, .. } => {
                 let steps = progress.iter().map(|_| random.around(step, self.setup.jitter));

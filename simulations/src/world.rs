@@ -392,7 +392,9 @@ impl World {
                 self.peers[peer].full = self.peers[peer].full.max(Some(until));
                 self.schedule(until, Happening::Space(peer));
             }
-            Fault::Slow { peer, factor } => self.peers[peer].slowness = factor,
+            Fault::Slow { peer, factor, lasting } => {
+                self.peers[peer].slow = Some((factor, self.now + lasting));
+            }
             Fault::Partition(groups) => {
                 self.network.part(groups);
                 self.cut_flows();

@@ -133,7 +133,8 @@ impl FaultForm {
                 return Err(wrong("faults", "a slow step takes 1 to 1000 times as long"));
             }
             FaultForm::Slow { at, until, peer, factor } => {
-                faults.extend(faults::spell(there(*peer)?, moment(*at), moment(*until), *factor));
+                let (peer, lasting) = (there(*peer)?, *until - *at);
+                faults.push((moment(*at), Fault::Slow { peer, factor: *factor, lasting }));
             }
             FaultForm::FullDisk { at, until, peer } => {
                 faults.push((moment(*at), Fault::Full { peer: there(*peer)?, lasting: *until - *at }));

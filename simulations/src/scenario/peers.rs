@@ -10,7 +10,7 @@ use serde::Deserialize;
 use super::faults::FACTORS;
 use super::{Duration, ScenarioError, moment, wrong};
 use crate::engine::EngineKind;
-use crate::faults::{self, Fault};
+use crate::faults::Fault;
 use crate::flows::Access;
 use crate::network::Reach;
 use crate::random::Random;
@@ -207,9 +207,9 @@ impl PeersForm {
         for peer in peers {
             let mut at = random.exponential(mean);
             while at < limit {
-                let until = at + random.exponential(self.slow_for);
-                faults.extend(faults::spell(peer, moment(at), moment(until), self.slow_factor));
-                at = until + random.exponential(mean);
+                let lasting = random.exponential(self.slow_for);
+                faults.push((moment(at), Fault::Slow { peer, factor: self.slow_factor, lasting }));
+                at = at + lasting + random.exponential(mean);
             }
         }
     }

@@ -193,8 +193,8 @@ fn spells(setup: &mut Setup) {
         if random.chance(400) {
             let from = Time(random.below(FAULTS.0));
             let until = (from + random.span(Span::millis(1), Span::seconds(8))).min(FAULTS);
-            let (from, until, factor) = (growing(setup, from), growing(setup, until), random.below(15));
-            setup.faults.extend(faults::spell(peer, from, until, 2 + factor as u32));
+            let (factor, lasting) = (2 + random.below(15) as u32, until.since(from));
+            setup.faults.push((growing(setup, from), Fault::Slow { peer, factor, lasting }));
         }
     }
 }

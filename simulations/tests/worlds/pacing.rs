@@ -4,7 +4,7 @@ use driftless_protocol::event::{Event, Waiting};
 use driftless_protocol::manifest::Pacing;
 use driftless_protocol::method::Overrun;
 use driftless_protocol::time::Span;
-use driftless_sim::faults::{self, Fault};
+use driftless_sim::faults::Fault;
 use driftless_sim::network::Link;
 use driftless_sim::{Setup, World};
 
@@ -97,7 +97,8 @@ fn a_slow_spell_makes_a_peer_late_and_leaves_no_trace_once_it_is_over() {
         let mut setup = Setup::small(5, 4);
         setup.manifest.stop_at = Some(8 * 6 * 4 * 40);
         setup.method().max_overrun = overrun;
-        setup.faults = faults::spell(3, at(5_000), at(15_000), 10).to_vec();
+        let spell = Fault::Slow { peer: 3, factor: 10, lasting: Span::seconds(10) };
+        setup.faults = vec![(at(5_000), spell)];
         setup.peers.iter_mut().for_each(|peer| peer.jitter = 100);
         let mut world = world(setup);
         complete(&mut world, 120);

@@ -25,14 +25,14 @@ fn whatever_can_go_wrong_goes_wrong_in_some_worlds() {
         share(&|draw| draw.setup.peers.iter().any(|peer| peer.reach != Reach::Dialable)),
         share(&|draw| draw.setup.peers.iter().any(|peer| peer.drift != 0)),
         share(&|draw| draw.setup.peers.iter().any(|peer| peer.jitter > 0)),
-        share(&|draw| faulty(draw, &|fault| matches!(fault, Fault::Slow { factor: 2.., .. }))),
+        share(&|draw| faulty(draw, &|fault| matches!(fault, Fault::Slow { .. }))),
         share(&|draw| faulty(draw, &|fault| matches!(fault, Fault::Full { .. }))),
     ];
     assert!(worlds.iter().all(|worlds| (100..=250).contains(worlds)), "{worlds:?}");
     // Whatever begins is over when the last fault is, also where it takes voters to be elected first.
     for draw in &draws {
         let over = |(at, fault): &(driftless_protocol::time::Time, Fault)| match fault {
-            Fault::Full { lasting, .. } => *at + *lasting <= draw.faults_end(),
+            Fault::Full { lasting, .. } | Fault::Slow { lasting, .. } => *at + *lasting <= draw.faults_end(),
             _ => *at <= draw.faults_end(),
         };
         assert!(draw.setup.faults.iter().all(over), "{:?}", draw.setup.faults);
