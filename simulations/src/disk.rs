@@ -85,6 +85,11 @@ impl Disk {
         tail.into_iter().take(kept).for_each(|written| self.durable.receive(written));
     }
 
+    /// The power goes while the disk is full: what was not synced is lost.
+    pub fn crash_full(&mut self) {
+        self.tail.clear();
+    }
+
     /// Keeps a blob that came over the data plane, durable at once.
     pub fn store_blob(&mut self, root: Hash, bytes: Arc<[u8]>) {
         self.durable.blobs.insert(root, bytes);

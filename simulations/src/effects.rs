@@ -28,19 +28,24 @@ const CANDIDATES: usize = 16;
 const NO_SOURCE: Span = Span::millis(50);
 
 impl World {
-    /// Acts on a session's outputs in order, until there are none or the power goes.
+    /// Acts on a session's outputs in order, until there are none, or the power goes, or the disk is full.
     pub(crate) fn drain(&mut self, peer: usize) -> Result<(), Violation> {
         self.peers[peer].told = self.peers[peer].told.wrapping_add(1);
         if let Peer { session: Some(session), told, .. } = &self.peers[peer] {
             Checkers::holds(session, *told).map_err(|broken| self.violation(peer, broken))?;
         }
         loop {
-            if let Some((outputs, down)) = self.peers[peer].doom {
-                if outputs == 0 {
+            match self.peers[peer].doom {
+                Some((0, down)) => {
                     self.crash(peer, down);
                     return Ok(());
                 }
-                self.peers[peer].doom = Some((outputs - 1, down));
+                _ if self.peers[peer].held.is_some() => {
+                    self.peers[peer].timer = None;
+                    return Ok(());
+                }
+                Some((outputs, down)) => self.peers[peer].doom = Some((outputs - 1, down)),
+                None => {}
             }
             let Some(session) = self.peers[peer].session.as_mut() else { return Ok(()) };
             let Some(output) = session.poll_output() else { break };
@@ -59,7 +64,7 @@ impl World {
     }
 
     fn set_timer(&mut self, peer: usize, timeout: Option<Time>) {
-        let timeout = timeout.map(|at| at.max(self.now));
+        let timeout = timeout.map(|at| self.peers[peer].clock.moment(at).max(self.now));
         if self.peers[peer].timer == timeout {
             return;
         }
@@ -70,9 +75,13 @@ impl World {
         }
     }
 
-    fn act(&mut self, peer: usize, output: Output) -> Result<(), Violation> {
+    /// Acts on one output. On a full disk a barrier holds up everything behind it, as in `node`.
+    pub(crate) fn act(&mut self, peer: usize, output: Output) -> Result<(), Violation> {
         let life = self.peers[peer].life;
         match output {
+            Output::Persist { sync: true, .. } if self.peers[peer].full.is_some() => {
+                self.peers[peer].held = Some(output);
+            }
             Output::Persist { record, sync } => return self.persist(peer, record, sync),
             Output::Send { to, message } => return self.send(peer, &to, message),
             Output::Publish(message) if self.topology.mesh(peer).is_some() => {
@@ -102,7 +111,7 @@ impl World {
             Output::Work(work) => {
                 Checkers::ordered(self.peers[peer].orders).map_err(|broken| self.violation(peer, broken))?;
                 self.peers[peer].orders += 1;
-                let duration = self.peers[peer].duration(&work);
+                let duration = self.peers[peer].duration(self.now, &work, &mut self.steps);
                 if matches!(work, Work::Train { .. }) {
                     self.peers[peer].trained = self.peers[peer].trained + duration;
                 }
@@ -319,7 +328,8 @@ impl World {
 
     fn transmit_bytes(&mut self, from: usize, to: usize, bytes: Arc<[u8]>, reply: bool) {
         self.peers[from].traffic.messages_sent += bytes.len() as u64;
-        if let Some(delay) = self.network.message(from, to) {
+        for delay in self.network.message(from, to) {
+            let bytes = bytes.clone();
             self.schedule(self.now + delay, Happening::Deliver { from, to, bytes, reply });
         }
     }
@@ -333,7 +343,7 @@ impl World {
         }
         let has = |key: &PeerKey| {
             let index = self.index(key)?;
-            let met = self.peers[peer].met.contains_key(&index) && self.network.joins(peer, index);
+            let met = self.peers[peer].met.contains_key(&index) && self.network.carries(peer, index);
             (met && self.peers[index].disk.blob(&root).is_some()).then_some(index)
         };
         match sources.iter().find_map(has) {
@@ -354,7 +364,7 @@ impl World {
             self.peers[peer].disk.blob(&root).map_or(0, |bytes| self.nominal_length(bytes.len() as u64));
         let indices = to.iter().filter_map(|key| self.index(key));
         let met = indices
-            .filter(|index| self.peers[peer].met.contains_key(index) && self.network.joins(peer, *index));
+            .filter(|index| self.peers[peer].met.contains_key(index) && self.network.carries(peer, *index));
         let chosen: Vec<usize> = met.take(copies).collect();
         // Whoever has it already takes the offer for a push.
         let lacks = |to: &usize| self.peers[*to].disk.blob(&root).is_none();

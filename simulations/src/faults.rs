@@ -46,6 +46,22 @@ pub enum Fault {
         /// Which peer.
         peer: usize,
     },
+    /// Nothing more can be written on a peer's disk for a while.
+    Full {
+        /// Which peer.
+        peer: usize,
+        /// How long.
+        lasting: Span,
+    },
+    /// Every step of a peer takes so many times as long for a while.
+    Slow {
+        /// Which peer.
+        peer: usize,
+        /// How many times.
+        factor: u32,
+        /// How long.
+        lasting: Span,
+    },
     /// The network falls into parts, one number per peer.
     Partition(Vec<u32>),
     /// It is whole again.

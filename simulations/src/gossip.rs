@@ -94,7 +94,7 @@ impl World {
                 continue;
             }
             self.peers[peer].traffic.messages_sent += length;
-            if let Some(delay) = self.network.message(peer, to) {
+            for delay in self.network.message(peer, to) {
                 self.schedule(self.now + delay, Happening::Gossip { from: peer, to, name });
             }
         }

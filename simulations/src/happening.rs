@@ -40,6 +40,8 @@ pub(crate) enum Happening {
     Flows { version: u64 },
     /// Two peers look whether they reach each other.
     Link { a: usize, b: usize },
+    /// There may be space on a peer's disk again.
+    Space(usize),
     /// Something goes wrong.
     Fault(Fault),
 }
@@ -61,6 +63,7 @@ impl Happening {
             Happening::Link { a, b } => (9, *a, Cow::Owned((*b as u64).to_le_bytes().to_vec())),
             Happening::Fault(_) => (10, 0, nothing),
             Happening::Flows { .. } => (11, 0, nothing),
+            Happening::Space(peer) => (13, *peer, nothing),
             Happening::Gossip { to, name, .. } => (12, *to, Cow::Owned(name.to_le_bytes().to_vec())),
         }
     }

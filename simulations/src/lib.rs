@@ -5,6 +5,7 @@
 //! they find. Threads serve independent worlds only.
 
 pub mod checkers;
+mod clock;
 pub mod commands;
 pub mod disk;
 mod effects;

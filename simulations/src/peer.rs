@@ -1,21 +1,24 @@
 //! One simulated peer: its session, its engine, its disk, and what it told.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, VecDeque};
 use std::sync::Arc;
 
 use driftless_protocol::Hash;
 use driftless_protocol::charter::Charter;
 use driftless_protocol::control::Control;
-use driftless_protocol::event::{Ending, Event, Snapshot};
+use driftless_protocol::event::{Ending, Event, Output, Snapshot};
 use driftless_protocol::identity::{PeerKey, Signer};
 use driftless_protocol::session::Session;
 use driftless_protocol::state::{Array, State};
 use driftless_protocol::time::{Span, Time};
 use driftless_protocol::worker::{Work, Worker};
 
+use crate::clock::Clock;
 use crate::disk::Disk;
 use crate::engine::SimEngine;
 use crate::gossip::Heard;
+use crate::happening::Happening;
+use crate::network::Reach;
 use crate::random::Random;
 use crate::setup::PeerSetup;
 
@@ -52,10 +55,17 @@ pub struct Peer {
     pub(crate) odd: bool,
     /// Whether what it computes is wrong.
     pub(crate) miscomputes: bool,
+    /// Until when nothing more can be written on its disk.
+    pub(crate) full: Option<Time>,
+    /// The barrier at which its driver waits for space, and what came since.
+    pub(crate) held: Option<Output>,
+    pub(crate) waiting: VecDeque<Happening>,
     /// Whether its disk cannot be read while it runs.
     pub(crate) unreadable: bool,
     /// An older copy of its disk.
     copy: Option<Disk>,
+    /// What its session takes for the time.
+    pub(crate) clock: Clock,
     pub(crate) session: Option<Session>,
     pub(crate) worker: Option<Worker<SimEngine>>,
     /// Counts restarts: what was under way for an earlier life is void.
@@ -71,10 +81,14 @@ pub struct Peer {
     pub(crate) checked: Option<Control>,
     /// The timer that counts, if one is set.
     pub(crate) timer: Option<Time>,
+    /// How many times as long a step takes, and until when.
+    pub(crate) slow: Option<(u32, Time)>,
     /// Outputs until the power goes, and how long it is away then.
     pub(crate) doom: Option<(u32, Option<Span>)>,
     /// Blobs that it fetched, with their lengths, as often as they came.
     pub(crate) fetched: Vec<(Hash, u64)>,
+    /// Bytes of blobs by the peers that they came from.
+    pub(crate) blobs_from: BTreeMap<usize, u64>,
     /// Bytes that left and arrived, messages and blobs.
     pub(crate) traffic: Traffic,
     /// Virtual time of all inner steps.
@@ -86,7 +100,11 @@ pub struct Peer {
 }
 
 impl Peer {
-    pub(crate) fn new(setup: PeerSetup, signer: Signer) -> Peer {
+    pub(crate) fn new(mut setup: PeerSetup, signer: Signer) -> Peer {
+        if setup.reach != Reach::Dialable {
+            // As in `node`: a peer stands once another dialled it.
+            setup.options.stand.take_if(|stands| *stands);
+        }
         Peer {
             setup,
             key: signer.key(),
@@ -96,7 +114,11 @@ impl Peer {
             flip: None,
             odd: false,
             miscomputes: false,
+            full: None,
+            held: None,
+            waiting: VecDeque::new(),
             unreadable: false,
+            clock: Clock::new(Time(0), 0),
             session: None,
             worker: None,
             life: 0,
@@ -106,8 +128,10 @@ impl Peer {
             orders: 0,
             checked: None,
             timer: None,
+            slow: None,
             doom: None,
             fetched: Vec::new(),
+            blobs_from: BTreeMap::new(),
             traffic: Traffic::default(),
             trained: Span::ZERO,
             started: false,
@@ -128,6 +152,8 @@ impl Peer {
             SimEngine::new(&self.setup.engine, charter).map_err(|error| SetupError(error.to_string()))?;
         let worker = Worker::new(engine, charter).map_err(|error| SetupError(error.to_string()))?;
         self.worker = Some(worker);
+        self.clock = Clock::new(now, self.setup.drift);
+        let now = self.clock.local(now);
         let (charter, signer, options) = (charter.clone(), self.signer.clone(), self.setup.options.clone());
         self.session = Some(if self.started {
             let mut recovered = self.disk.recover();
@@ -148,7 +174,10 @@ impl Peer {
 
     /// The power goes.
     pub(crate) fn crash(&mut self, random: &mut Random) {
-        self.disk.crash(random);
+        match self.full {
+            Some(_) => self.disk.crash_full(),
+            None => self.disk.crash(random),
+        }
         self.crashes += 1;
         self.stop();
     }
@@ -186,6 +215,8 @@ impl Peer {
         self.checked = None;
         self.timer = None;
         self.doom = None;
+        self.held = None;
+        self.waiting.clear();
     }
 
     pub(crate) fn note(&mut self, now: Time, event: Event) {
@@ -193,10 +224,15 @@ impl Peer {
     }
 
     /// How long an order takes in virtual time.
-    pub(crate) fn duration(&self, work: &Work) -> Span {
+    pub(crate) fn duration(&self, now: Time, work: &Work, random: &mut Random) -> Span {
+        let factor = self.slow.filter(|(_, until)| now < *until).map_or(1, |(factor, _)| factor);
+        let step = self.setup.step.times(factor.into());
         match work {
-            Work::Train { progress, .. } => self.setup.step.times(progress.len() as u64),
-            Work::Evaluate { .. } => self.setup.step.times(20),
+            Work::Train { progress, .. } => {
+                let steps = progress.iter().map(|_| random.around(step, self.setup.jitter));
+                steps.fold(Span::ZERO, |sum, step| sum + step)
+            }
+            Work::Evaluate { .. } => step.times(20),
             Work::Save | Work::Restore(_) => Span::millis(5),
             Work::Encode { .. } | Work::Merge { .. } | Work::Rebase { .. } | Work::Reset { .. } => {
                 Span::millis(1)
@@ -250,6 +286,12 @@ impl Peer {
     #[must_use]
     pub fn fetched(&self) -> &[(Hash, u64)] {
         &self.fetched
+    }
+
+    /// Bytes of blobs that came from a peer.
+    #[must_use]
+    pub fn blobs_from(&self, peer: usize) -> u64 {
+        self.blobs_from.get(&peer).copied().unwrap_or(0)
     }
 
     /// What it sent and received.

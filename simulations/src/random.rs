@@ -53,8 +53,29 @@ impl Random {
         order
     }
 
+    /// A span that is longer or shorter by up to so many thousandths.
+    pub fn around(&mut self, span: Span, per_mille: u32) -> Span {
+        let most = span.0.saturating_mul(per_mille.into()) / 1000;
+        Span(span.0.saturating_sub(most) + self.below(2 * most + 1))
+    }
+
     /// A span between two, the upper one excluded.
     pub fn span(&mut self, from: Span, to: Span) -> Span {
         from + Span(self.below(to.0.saturating_sub(from.0)))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_jitter_goes_both_ways_and_leaves_the_mean() {
+        let mut random = Random::new(1, "test");
+        let spans: Vec<u64> = (0..10_000).map(|_| random.around(Span(1_000), 300).0).collect();
+        assert_eq!((spans.iter().min(), spans.iter().max()), (Some(&700), Some(&1_300)));
+        let mean = spans.iter().sum::<u64>() / 10_000;
+        assert!((990..=1_010).contains(&mean), "{mean}");
+        assert_eq!(random.around(Span(77), 0), Span(77));
     }
 }

@@ -14,7 +14,7 @@ use driftless_protocol::time::{Span, Time};
 use crate::engine::EngineKind;
 use crate::faults::Fault;
 use crate::flows::Access;
-use crate::network::Link;
+use crate::network::{Link, Reach};
 use crate::random::Random;
 
 /// A whole world before it starts.
@@ -49,8 +49,14 @@ pub struct PeerSetup {
     pub start: Time,
     /// Virtual time of one inner step.
     pub step: Span,
+    /// Each step takes longer or shorter by up to so many thousandths.
+    pub jitter: u32,
+    /// Its clock is fast by so many millionths, or slow.
+    pub drift: i32,
     /// Its line.
     pub access: Access,
+    /// Who can open a connection to it.
+    pub reach: Reach,
     /// What trains.
     pub engine: EngineKind,
     /// Where it departs from the protocol.
@@ -78,7 +84,10 @@ impl Default for PeerSetup {
             options: Options { keep_history: true, ..Options::default() },
             start: Time(0),
             step: Span::millis(100),
+            jitter: 0,
+            drift: 0,
             access: Access::default(),
+            reach: Reach::default(),
             engine: EngineKind::BOWL,
             lie: None,
         }

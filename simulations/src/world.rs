@@ -23,7 +23,7 @@ use crate::engine::{CostModel, EngineKind, Nominal};
 use crate::faults::Fault;
 use crate::gossip::Gossip;
 use crate::happening::Happening;
-use crate::network::Network;
+use crate::network::{Network, Reach};
 use crate::peer::{Peer, SetupError};
 use crate::random::Random;
 use crate::setup::{Lie, Setup};
@@ -32,6 +32,9 @@ use crate::transfers::Transfers;
 
 /// After this long peers notice that they do not reach each other any more.
 const DETECTION: Span = Span::seconds(2);
+
+/// Messages that wait for a driver, as in `node`: more are lost.
+const NET: usize = 1024;
 
 /// A promise that did not hold.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -87,6 +90,7 @@ pub struct World {
     evaluated: BTreeMap<Vec<Hash>, f64>,
     pub(crate) checkers: Checkers,
     random: Random,
+    pub(crate) steps: Random,
     queue: BTreeMap<(Time, u64), Happening>,
     next: u64,
     trace: blake3::Hasher,
@@ -105,7 +109,11 @@ impl World {
         let genesis = charter.genesis_state();
         let manifest = Manifest { genesis: genesis.digest(), ..charter.manifest };
         let charter = Arc::new(Charter::new(manifest).map_err(|error| refused(&error))?);
-        let mut network = Network::new(setup.seed, setup.peers.len(), setup.link);
+        if setup.peers.iter().any(|peer| peer.seat && peer.reach != Reach::Dialable) {
+            return Err(SetupError("voters have to reach each other: a peer with a seat is dialable".into()));
+        }
+        let reach = setup.peers.iter().map(|peer| peer.reach).collect();
+        let mut network = Network::new(setup.seed, reach, setup.link);
         setup.special.iter().for_each(|(from, to, link)| network.set(*from, *to, *link));
         let nominal = setup.peers.iter().find_map(|peer| match &peer.engine {
             EngineKind::Cost(CostModel { parameters, .. }) => Some(Nominal::new(*parameters, &charter)),
@@ -138,6 +146,7 @@ impl World {
             candidates: VecDeque::new(),
             evaluated: BTreeMap::new(),
             random: Random::new(setup.seed, "world"),
+            steps: Random::new(setup.seed, "steps"),
             queue: BTreeMap::new(),
             next: 0,
             trace: blake3::Hasher::new(),
@@ -192,9 +201,16 @@ impl World {
         match happening {
             Happening::Start(peer) => self.start(peer),
             Happening::Fault(fault) => self.fault(fault),
+            Happening::Space(peer) => self.space(peer),
             Happening::Link { a, b } => {
                 self.meet(a, b)?;
                 self.meet(b, a)
+            }
+            Happening::Deliver { to, .. } | Happening::Gossip { to, .. } if self.peers[to].held.is_some() => {
+                if self.peers[to].waiting.len() < NET {
+                    self.peers[to].waiting.push_back(happening);
+                }
+                Ok(())
             }
             Happening::Deliver { from, to, bytes, reply } => self.deliver(from, to, &bytes, reply),
             Happening::Gossip { from, to, name } => self.gossip_arrives(from, to, name),
@@ -278,7 +294,12 @@ impl World {
         };
         let status = session.status();
         let honest = matches!(setup.lie, None | Some(Lie::Boasts)) && !miscomputes && !unreadable;
-        honest && status.halted.is_none() && status.barred.is_none() && status.waiting != Waiting::Repair
+        let writes = self.peers[peer].full.is_none();
+        honest
+            && writes
+            && status.halted.is_none()
+            && status.barred.is_none()
+            && status.waiting != Waiting::Repair
     }
 
     /// Seats that the quorum does without.
@@ -312,12 +333,13 @@ impl World {
         }
         self.peers[peer].timer = None;
         self.tell(peer)?;
+        let now = self.peers[peer].clock.local(self.now);
         let Some(session) = self.peers[peer].session.as_mut() else { return Ok(()) };
-        session.handle_timeout(self.now);
+        session.handle_timeout(now);
         self.drain(peer)?;
         let next = self.peers[peer].session.as_ref().and_then(|session| session.next_timeout());
         match next {
-            Some(next) if next <= self.now => {
+            Some(next) if next <= now && self.peers[peer].held.is_none() => {
                 let what = "a timer that is due stays due: the driver would spin".into();
                 Err(self.violation(peer, Promise::Driver.broken(what)))
             }
@@ -326,6 +348,11 @@ impl World {
     }
 
     pub(crate) fn input(&mut self, peer: usize, input: Input) -> Result<(), Violation> {
+        if self.peers[peer].held.is_some() {
+            let (life, input) = (self.peers[peer].life, Box::new(input));
+            self.peers[peer].waiting.push_back(Happening::Input { peer, life, input });
+            return Ok(());
+        }
         self.tell(peer)?;
         if let Input::Command(command) = &input {
             self.checkers.progress.disturbed(self.now);
@@ -333,14 +360,16 @@ impl World {
                 self.checkers.caps.stops(peer);
             }
         }
+        let now = self.peers[peer].clock.local(self.now);
         let Some(session) = self.peers[peer].session.as_mut() else { return Ok(()) };
-        session.handle_input(self.now, input);
+        session.handle_input(now, input);
         self.drain(peer)
     }
 
     /// A session is about to be told something.
     fn tell(&mut self, peer: usize) -> Result<(), Violation> {
-        let told = self.checkers.told(self.peers[peer].key, self.now);
+        let now = self.peers[peer].clock.local(self.now);
+        let told = self.checkers.told(self.peers[peer].key, now);
         told.map_err(|broken| self.violation(peer, broken))
     }
 
@@ -381,11 +410,13 @@ impl World {
         }
         let source = &self.peers[from];
         let there = source.is_up() && self.network.joins(from, to);
-        match source.disk.blob(&root).filter(|_| there) {
+        let fits = self.peers[to].full.is_none();
+        match source.disk.blob(&root).filter(|_| there && fits) {
             Some(bytes) => {
                 let length = self.nominal_length(bytes.len() as u64);
                 self.peers[from].traffic.blobs_sent += length;
                 self.peers[to].traffic.blobs_received += length;
+                *self.peers[to].blobs_from.entry(from).or_default() += length;
                 if fetched && self.topology.mesh(to).is_none() {
                     self.peers[to].fetched.push((root, length));
                 }
@@ -407,6 +438,8 @@ impl World {
         match fault {
             Fault::Crash { peer, outputs, down } => {
                 if self.peers[peer].is_up() {
+                    // Whoever waits acts on nothing more.
+                    let outputs = if self.peers[peer].held.is_some() { 0 } else { outputs };
                     self.peers[peer].doom = Some((outputs, down));
                     self.drain(peer)?;
                 }
@@ -426,6 +459,14 @@ impl World {
                 let last = self.peers[peer].disk.blocks().last_key_value().map_or(0, |(height, _)| *height);
                 self.checkers.restored(self.peers[peer].key, last);
             }
+            Fault::Full { peer, lasting } => {
+                let until = self.now + lasting;
+                self.peers[peer].full = self.peers[peer].full.max(Some(until));
+                self.schedule(until, Happening::Space(peer));
+            }
+            Fault::Slow { peer, factor, lasting } => {
+                self.peers[peer].slow = Some((factor, self.now + lasting));
+            }
             Fault::Partition(groups) => {
                 self.network.part(groups);
                 self.cut_flows();
@@ -436,6 +477,23 @@ impl World {
                 self.all_look_around();
             }
             Fault::Loss(per_mille) => self.network.set_loss(per_mille),
+        }
+        Ok(())
+    }
+
+    /// A disk is not full any more: its driver goes on with what waited, in order.
+    fn space(&mut self, peer: usize) -> Result<(), Violation> {
+        if self.peers[peer].full.is_none_or(|until| until > self.now) {
+            return Ok(());
+        }
+        self.peers[peer].full = None;
+        self.checkers.progress.disturbed(self.now);
+        if let Some(barrier) = self.peers[peer].held.take() {
+            self.act(peer, barrier)?;
+            self.drain(peer)?;
+        }
+        while let Some(happening) = self.peers[peer].waiting.pop_front() {
+            self.happen(happening)?;
         }
         Ok(())
     }

@@ -1,14 +1,19 @@
 //! What goes wrong, and what users wish, at moments that the scenario names.
 
+use std::ops::RangeInclusive;
+
 use driftless_protocol::event::Command;
 use driftless_protocol::manifest::text;
 use driftless_protocol::time::{Span, Time};
 use serde::Deserialize;
 
-use super::{Duration, ScenarioError, moment, wrong};
+use super::{Duration, ScenarioError, moment, per_mille, wrong};
 use crate::faults::{self, Fault};
 use crate::random::Random;
 use crate::search::Wish;
+
+/// How many times as long a step takes in a slow spell.
+pub(super) const FACTORS: RangeInclusive<u32> = 1..=1000;
 
 /// One thing that happens.
 #[derive(Debug, Clone, Deserialize)]
@@ -45,6 +50,23 @@ pub(super) enum FaultForm {
         #[serde(with = "text::span")]
         at: Span,
         share: f64,
+    },
+    /// A spell in which a peer's steps take so many times as long.
+    Slow {
+        #[serde(with = "text::span")]
+        at: Span,
+        #[serde(with = "text::span")]
+        until: Span,
+        peer: usize,
+        factor: u32,
+    },
+    /// Nothing more can be written on a peer's disk.
+    FullDisk {
+        #[serde(with = "text::span")]
+        at: Span,
+        #[serde(with = "text::span")]
+        until: Span,
+        peer: usize,
     },
     /// A bit of a peer's memory changes while it starts again.
     Flip {
@@ -104,11 +126,18 @@ impl FaultForm {
                 faults.push((moment(*at), Fault::Partition(parts)));
                 faults.push((moment(*until), Fault::Heal));
             }
-            FaultForm::Loss { share, .. } if !(0.0..=1.0).contains(share) => {
-                return Err(wrong("faults", "a share of messages is 0 to 1"));
-            }
             FaultForm::Loss { at, share } => {
-                faults.push((moment(*at), Fault::Loss((share * 1000.0).round() as u32)));
+                faults.push((moment(*at), Fault::Loss(per_mille("faults", *share)?)));
+            }
+            FaultForm::Slow { factor, .. } if !FACTORS.contains(factor) => {
+                return Err(wrong("faults", "a slow step takes 1 to 1000 times as long"));
+            }
+            FaultForm::Slow { at, until, peer, factor } => {
+                let (peer, lasting) = (there(*peer)?, *until - *at);
+                faults.push((moment(*at), Fault::Slow { peer, factor: *factor, lasting }));
+            }
+            FaultForm::FullDisk { at, until, peer } => {
+                faults.push((moment(*at), Fault::Full { peer: there(*peer)?, lasting: *until - *at }));
             }
             FaultForm::Flip { at, peer } => {
                 let seed = random.below(u64::MAX);

@@ -93,6 +93,9 @@ struct NetworkForm {
     /// Share of messages.
     #[serde(default)]
     loss: f64,
+    /// Share of messages that arrive twice.
+    #[serde(default)]
+    duplicated: f64,
     /// Links between regions that differ.
     #[serde(default)]
     between: Vec<BetweenForm>,
@@ -100,7 +103,13 @@ struct NetworkForm {
 
 impl Default for NetworkForm {
     fn default() -> NetworkForm {
-        NetworkForm { latency: one_millisecond(), jitter: Span::ZERO, loss: 0.0, between: Vec::new() }
+        NetworkForm {
+            latency: one_millisecond(),
+            jitter: Span::ZERO,
+            loss: 0.0,
+            duplicated: 0.0,
+            between: Vec::new(),
+        }
     }
 }
 
@@ -248,7 +257,9 @@ impl Scenario {
         setup.peers.clear();
         for (index, group) in self.peers.iter().enumerate() {
             let mut random = Random::new(self.seed, &format!("group {index}"));
-            setup.peers.extend(group.peers(&mut random, &engine, index)?);
+            let mut peers = group.peers(&mut random, &engine, index)?;
+            group.clocks(&mut Random::new(self.seed, &format!("clocks {index}")), &mut peers);
+            setup.peers.extend(peers);
             regions.extend(std::iter::repeat_n(group.region.clone(), group.count));
         }
         match setup.peers.iter().filter(|peer| peer.seat).count() {
@@ -265,6 +276,8 @@ impl Scenario {
         for (index, group) in self.peers.iter().enumerate() {
             let mut random = Random::new(self.seed, &format!("churn {index}"));
             let peers = first..first + group.count;
+            let mut spells = Random::new(self.seed, &format!("spells {index}"));
+            group.spells(&mut spells, peers.clone(), self.limit, &mut setup.faults);
             group.churn(&mut random, peers, self.limit, &mut setup.faults, &mut wishes);
             first += group.count;
         }
@@ -320,17 +333,17 @@ impl Scenario {
 
     fn links(&self, setup: &mut Setup, regions: &[String]) -> Result<(), ScenarioError> {
         let network = &self.network;
-        if !(0.0..=1.0).contains(&network.loss) {
-            return Err(wrong("network.loss", "a share of messages is 0 to 1"));
-        }
-        let loss = (network.loss * 1000.0).round() as u32;
-        setup.link = Link { latency: network.latency, jitter: network.jitter, loss, bandwidth: None };
+        let loss = per_mille("network.loss", network.loss)?;
+        let duplicated = per_mille("network.duplicated", network.duplicated)?;
+        let (latency, jitter) = (network.latency, network.jitter);
+        setup.link = Link { latency, jitter, loss, duplicated, bandwidth: None };
         for between in &network.between {
             let [a, b] = &between.regions;
             if let Some(unknown) = between.regions.iter().find(|region| !regions.contains(region)) {
                 return Err(wrong("network.between", format!("no group is in region {unknown:?}")));
             }
-            let link = Link { latency: between.latency, jitter: between.jitter, loss, bandwidth: None };
+            let (latency, jitter) = (between.latency, between.jitter);
+            let link = Link { latency, jitter, ..setup.link };
             let of = |region: &String| {
                 let here = regions.iter().enumerate().filter(|(_, other)| *other == region);
                 here.map(|(index, _)| index).collect::<Vec<_>>()
@@ -359,6 +372,14 @@ fn merge(base: &mut toml::Table, over: &toml::Table) {
                 base.insert(key.clone(), value.clone());
             }
         }
+    }
+}
+
+/// Of 1000 messages, how many a share is.
+fn per_mille(field: &str, share: f64) -> Result<u32, ScenarioError> {
+    match (0.0..=1.0).contains(&share) {
+        true => Ok((share * 1000.0).round() as u32),
+        false => Err(wrong(field, "a share of messages is 0 to 1")),
     }
 }
 

@@ -1,5 +1,6 @@
 use super::*;
 use crate::faults::Fault;
+use crate::network::Reach;
 
 const SMALL: &str = r#"
 name = "small"
@@ -42,6 +43,11 @@ fn what_is_left_out_has_its_default_and_what_is_named_counts() {
         step = "1s"
         spread = 0.5
         up = "2Mbit"
+        reach = "relay-only"
+        jitter = 0.25
+        drift-ppm = 500
+        slow-every = "10min"
+        slow-for = "20s"
         every = "10s"
         start = "5s"
         fails-every = "1h"
@@ -51,9 +57,21 @@ fn what_is_left_out_has_its_default_and_what_is_named_counts() {
         [network]
         latency = "20ms"
         loss = 0.01
+        duplicated = 0.002
         [[network.between]]
         regions = ["", "far"]
         latency = "150ms"
+        [[faults]]
+        kind = "full-disk"
+        at = "5s"
+        until = "9s"
+        peer = 1
+        [[faults]]
+        kind = "slow"
+        at = "1s"
+        until = "3s"
+        peer = 0
+        factor = 20
         [[faults]]
         kind = "partition"
         at = "1min"
@@ -69,9 +87,29 @@ fn what_is_left_out_has_its_default_and_what_is_named_counts() {
     assert_eq!(peers.iter().map(|peer| peer.seat).collect::<Vec<_>>(), [true, true, true, false, false]);
     assert_eq!((peers[4].start, peers[4].access.up), (Time(15_000_000), Some(250_000)));
     assert!(peers[3..].iter().all(|peer| (500_000..=1_500_000).contains(&peer.step.0)));
+    assert_eq!((peers[2].reach, peers[3].reach), (Reach::Dialable, Reach::RelayOnly));
     assert_eq!(special.len(), 12);
-    assert!(special.iter().all(|(.., link)| link.latency == Span::millis(150) && link.loss == 10));
+    assert!(
+        special
+            .iter()
+            .all(|(.., link)| link.latency == Span::millis(150) && link.loss == 10 && link.duplicated == 2)
+    );
     assert!(faults.contains(&(Time(60_000_000), Fault::Partition(vec![0, 0, 0, 1, 1]))));
+    assert!(peers[0].drift == 0 && peers[3].drift != peers[4].drift);
+    assert!(peers.iter().all(|peer| (-500..=500).contains(&peer.drift)));
+    let full = Fault::Full { peer: 1, lasting: Span::seconds(4) };
+    assert!(faults.contains(&(Time(5_000_000), full)));
+    let of = |of: usize| {
+        faults.iter().filter_map(move |(at, fault)| match fault {
+            Fault::Slow { peer, factor, lasting } if *peer == of => Some((*at, *factor, *lasting)),
+            _ => None,
+        })
+    };
+    assert_eq!(of(0).collect::<Vec<_>>(), [(Time(1_000_000), 20, Span::seconds(2))]);
+    assert_eq!((peers[0].jitter, peers[4].jitter, of(1).count()), (0, 250, 0));
+    let spells: Vec<_> = of(4).collect();
+    assert!((10..40).contains(&spells.len()), "every ten minutes for four hours");
+    assert!(spells.iter().all(|(_, factor, _)| *factor == 4));
     let crashes = faults.iter().filter(|(_, fault)| matches!(fault, Fault::Crash { peer: 3.., .. }));
     assert!((1..30).contains(&crashes.count()), "two peers for four hours");
 }
@@ -91,6 +129,16 @@ fn wrong_scenarios_say_what_to_write_instead() {
     assert!(nobody.contains("has to vote"), "{nobody}");
     let peer = error(&format!("{SMALL}\n[[faults]]\nkind = \"flip\"\nat = \"1s\"\npeer = 3\n"));
     assert!(peer.contains("no peer 3"), "{peer}");
+    let share = error(&format!("{SMALL}\n[network]\nduplicated = 1.5\n"));
+    assert!(share.contains("network.duplicated: a share"), "{share}");
+    let factor = error(&format!("{SMALL}slow-factor = 0\n"));
+    assert!(factor.contains("peers[0].slow-factor: 1 to 1000"), "{factor}");
+    assert!(error(&format!("{SMALL}slow-evry = \"1s\"\n")).contains("`slow-every`?"));
+    assert!(error(&format!("{SMALL}jitter = 1.0\n")).contains("peers[0].jitter"));
+    assert!(error(&format!("{SMALL}drift-ppm = 501\n")).contains("peers[0].drift-ppm: 0 to 500"));
+    let voter = error(&format!("{SMALL}reach = \"behind-nat\"\n"));
+    assert!(voter.contains("peers[0].reach: voters have to reach each other"), "{voter}");
+    assert!(error(&format!("{SMALL}reach = \"behind-nut\"\n")).contains("`behind-nat`?"));
     assert!(error(&SMALL.replace("100ms", "0s")).contains("peers[0].step"));
     assert!(error(&SMALL.replace("100ms", "fast")).contains("duration"));
     assert!(error(&SMALL.replace("count = 3", "count = 0")).contains("peers"));

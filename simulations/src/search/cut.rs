@@ -75,6 +75,8 @@ fn subject(fault: &Fault) -> Option<usize> {
         | Fault::Restore { peer, .. }
         | Fault::Flip { peer, .. }
         | Fault::Miscompute { peer }
+        | Fault::Full { peer, .. }
+        | Fault::Slow { peer, .. }
         | Fault::Unreadable { peer } => Some(*peer),
         Fault::Partition(_) | Fault::Heal | Fault::Loss(_) => None,
     }

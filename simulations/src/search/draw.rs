@@ -9,7 +9,7 @@ use driftless_protocol::time::{Span, Time};
 
 use crate::faults::{self, Fault};
 use crate::flows::Access;
-use crate::network::Link;
+use crate::network::{Link, Reach};
 use crate::random::Random;
 use crate::setup::{Lie, PeerSetup, Setup};
 
@@ -54,13 +54,18 @@ impl Draw {
         setup.manifest.stop_at = Some(8 * 6 * setup.peers.len() as u64 * 12);
         let mut wishes = wishes(&mut random, &setup);
         elections(&mut setup, &mut wishes);
+        copies(&mut setup);
+        reach(&mut setup);
+        spells(&mut setup);
+        clocks(&mut setup);
+        full_disks(&mut setup);
         Draw { setup, wishes }
     }
 
     /// When the last fault has happened.
     #[must_use]
     pub fn faults_end(&self) -> Time {
-        if self.setup.elected { FAULTS + GROWTH } else { FAULTS }
+        growing(&self.setup, FAULTS)
     }
 }
 
@@ -105,7 +110,16 @@ fn links(random: &mut Random, setup: &mut Setup) {
         jitter: Span::millis(random.below(150)),
         loss: random.below(120) as u32,
         bandwidth: random.chance(300).then_some(3_000),
+        ..Link::default()
     };
+}
+
+/// Messages may arrive twice.
+fn copies(setup: &mut Setup) {
+    let mut random = Random::new(setup.seed, "copies of messages");
+    if random.chance(200) {
+        setup.link.duplicated = 1 + random.below(400) as u32;
+    }
 }
 
 fn random_faults(random: &mut Random, setup: &mut Setup) {
@@ -155,6 +169,63 @@ fn lines(setup: &mut Setup) {
             peer.access = Access { up: Some(up), down: Some(4 * up) };
         }
     }
+}
+
+/// Who has no seat may be out of reach for others.
+fn reach(setup: &mut Setup) {
+    let mut random = Random::new(setup.seed, "reach");
+    let kinds = [Reach::Dialable, Reach::BehindNat, Reach::RelayOnly, Reach::RelayOnly];
+    if random.chance(200) {
+        for peer in setup.peers.iter_mut().filter(|peer| !peer.seat) {
+            peer.reach = kinds[random.below(kinds.len() as u64) as usize];
+        }
+    }
+}
+
+/// Machines may be uneven, and busy with something else for a while.
+fn spells(setup: &mut Setup) {
+    let mut random = Random::new(setup.seed, "spells");
+    if !random.chance(200) {
+        return;
+    }
+    for peer in 0..setup.peers.len() {
+        setup.peers[peer].jitter = random.below(500) as u32;
+        if random.chance(400) {
+            let from = Time(random.below(FAULTS.0));
+            let until = (from + random.span(Span::millis(1), Span::seconds(8))).min(FAULTS);
+            let (factor, lasting) = (2 + random.below(15) as u32, until.since(from));
+            setup.faults.push((growing(setup, from), Fault::Slow { peer, factor, lasting }));
+        }
+    }
+}
+
+/// Clocks may be fast or slow.
+fn clocks(setup: &mut Setup) {
+    let mut random = Random::new(setup.seed, "clocks");
+    if random.chance(200) {
+        setup.peers.iter_mut().for_each(|peer| peer.drift = random.below(1_001) as i32 - 500);
+    }
+}
+
+/// Disks may be full for a while. Where a peer comes back with an old copy, nobody else may be out of reach.
+fn full_disks(setup: &mut Setup) {
+    let mut random = Random::new(setup.seed, "full disks");
+    let copied = setup.faults.iter().any(|(_, fault)| matches!(fault, Fault::Restore { .. }));
+    if !random.chance(200) || copied {
+        return;
+    }
+    for _ in 0..1 + random.below(3) {
+        let peer = random.below(setup.peers.len() as u64) as usize;
+        let from = Time(random.below(FAULTS.0));
+        let until = (from + random.span(Span::millis(1), Span::seconds(8))).min(FAULTS);
+        let full = Fault::Full { peer, lasting: until.since(from) };
+        setup.faults.push((growing(setup, from), full));
+    }
+}
+
+/// A moment among the faults of a world.
+fn growing(setup: &Setup, at: Time) -> Time {
+    if setup.elected { at + GROWTH } else { at }
 }
 
 /// One that has no seat may lie.

@@ -4,6 +4,7 @@ mod scenarios;
 mod support;
 
 mod chaos; // peers that keep failing
+mod clocks; // that are fast or slow
 mod commands; // pause, resume, finish, leave, stop
 mod crashes; // power cuts between any two outputs
 mod crowd; // more peers than can all know each other
@@ -11,10 +12,12 @@ mod determinism; // one seed, one trace
 mod elections;
 mod endings; // stop_at
 mod engines; // losses that are not finite, the product's engine
+mod full_disks; // and drivers that wait for space
 mod honest_work; // no step is contributed twice
 mod joining; // late joiners, followers, laggards, stewards
 mod liars; // an equivocator
 mod memory_faults;
+mod nat; // who can be dialled, and who cannot
 mod network; // jitter, loss, partitions, slow links
 mod old_copies;
 mod pacing; // slow peers, overrun

@@ -6,7 +6,7 @@ use driftless_sim::flows::Access;
 use driftless_sim::network::Link;
 use driftless_sim::{Setup, faults};
 
-use crate::support::{at, complete, until, world};
+use crate::support::{at, closings, complete, until, world};
 
 #[test]
 fn messages_that_are_late_and_overtake_each_other_do_no_harm() {
@@ -23,6 +23,26 @@ fn a_fifth_of_all_messages_may_be_lost() {
         let mut setup = Setup::small(seed, 4);
         setup.link = Link { jitter: Span::millis(20), loss: 200, ..Link::default() };
         complete(&mut world(setup), 240);
+    }
+}
+
+/// Whoever counted a message twice would count its tokens twice.
+#[test]
+fn messages_that_arrive_twice_count_nothing_twice() {
+    for seed in 0..6 {
+        let mut setup = Setup::small(seed, 4);
+        setup.link = Link { jitter: Span::millis(200), duplicated: 1000, ..Link::default() };
+        let mut world = world(setup);
+        complete(&mut world, 120);
+        let (sent, received) = world.peers().iter().fold((0, 0), |(sent, received), peer| {
+            (sent + peer.traffic().messages_sent, received + peer.traffic().messages_received)
+        });
+        assert!(received > sent * 19 / 10, "{sent} bytes sent, {received} received");
+        let closings = closings(&world);
+        let tokens: u64 = closings.iter().flat_map(|slot| &slot.counted).map(|one| one.work.tokens).sum();
+        assert_eq!(tokens, world.certified().control.counted_tokens);
+        // Ten slots by the terms, and one more if the last ones counted somebody less.
+        assert!((10..=12).contains(&closings.len()), "{}", closings.len());
     }
 }
 

@@ -90,6 +90,26 @@ fn at_the_learning_tables_terms_everybody_is_counted_in_every_slot() {
     assert!(closings.iter().flat_map(|closing| &closing.counted).all(|counted| counted.work.steps == 15));
 }
 
+/// A machine that does something else for ten seconds.
+#[test]
+fn a_slow_spell_makes_a_peer_late_and_leaves_no_trace_once_it_is_over() {
+    for overrun in [Overrun::Strict, Overrun::Slot] {
+        let mut setup = Setup::small(5, 4);
+        setup.manifest.stop_at = Some(8 * 6 * 4 * 40);
+        setup.method().max_overrun = overrun;
+        let spell = Fault::Slow { peer: 3, factor: 10, lasting: Span::seconds(10) };
+        setup.faults = vec![(at(5_000), spell)];
+        setup.peers.iter_mut().for_each(|peer| peer.jitter = 100);
+        let mut world = world(setup);
+        complete(&mut world, 120);
+        let (all, slow) = (crate::support::closings(&world), counted(&world, 3));
+        assert!((3..=16).contains(&(all.len() - slow.len())), "{} of {}", slow.len(), all.len());
+        assert!(all.iter().rev().take(15).all(|closing| closing.counted.len() == 4), "{overrun:?}");
+        assert!(world.certified().control.convicted.is_empty());
+        assert_eq!(world.certified().control.members.len(), 4);
+    }
+}
+
 /// How many each slot counts on both streams, in the order of the chain, after peer 2 lost power for
 /// a moment at `crash` milliseconds; and how long all of them took.
 fn counts_after_a_power_cut(overrun: Overrun, seed: u64, crash: u64) -> (Vec<usize>, Span) {

@@ -2,6 +2,7 @@
 
 use driftless_protocol::time::Span;
 use driftless_sim::faults::Fault;
+use driftless_sim::network::Reach;
 use driftless_sim::search::{Draw, Finding, search, shrink, try_out};
 
 use crate::support::at;
@@ -10,6 +11,32 @@ use crate::support::at;
 fn five_hundred_random_worlds_keep_every_promise_and_come_to_their_end() {
     let found = search(0..500, 2, &|_| {});
     assert!(found.is_none(), "{found:?}");
+}
+
+/// What happens in some worlds happens in a tenth to a quarter of them.
+#[test]
+fn whatever_can_go_wrong_goes_wrong_in_some_worlds() {
+    let draws: Vec<Draw> = (0..1000).map(Draw::new).collect();
+    let share = |of: &dyn Fn(&Draw) -> bool| draws.iter().filter(|draw| of(draw)).count();
+    let faulty =
+        |draw: &Draw, of: &dyn Fn(&Fault) -> bool| draw.setup.faults.iter().any(|(_, fault)| of(fault));
+    let worlds = [
+        share(&|draw| draw.setup.link.duplicated > 0),
+        share(&|draw| draw.setup.peers.iter().any(|peer| peer.reach != Reach::Dialable)),
+        share(&|draw| draw.setup.peers.iter().any(|peer| peer.drift != 0)),
+        share(&|draw| draw.setup.peers.iter().any(|peer| peer.jitter > 0)),
+        share(&|draw| faulty(draw, &|fault| matches!(fault, Fault::Slow { .. }))),
+        share(&|draw| faulty(draw, &|fault| matches!(fault, Fault::Full { .. }))),
+    ];
+    assert!(worlds.iter().all(|worlds| (100..=250).contains(worlds)), "{worlds:?}");
+    // Whatever begins is over when the last fault is, also where it takes voters to be elected first.
+    for draw in &draws {
+        let over = |(at, fault): &(driftless_protocol::time::Time, Fault)| match fault {
+            Fault::Full { lasting, .. } | Fault::Slow { lasting, .. } => *at + *lasting <= draw.faults_end(),
+            _ => *at <= draw.faults_end(),
+        };
+        assert!(draw.setup.faults.iter().all(over), "{:?}", draw.setup.faults);
+    }
 }
 
 /// Two of five voters that are off for good stop them; everything else is left out.
