@@ -145,6 +145,7 @@ impl World {
 
     fn persist(&mut self, peer: usize, record: Record, sync: bool) -> Result<(), Violation> {
         if let Record::Blob { root, .. } = &record {
+            self.checkers.caps.made(peer, *root);
             let (life, input) = (self.peers[peer].life, Input::BlobStored(*root));
             self.schedule(self.now, Happening::Input { peer, life, input: Box::new(input) });
         }

@@ -6,7 +6,7 @@
 //! - **Pushes.** A contribution is offered to others until two hold it, and each is named once.
 //! - **Once.** No blob reaches a peer that has it already, unless that peer gave up an earlier fetch of it,
 //!   which may arrive all the same (so may one that a partition or a power cut of the last 30 s came between),
-//!   or its author began to push it again before the first push was over: a
+//!   it was made by two peers, or its author began to push it again before the first push was over: a
 //!   slot closed meanwhile, and the next one's contribution is the same to the bit.
 //! - **Writes.** Snapshots and checkpoints keep to `writes-per-day`: at most one and two fifths of it by
 //!   rate, a quarter of a day of that ahead, and one write on top. What is not by choice is left out:
@@ -59,6 +59,8 @@ pub struct Caps {
     given_up: BTreeMap<usize, BTreeSet<Hash>>,
     /// Pushes under way: from, to and blob.
     under_way: BTreeSet<(usize, usize, Hash)>,
+    /// By blob: who made it, `None` once two did.
+    made: BTreeMap<Hash, Option<usize>>,
     /// When something failed last: what was on its way then may be asked for again and come twice.
     failed: Option<Time>,
     /// Peers whose users stop them: a checkpoint is written then, whatever the schedule says.
@@ -118,10 +120,17 @@ impl Caps {
     /// If it did not give up a fetch of it.
     pub fn arrived_again(&self, now: Time, from: usize, to: usize, root: Hash) -> Result<(), String> {
         let given_up = self.given_up.get(&to).is_some_and(|given_up| given_up.contains(&root));
-        match given_up || self.failed.is_some_and(|failed| now.since(failed) < AGAIN) {
+        let twins = self.made.get(&root) == Some(&None);
+        match given_up || twins || self.failed.is_some_and(|failed| now.since(failed) < AGAIN) {
             true => Ok(()),
             false => Err(format!("peer {from} sent blob {}, which was here already", root.short())),
         }
+    }
+
+    /// A peer made a blob.
+    pub fn made(&mut self, peer: usize, root: Hash) {
+        let by = self.made.entry(root).or_insert(Some(peer));
+        *by = by.filter(|by| *by == peer);
     }
 
     /// A peer lost power, or some do not reach each other.
@@ -235,6 +244,9 @@ mod tests {
         caps.push_over(3, 4, root);
         caps.pushes(3, 4, root);
         assert!(caps.arrived_again(at(0), 3, 4, root).is_err());
+        let twin = Hash::of(b"twin");
+        (0..2).for_each(|peer| caps.made(peer, twin));
+        assert_eq!(caps.arrived_again(at(0), 3, 4, twin), Ok(()));
         caps.failed(at(1));
         assert_eq!(caps.arrived_again(at(30), 3, 4, root), Ok(()));
         assert!(caps.arrived_again(at(31), 3, 4, root).is_err());
