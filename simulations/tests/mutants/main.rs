@@ -23,8 +23,8 @@ const CAUGHT: [(Mutant, u64, &str); 20] = [
     (Mutant::ConvictsVoters, 0, "progress"),
     (Mutant::SeatsAnybody, 2, "seats"),
     (Mutant::HoardsAnnouncements, 0, "bounds"),
-    (Mutant::WeighsClaims, 0, "influence"),
-    (Mutant::DrawsNewcomers, 0, "influence"),
+    (Mutant::WeighsClaims, 2, "influence"),
+    (Mutant::DrawsNewcomers, 3, "influence"),
 ];
 
 /// One test: a process has one living mutant at a time.
