@@ -94,6 +94,16 @@ pub(super) enum WishForm {
 }
 
 impl FaultForm {
+    /// From when to when, of those that end.
+    fn span(&self) -> Option<(Span, Span)> {
+        match self {
+            FaultForm::Partition { at, until, .. }
+            | FaultForm::Slow { at, until, .. }
+            | FaultForm::FullDisk { at, until, .. } => Some((*at, *until)),
+            _ => None,
+        }
+    }
+
     /// Adds what happens to a world whose peers are in these regions.
     pub fn happen(
         &self,
@@ -102,6 +112,9 @@ impl FaultForm {
         faults: &mut Vec<(Time, Fault)>,
         wishes: &mut Vec<Wish>,
     ) -> Result<(), ScenarioError> {
+        if self.span().is_some_and(|(at, until)| until <= at) {
+            return Err(wrong("faults", "`until` has to come after `at`"));
+        }
         let count = regions.len();
         let there = |peer: usize| match peer < count {
             true => Ok(peer),

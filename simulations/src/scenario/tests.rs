@@ -129,6 +129,8 @@ fn wrong_scenarios_say_what_to_write_instead() {
     assert!(nobody.contains("has to vote"), "{nobody}");
     let peer = error(&format!("{SMALL}\n[[faults]]\nkind = \"flip\"\nat = \"1s\"\npeer = 3\n"));
     assert!(peer.contains("no peer 3"), "{peer}");
+    let past = "kind = \"full-disk\"\nat = \"9s\"\nuntil = \"5s\"\npeer = 0\n";
+    assert!(error(&format!("{SMALL}\n[[faults]]\n{past}")).contains("`until` has to come after `at`"));
     let share = error(&format!("{SMALL}\n[network]\nduplicated = 1.5\n"));
     assert!(share.contains("network.duplicated: a share"), "{share}");
     let factor = error(&format!("{SMALL}slow-factor = 0\n"));
