@@ -7,11 +7,10 @@
 //! goes back. `Output::Persist` with `sync` is a barrier. After `Output::Finished` the session
 //! takes no more input.
 //!
-//! The parts: `chain` applies blocks, `voting` drives consensus, `contributing` drives the engine
-//! and announces, `elections` and `resets` see to it that somebody votes, `following` catches up,
-//! `recall` sees that nothing signed is forgotten, `repair`
-//! gets over a state that went wrong, `ending` stops in order;
-//! `snapshots` decides which are written and kept.
+//! The parts: `chain` applies blocks, `voting` drives consensus, `spreading` gossips what it decides,
+//! `contributing` drives the engine and announces, `elections` and `resets` see to it that somebody votes,
+//! `following` catches up, `recall` sees that nothing signed is forgotten, `repair` gets over a state that
+//! went wrong, `ending` stops in order; `snapshots` decides which are written and kept.
 
 mod chain;
 mod contributing;
