@@ -145,7 +145,7 @@ impl World {
 
     fn persist(&mut self, peer: usize, record: Record, sync: bool) -> Result<(), Violation> {
         if let Record::Blob { root, .. } = &record {
-            self.checkers.caps.made(peer, *root);
+            self.checkers.caps.made(*root);
             let (life, input) = (self.peers[peer].life, Input::BlobStored(*root));
             self.schedule(self.now, Happening::Input { peer, life, input: Box::new(input) });
         }
@@ -372,7 +372,6 @@ impl World {
         let lacking: Vec<usize> = chosen.iter().copied().filter(lacks).collect();
         let push = self.transfers.push(self.now, (peer, life), root, chosen, lacking.len());
         for to in lacking {
-            self.checkers.caps.pushes(peer, to, root);
             let life = self.peers[to].life;
             let transfer =
                 Transfer { from: peer, to, life, root, push: Some(push), began: self.now, length: 0 };

@@ -402,9 +402,6 @@ impl World {
         root: Hash,
         fetched: bool,
     ) -> Result<(), Violation> {
-        if !fetched {
-            self.checkers.caps.push_over(from, to, root);
-        }
         if !self.lives(to, life) {
             return Ok(());
         }

@@ -6,8 +6,8 @@
 //! - **Pushes.** A contribution is offered to others until two hold it, and each is named once.
 //! - **Once.** No blob reaches a peer that has it already, unless that peer gave up an earlier fetch of it,
 //!   which may arrive all the same (so may one that a partition or a power cut of the last 30 s came between),
-//!   it was made by two peers, or its author began to push it again before the first push was over: a
-//!   slot closed meanwhile, and the next one's contribution is the same to the bit.
+//!   or it was made twice: by two peers, or by one for two slots. Where nothing is left to learn, the next
+//!   contribution is the same to the bit, and is on its way while the last one is asked for.
 //! - **Writes.** Snapshots and checkpoints keep to `writes-per-day`: at most one and two fifths of it by
 //!   rate, a quarter of a day of that ahead, and one write on top. What is not by choice is left out:
 //!   contributions, what is written at the end or when a user stops a peer, and a snapshot taken from others. A life begins with a quarter of a
@@ -57,10 +57,9 @@ pub struct Caps {
     lines: BTreeMap<(usize, Way), VecDeque<(Time, u64)>>,
     /// By receiver: blobs whose fetch it gave up.
     given_up: BTreeMap<usize, BTreeSet<Hash>>,
-    /// Pushes under way: from, to and blob.
-    under_way: BTreeSet<(usize, usize, Hash)>,
-    /// By blob: who made it, `None` once two did.
-    made: BTreeMap<Hash, Option<usize>>,
+    /// Blobs that were made, and those that were made again.
+    made: BTreeSet<Hash>,
+    made_again: BTreeSet<Hash>,
     /// When something failed last: what was on its way then may be asked for again and come twice.
     failed: Option<Time>,
     /// Peers whose users stop them: a checkpoint is written then, whatever the schedule says.
@@ -120,34 +119,23 @@ impl Caps {
     /// If it did not give up a fetch of it.
     pub fn arrived_again(&self, now: Time, from: usize, to: usize, root: Hash) -> Result<(), String> {
         let given_up = self.given_up.get(&to).is_some_and(|given_up| given_up.contains(&root));
-        let twins = self.made.get(&root) == Some(&None);
+        let twins = self.made_again.contains(&root);
         match given_up || twins || self.failed.is_some_and(|failed| now.since(failed) < AGAIN) {
             true => Ok(()),
             false => Err(format!("peer {from} sent blob {}, which was here already", root.short())),
         }
     }
 
-    /// A peer made a blob.
-    pub fn made(&mut self, peer: usize, root: Hash) {
-        let by = self.made.entry(root).or_insert(Some(peer));
-        *by = by.filter(|by| *by == peer);
+    /// A blob was made.
+    pub fn made(&mut self, root: Hash) {
+        if !self.made.insert(root) {
+            self.made_again.insert(root);
+        }
     }
 
     /// A peer lost power, or some do not reach each other.
     pub fn failed(&mut self, now: Time) {
         self.failed = Some(now);
-    }
-
-    /// A peer begins to push a blob to another.
-    pub fn pushes(&mut self, from: usize, to: usize, root: Hash) {
-        if !self.under_way.insert((from, to, root)) {
-            self.gave_up(to, &[root]);
-        }
-    }
-
-    /// A push is over, one way or another.
-    pub fn push_over(&mut self, from: usize, to: usize, root: Hash) {
-        self.under_way.remove(&(from, to, root));
     }
 
     /// A peer gives up fetches.
@@ -236,16 +224,10 @@ mod tests {
         assert!(caps.arrived_again(at(0), 1, 0, root).is_err());
         caps.gave_up(0, &[root]);
         assert_eq!(caps.arrived_again(at(0), 1, 0, root), Ok(()));
-        // Pushes that overlap are the author's doing, later ones are not.
-        for _ in 0..2 {
-            caps.pushes(1, 2, root);
-        }
-        assert_eq!(caps.arrived_again(at(0), 1, 2, root), Ok(()));
-        caps.push_over(3, 4, root);
-        caps.pushes(3, 4, root);
+        caps.made(root);
         assert!(caps.arrived_again(at(0), 3, 4, root).is_err());
         let twin = Hash::of(b"twin");
-        (0..2).for_each(|peer| caps.made(peer, twin));
+        (0..2).for_each(|_| caps.made(twin));
         assert_eq!(caps.arrived_again(at(0), 3, 4, twin), Ok(()));
         caps.failed(at(1));
         assert_eq!(caps.arrived_again(at(30), 3, 4, root), Ok(()));
