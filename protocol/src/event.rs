@@ -132,7 +132,7 @@ pub enum Output {
     Reload,
     /// Let the engine do this; answered by `WorkDone`. At most one at a time.
     Work(Work),
-    /// These blobs are not worth waiting for any more: fetches of them end, without an answer.
+    /// These blobs are not worth waiting for any more: fetches and pushes of them end, without an answer.
     Cancel(Vec<Hash>),
     /// These blobs are not needed any more.
     Forget(Vec<Hash>),

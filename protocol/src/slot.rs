@@ -68,7 +68,7 @@ pub struct Slots {
     /// Who lost what it worked on, here or not, and announced nothing since.
     behind: BTreeSet<PeerKey>,
     deadlines: Vec<DeadlineEstimator>,
-    /// How long this peer works on a slot itself, if it knows.
+    /// How long this peer works on a slot and pushes its contribution, if it knows.
     own_slot_time: Option<Span>,
     /// What the members' certified speeds say, for want of that: after a restart, or on a voter that
     /// does not train, nothing else is known of how long a slot may take.
@@ -136,7 +136,7 @@ impl Slots {
         tell(to, "slot times", times, DeadlineEstimator::KEPT);
     }
 
-    /// How long this peer itself needs for a slot.
+    /// How long this peer itself needs for a slot, until others hold its contribution.
     pub fn set_own_slot_time(&mut self, span: Span) {
         self.own_slot_time = Some(span);
     }

@@ -118,8 +118,11 @@ impl World {
                 let done = self.now + duration;
                 self.schedule(done, Happening::Work { peer, life, work });
             }
-            // A simulated transfer is over quickly: one more blob on the disk does no harm.
-            Output::Cancel(roots) => self.checkers.caps.gave_up(peer, &roots),
+            // What is on a path without lines arrives all the same, and does no harm.
+            Output::Cancel(roots) => {
+                self.checkers.caps.gave_up(peer, &roots);
+                self.give_up(peer, &roots);
+            }
             Output::Retain { from } => self.peers[peer].disk.retain(from),
             Output::Forget(roots) => self.peers[peer].disk.forget(&roots),
             Output::Event(event) => self.peers[peer].note(self.now, event),

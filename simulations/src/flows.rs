@@ -83,6 +83,11 @@ impl<T> Flows<T> {
         self.take(now, |flow| !joins(flow.from, flow.to))
     }
 
+    /// Those that are given up.
+    pub fn take_given_up(&mut self, now: Time, given_up: impl Fn(&T) -> bool) -> Vec<(usize, usize, T)> {
+        self.take(now, |flow| given_up(&flow.then))
+    }
+
     fn take(&mut self, now: Time, over: impl Fn(&Flow<T>) -> bool) -> Vec<(usize, usize, T)> {
         let ids: Vec<u64> = self.flows.iter().filter(|(_, flow)| over(flow)).map(|(id, _)| *id).collect();
         let ended = ids.iter().filter_map(|id| self.flows.remove(id));

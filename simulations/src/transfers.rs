@@ -130,6 +130,21 @@ impl World {
         self.await_next_end();
     }
 
+    /// A peer neither waits for these any more nor pushes them: what is on a line goes no further.
+    pub(crate) fn give_up(&mut self, peer: usize, roots: &[Hash]) {
+        let given_up = |transfer: &Transfer| {
+            let whose = if transfer.push.is_some() { transfer.from } else { transfer.to };
+            whose == peer && roots.contains(&transfer.root)
+        };
+        let cut = self.transfers.flows.take_given_up(self.now, given_up);
+        cut.iter().filter_map(|(_, _, transfer)| transfer.push).for_each(|push| {
+            self.transfers.pushes.remove(&push);
+        });
+        if !cut.is_empty() {
+            self.await_next_end();
+        }
+    }
+
     fn over(&mut self, transfer: Transfer, at: Time) {
         self.arrives(transfer, at);
         if let Some(push) = transfer.push {

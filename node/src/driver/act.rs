@@ -45,7 +45,9 @@ impl Driver {
                 }
             }
             Output::Cancel(roots) => {
-                roots.iter().filter_map(|root| self.fetches.remove(root)).for_each(|fetch| fetch.abort());
+                let running = [&mut self.fetches, &mut self.pushes];
+                let given_up = running.map(|all| roots.iter().filter_map(|root| all.remove(root)));
+                given_up.into_iter().flatten().for_each(|transfer| transfer.abort());
             }
             Output::Forget(roots) => self.parts.store.forget(roots).await,
             Output::Event(event) => self.report(event).await,
@@ -147,13 +149,15 @@ impl Driver {
         self.fetches.insert(root, fetch.abort_handle());
     }
 
-    fn push(&self, root: Hash, to: &[PeerKey], copies: usize) {
+    fn push(&mut self, root: Hash, to: &[PeerKey], copies: usize) {
         let candidates: Vec<Source> = to.iter().map(|peer| self.addresses.source(*peer)).collect();
         let (plane, answers) = (self.parts.plane.clone(), self.answers.clone());
-        tokio::spawn(async move {
+        let push = tokio::spawn(async move {
             let to = push_copies(plane, root, candidates, copies).await;
             let _ = answers.send(Input::Pushed { root, to }).await;
         });
+        self.pushes.retain(|_, push| !push.is_finished());
+        self.pushes.insert(root, push.abort_handle());
     }
 
     fn evaluate(&self, job: CandidateJob) {

@@ -110,8 +110,9 @@ pub(crate) struct Driver {
     reporter: Reporter,
     /// Why the store cannot write, if so.
     trouble: watch::Receiver<Option<String>>,
-    /// Fetches in progress.
+    /// Transfers in progress.
     fetches: BTreeMap<Hash, AbortHandle>,
+    pushes: BTreeMap<Hash, AbortHandle>,
     /// When those who did not greet back are greeted again.
     greet_again: tokio::time::Instant,
     dialling: Dialling,
@@ -140,6 +141,7 @@ impl Driver {
             reporter,
             trouble,
             fetches: BTreeMap::new(),
+            pushes: BTreeMap::new(),
             greet_again: tokio::time::Instant::now() + GREET_AGAIN,
             dialling: Dialling::default(),
             origin,

@@ -395,8 +395,9 @@ impl Session {
         let referenced = self.slots.roots();
         self.held.retain(|root| referenced.contains(root));
         let wanted = |root: &Hash| referenced.contains(root) || self.catch_up.wants_page(root);
-        let given_up: Vec<Hash> = self.fetching.keys().copied().filter(|root| !wanted(root)).collect();
+        let mut given_up: Vec<Hash> = self.fetching.keys().copied().filter(|root| !wanted(root)).collect();
         self.fetching.retain(|root, _| wanted(root));
+        given_up.extend(self.contributing.take_dropped());
         if !given_up.is_empty() {
             self.outputs.push_back(Output::Cancel(given_up));
         }

@@ -46,6 +46,7 @@ struct Prepared {
     root: Hash,
     length: u64,
     work: ClaimedWork,
+    since: Time,
 }
 
 /// An own announcement until its slot closes.
@@ -63,6 +64,10 @@ struct Own {
 pub(super) struct Contributing {
     order: Option<(Order, Time)>,
     prepared: Vec<Prepared>,
+    /// Blobs of prepared ones that came to nothing: their pushes only take the line from what comes next.
+    dropped: Vec<Hash>,
+    /// How long the last two pushes took.
+    pushes: [Span; 2],
     own: BTreeMap<Slot, Own>,
     /// How long the last one waited until its slot closed.
     waited: Span,
@@ -86,7 +91,11 @@ impl Contributing {
             if !Mutant::HoardsAnnouncements.lives() {
                 self.own.remove(&closing.slot);
             }
-            self.prepared.retain(|prepared| prepared.slot != closing.slot);
+            if let Some(late) = self.prepared.iter().find(|prepared| prepared.slot == closing.slot) {
+                // Nobody knows how long it would have taken.
+                self.push_took(now.since(late.since).times(2));
+            }
+            self.keep_prepared(|slot| *slot != closing.slot);
             let turn = closing.slot.ordinal % checkpoint_every.max(1) == checkpoint_every.max(1) - 1;
             self.save |= *counted && closing.slot.stream == 0 && turn && may;
         }
@@ -97,7 +106,7 @@ impl Contributing {
         let open =
             |slot: &Slot| closed.get(usize::from(slot.stream)).is_some_and(|next| slot.ordinal >= *next);
         self.own.retain(|slot, _| open(slot));
-        self.prepared.retain(|prepared| open(&prepared.slot));
+        self.keep_prepared(open);
     }
 
     /// Whether an own contribution to an open slot was signed.
@@ -121,7 +130,28 @@ impl Contributing {
 
     /// Nothing that is not signed yet may be.
     pub fn drop_prepared(&mut self) {
-        self.prepared.clear();
+        self.keep_prepared(|_| false);
+    }
+
+    fn push_took(&mut self, span: Span) {
+        self.pushes = [self.pushes[1], span];
+    }
+
+    /// How long pushes take: a single one that hangs says nothing.
+    fn push_time(&self) -> Span {
+        self.pushes[0].min(self.pushes[1])
+    }
+
+    fn keep_prepared(&mut self, keep: impl Fn(&Slot) -> bool) {
+        let drop = self.prepared.extract_if(.., |prepared| !keep(&prepared.slot));
+        self.dropped.extend(drop.map(|prepared| prepared.root));
+    }
+
+    /// Blobs whose pushes are of no use any more.
+    pub fn take_dropped(&mut self) -> Vec<Hash> {
+        let mut dropped = std::mem::take(&mut self.dropped);
+        dropped.retain(|root| self.prepared.iter().all(|prepared| prepared.root != *root));
+        dropped
     }
 
     /// A voter came that may not know of the announcements yet.
@@ -246,13 +276,13 @@ impl Session {
             (Order::Train, WorkDone::Trained(losses)) => {
                 self.training.trained(losses.len() as u32, now.since(since));
                 if let Some(span) = self.training.slot_time() {
-                    self.slots.set_own_slot_time(span);
+                    self.slots.set_own_slot_time(span + self.contributing.push_time());
                 }
                 let mean = losses.iter().sum::<f32>() / losses.len().max(1) as f32;
                 let (step, speed) = (self.training.step(), self.training.speed());
                 self.event(Event::Trained { step, loss: mean, speed });
             }
-            (Order::Encode { slot }, WorkDone::Encoded { bytes, .. }) => self.encoded(slot, bytes),
+            (Order::Encode { slot }, WorkDone::Encoded { bytes, .. }) => self.encoded(now, slot, bytes),
             (Order::Evaluate, WorkDone::Evaluated(loss)) => {
                 self.contributing.evaluated = true;
                 self.event(Event::Evaluated { height: self.height(), loss });
@@ -296,7 +326,7 @@ impl Session {
     }
 
     /// A contribution is encoded: make it durable, give it to mirrors, then announce it.
-    fn encoded(&mut self, slot: Slot, bytes: Vec<u8>) {
+    fn encoded(&mut self, now: Time, slot: Slot, bytes: Vec<u8>) {
         let next = self.state.control.closed[usize::from(slot.stream)];
         if !self.slots.is_open(slot) || next != slot.ordinal || !self.may_announce(slot) {
             return self.training.not_announced(slot);
@@ -311,7 +341,7 @@ impl Session {
         self.outputs.push_back(Output::Persist { record: Record::Blob { root, bytes }, sync: true });
         self.hold(root);
         self.training.announced(slot, work);
-        self.contributing.prepared.push(Prepared { slot, base, root, length, work });
+        self.contributing.prepared.push(Prepared { slot, base, root, length, work, since: now });
         let to = self.mirror_candidates();
         self.outputs.push_back(Output::Push { root, to, copies: COPIES });
     }
@@ -344,7 +374,8 @@ impl Session {
         let Some(at) = self.contributing.prepared.iter().position(|prepared| prepared.root == root) else {
             return;
         };
-        let Prepared { slot, base, root, length, work } = self.contributing.prepared.remove(at);
+        let Prepared { slot, base, root, length, work, since } = self.contributing.prepared.remove(at);
+        self.contributing.push_took(now.since(since));
         if !self.may_announce(slot) {
             return;
         }

@@ -4,7 +4,7 @@ use driftless_protocol::time::Span;
 use driftless_sim::faults::Fault;
 use driftless_sim::flows::Access;
 use driftless_sim::network::Link;
-use driftless_sim::{Setup, faults};
+use driftless_sim::{PeerSetup, Setup, faults};
 
 use crate::support::{at, closings, complete, until, world};
 
@@ -94,5 +94,23 @@ fn partitions_that_come_and_go_with_loss_and_jitter_do_no_harm() {
             Link { latency: Span::millis(10), jitter: Span::millis(100), loss: 50, ..Link::default() };
         setup.faults = faults::partitions(seed, 4, 5, at(20_000), Span::seconds(6));
         complete(&mut world(setup), 300);
+    }
+}
+
+/// A contribution of 400 bytes goes to two others for each of two fragments, at 800 bytes a second, while they fetch
+/// what they missed; a step takes 60 ms. Compute alone would give it a second for a slot.
+#[test]
+fn whoever_uploads_more_slowly_than_it_trains_is_counted_all_the_same() {
+    for seed in 0..4 {
+        let mut setup = Setup::small(seed, 1);
+        setup.manifest.stop_at = Some(8 * 6 * 40);
+        setup.peers.extend([PeerSetup::follower(), PeerSetup::follower()]);
+        for peer in &mut setup.peers[1..] {
+            peer.start = at(5_000);
+        }
+        setup.peers[0].step = Span::millis(60);
+        setup.peers[0].access = Access { up: Some(800), down: Some(3_200) };
+        let mut world = world(setup);
+        complete(&mut world, 300);
     }
 }
