@@ -118,10 +118,12 @@ impl Consensus {
     }
 
     /// From now on what this key said at this height and is not known here counts as said, so that it
-    /// is not contradicted; right after `start_height`. (Otherwise it silences this peer.)
-    pub fn adopt_own(&mut self) {
+    /// is not contradicted; right after `start_height`. (Otherwise it silences this peer.) It is sent again like
+    /// all else that this key said: somebody may have missed it.
+    pub fn adopt_own(&mut self, now: Time) {
         if let Some(instance) = &mut self.instance {
             instance.adopts = true;
+            instance.timers.restart_resend(now, &instance.timeouts);
         }
     }
 

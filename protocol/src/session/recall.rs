@@ -304,7 +304,7 @@ impl Session {
             // Nothing of what was under way is of this voter's new beginning.
             self.voting = Voting::new(&self.charter, &self.signer);
             self.begin_height(now);
-            self.voting.consensus.adopt_own();
+            self.voting.consensus.adopt_own(now);
             met.into_iter().for_each(|statement| self.voting.consensus.take_in(now, statement));
             self.take_in_overheard(now);
             self.vote(now);

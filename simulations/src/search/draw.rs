@@ -15,6 +15,8 @@ use crate::setup::{Lie, PeerSetup, Setup};
 
 /// Faults happen before this moment.
 const FAULTS: Time = Time(Span::seconds(25).0);
+/// Until a peer that is up has acted on as many outputs as a crash waits for.
+const OUTPUTS: Span = Span::seconds(4);
 /// In elected sessions they begin so much later: it takes 64 slots until anybody is elected.
 const GROWTH: Span = Span::seconds(45);
 
@@ -144,9 +146,10 @@ fn random_faults(random: &mut Random, setup: &mut Setup) {
         let copied = moment(random, FAULTS.0 / 2);
         let restored = copied + Span(moment(random, FAULTS.0 / 2).0);
         let down = random.span(Span::millis(1), Span::seconds(4));
-        // Announcements are in memory only: of one that all who heard it forgot, nobody knows.
+        // Announcements are in memory only: of one that all who heard it forgot, nobody knows. (A crash may
+        // come some outputs later than its moment.)
         let forgets = |(at, fault): &(Time, Fault)| match fault {
-            Fault::Crash { peer: other, .. } => *at >= copied && *other != peer,
+            Fault::Crash { peer: other, .. } => *at + OUTPUTS >= copied && *other != peer,
             _ => false,
         };
         setup.faults.retain(|fault| !forgets(fault));

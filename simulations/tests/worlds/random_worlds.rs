@@ -13,6 +13,15 @@ fn five_hundred_random_worlds_keep_every_promise_and_come_to_their_end() {
     assert!(found.is_none(), "{found:?}");
 }
 
+/// Uploads that were slower than training (52132, 55144); a voter with an older folder that did not repeat
+/// what it had to be told it said (65438).
+#[test]
+fn worlds_that_once_came_to_a_stop_come_to_their_end() {
+    for seed in [52_132, 55_144, 65_438] {
+        assert_eq!(try_out(&Draw::new(seed)), Ok(()), "seed {seed}");
+    }
+}
+
 /// What happens in some worlds happens in a tenth to a quarter of them.
 #[test]
 fn whatever_can_go_wrong_goes_wrong_in_some_worlds() {
