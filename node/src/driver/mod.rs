@@ -224,6 +224,7 @@ impl Driver {
 
     fn message(&mut self, from: PeerKey, bytes: &[u8], gossip: Option<GossipId>) {
         let message = Message::from_bytes(bytes);
+        let gossiped = gossip.is_some();
         if let Some(id) = gossip {
             let verdict = match &message {
                 Ok(message) if self.session.vouches_for(message) => Verdict::Accept,
@@ -233,6 +234,8 @@ impl Driver {
             self.parts.control.report(id, verdict);
         }
         match message {
+            // Who is told of a block alone would believe that others are told, too.
+            Ok(Message::Block(_)) if !gossiped => {}
             Ok(Message::Hello { data, known }) => self.hello(from, &data, known),
             Ok(Message::DialBack) => self.dial_back(from),
             Ok(message) => self.feed(Input::Message { from, message }),

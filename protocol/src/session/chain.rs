@@ -3,6 +3,7 @@
 use std::collections::{BTreeMap, VecDeque};
 
 use crate::block::{Attempt, Block, CertifiedBlock, Height, Item};
+use crate::election::Sitting;
 use crate::event::{Event, Output, Record};
 use crate::holdings::{Tell, tell};
 use crate::identity::{Hash, PeerKey};
@@ -85,10 +86,22 @@ impl Candidates {
 
     /// Lets a proposal wait to be judged; returns the one that has to go for it, if so.
     pub fn wait(&mut self, proposed: Proposed) -> Option<Proposed> {
-        let full = self.checking.len() >= MAX_CHECKING;
-        let gone = full.then(|| self.checking.pop_front()).flatten();
+        let gone = self.is_full().then(|| self.checking.pop_front()).flatten();
         self.checking.push_back(proposed);
         gone
+    }
+
+    /// Lets the one wait again that had waited longest; returns it if there is no room.
+    fn wait_again(&mut self, proposed: Proposed) -> Option<Proposed> {
+        if self.is_full() {
+            return Some(proposed);
+        }
+        self.checking.push_front(proposed);
+        None
+    }
+
+    fn is_full(&self) -> bool {
+        self.checking.len() >= MAX_CHECKING
     }
 
     pub fn holdings(&self, to: Tell<'_>) {
@@ -210,8 +223,10 @@ impl Session {
                 self.held.remove(&root);
                 self.slots.blob_lost(&root);
                 self.fetching.insert(root, Some(now + super::FETCH_AGAIN));
-                if let Purpose::Check(proposed) = purpose {
-                    self.candidates.checking.push_front(proposed);
+                if let Purpose::Check(proposed) = purpose
+                    && let Some(gone) = self.candidates.wait_again(proposed)
+                {
+                    self.voting.consensus.validity(now, gone.block.hash(), false);
                 }
             }
             (_, Err(error @ CandidateError::Damaged { .. })) => {
@@ -294,7 +309,7 @@ impl Session {
         }
         let counted: Vec<bool> = block.closings().map(|closing| self.counts_me(closing)).collect();
         let was_member = self.is_member();
-        let turn = self.turn_to_spread(&certified).filter(|_| !durable);
+        let turn = self.turn_to_spread(now, &certified).filter(|_| !durable);
         let generation = self.state.control.generation;
         if self.is_voter() {
             self.note_contradictions(&block);
@@ -303,6 +318,7 @@ impl Session {
         if !durable {
             self.look_for_own(&certified, &counted);
         }
+        self.spreading.applied(block.height, Sitting::of(&self.state.control));
         self.adopt(now, block.hash(), state);
         self.end_return(now);
         self.training.apply(&self.state, block.closings().zip(counted.iter().copied()));

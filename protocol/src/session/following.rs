@@ -206,11 +206,9 @@ impl Session {
         let height = certified.block.height;
         self.look_for_branch(&certified);
         self.catch_up.passed_on(from, height);
+        self.heard_spread(&certified);
         if height > self.height() && self.is_certified(&certified) {
-            self.spreading.heard(height);
             self.catch_up.queue(self.height(), certified);
-        } else if height == self.height() && certified.block.hash() == self.head {
-            self.spreading.heard(height);
         }
     }
 

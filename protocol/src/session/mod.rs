@@ -346,13 +346,10 @@ impl Session {
         self.connected.len()
     }
 
-    /// Whether gossip may travel on: a certified block that is news, or was a moment ago. (Old ones
-    /// could be repeated for ever, and who passes them on would look like the flooder.)
+    /// Whether gossip may travel on.
     pub fn vouches_for(&self, message: &Message) -> bool {
         match message {
-            Message::Block(certified) => {
-                certified.block.height >= self.height() && self.is_certified(certified)
-            }
+            Message::Block(certified) => self.vouches_for_block(certified),
             Message::Reset(reset) => self.vouches_for_reset(reset),
             _ => false,
         }

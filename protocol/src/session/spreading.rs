@@ -1,10 +1,11 @@
 //! Spreading a decided block by gossip.
 //!
-//! The deciding attempt's proposer does it at once, and the seat after it only if nothing of the block
-//! came to it in a while, in case that one is gone. Two voters rarely hold the same certificate, so a crowd would
+//! The deciding attempt's proposer does it at once, and the next voter after it only if nothing of the
+//! block came to it in a while, in case that one is gone. Two voters rarely hold the same certificate, so a crowd would
 //! carry the block once for each of them.
 
 use crate::block::{CertifiedBlock, Height};
+use crate::election::Sitting;
 use crate::event::Output;
 use crate::time::{Span, Time};
 use crate::wire::Message;
@@ -17,8 +18,10 @@ const IN_VAIN: Span = Span::seconds(1);
 /// What this voter may have to spread.
 #[derive(Debug, Default)]
 pub(super) struct Spreading {
-    /// The highest block that others spread.
+    /// The highest block that is being spread.
     heard: Height,
+    /// The last block that this peer applied, and who voted on it.
+    applied: Option<(Height, Sitting)>,
     /// A block that this voter spreads at this moment, unless it hears of it before.
     due: Option<(Time, CertifiedBlock)>,
 }
@@ -29,8 +32,13 @@ impl Spreading {
         self.due.as_ref().map(|(at, _)| *at)
     }
 
+    /// A block is applied, on which these voted.
+    pub fn applied(&mut self, height: Height, voters: Sitting) {
+        self.applied = Some((height, voters));
+    }
+
     /// Others spread the block of this height.
-    pub fn heard(&mut self, height: Height) {
+    fn heard(&mut self, height: Height) {
         self.heard = self.heard.max(height);
         self.due.take_if(|(_, certified)| certified.block.height <= height);
     }
@@ -41,13 +49,40 @@ impl Spreading {
 pub(super) enum Turn {
     /// The deciding attempt's proposer.
     First,
-    /// The seat after it.
+    /// The first seat after it whose voter speaks.
     Next,
 }
 
 impl Session {
+    /// Whether a gossiped block may travel on: a certified one that is news, or was a moment ago. (Old ones
+    /// could be repeated for ever, and who passes them on would look like the flooder.) Each set of
+    /// precommits that is a quorum makes another certificate, so one of each height has to do.
+    pub(super) fn vouches_for_block(&self, certified: &CertifiedBlock) -> bool {
+        certified.block.height > self.spreading.heard && self.is_recent(certified)
+    }
+
+    /// Others spread a block. One that this peer would not pass on does not count: whoever sent it may
+    /// have sent it to nobody else.
+    pub(super) fn heard_spread(&mut self, certified: &CertifiedBlock) {
+        if self.is_recent(certified) {
+            self.spreading.heard(certified.block.height);
+        }
+    }
+
+    /// Whether a block is certified, and not below the head.
+    fn is_recent(&self, certified: &CertifiedBlock) -> bool {
+        let height = certified.block.height;
+        match &self.spreading.applied {
+            // The head may have changed the seats.
+            Some((head, voters)) if height == *head && height == self.height() => {
+                voters.certifies(&self.charter, certified)
+            }
+            _ => height >= self.height() && self.is_certified(certified),
+        }
+    }
+
     /// Whether it may be this voter's turn once a block of the present height is the head.
-    pub(super) fn turn_to_spread(&self, certified: &CertifiedBlock) -> Option<Turn> {
+    pub(super) fn turn_to_spread(&self, now: Time, certified: &CertifiedBlock) -> Option<Turn> {
         let heard = certified.block.height <= self.spreading.heard;
         if heard || !self.is_voter() {
             return None;
@@ -55,9 +90,11 @@ impl Session {
         let seats = self.seats();
         let mine = seats.keys.iter().position(|key| *key == self.me)?;
         let first = seats.proposer_seat(certified.block.height, certified.certificate.attempt);
+        let after = seats.keys.iter().cycle().skip(first + 1).take(seats.keys.len() - 1);
+        let next = after.into_iter().find(|key| **key == self.me || self.speaks(now, key));
         match mine {
             _ if mine == first => Some(Turn::First),
-            _ if mine == (first + 1) % seats.keys.len() => Some(Turn::Next),
+            _ if next == Some(&self.me) => Some(Turn::Next),
             _ => None,
         }
     }
@@ -65,7 +102,7 @@ impl Session {
     /// A block is the head.
     pub(super) fn spread(&mut self, now: Time, turn: Turn, certified: CertifiedBlock) {
         match turn {
-            Turn::First => self.outputs.push_back(Output::Publish(Message::Block(certified))),
+            Turn::First => self.publish_block(certified),
             Turn::Next => self.spreading.due = Some((now + IN_VAIN, certified)),
         }
     }
@@ -73,7 +110,12 @@ impl Session {
     /// Spreads what nobody else did.
     pub(super) fn spread_due(&mut self, now: Time) {
         if let Some((_, certified)) = self.spreading.due.take_if(|(at, _)| *at <= now) {
-            self.outputs.push_back(Output::Publish(Message::Block(certified)));
+            self.publish_block(certified);
         }
+    }
+
+    fn publish_block(&mut self, certified: CertifiedBlock) {
+        self.spreading.heard(certified.block.height);
+        self.outputs.push_back(Output::Publish(Message::Block(certified)));
     }
 }
