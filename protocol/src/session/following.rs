@@ -257,7 +257,7 @@ impl Session {
             true => u64::MAX,
             false => u64::from(self.charter.manifest.snapshot_every),
         };
-        if let Some(ask) = self.catch_up.ask(now, self.height(), longest) {
+        if let Some(ask) = self.next_question(now, longest) {
             let (height, target) = (self.height(), self.catch_up.target());
             if target > height + 1 {
                 self.event(Event::CatchingUp { height, target });
@@ -271,6 +271,16 @@ impl Session {
         self.fetch_pages(now);
         self.ask_to_join(now);
         self.ask_for_seat(now);
+    }
+
+    fn next_question(&mut self, now: Time, longest: u64) -> Option<Ask> {
+        loop {
+            match self.catch_up.ask(now, self.height(), longest) {
+                // What it told was handled after it went.
+                Some(ask) if !self.connected.contains(&ask.of()) => self.catch_up.forget(&ask.of()),
+                ask => return ask,
+            }
+        }
     }
 
     pub(super) fn wants_to_join(&self) -> bool {
