@@ -158,7 +158,7 @@ impl Session {
         let Reset { generation, height, ref seats, .. } = reset.content;
         let seats = seats.len();
         let said = self.voting.consensus.own_precommit().map(|vote| vote.content.clone());
-        self.resets.said.extend(said);
+        self.resets.said.extend(said.filter(|vote| !self.resets.said.contains(vote)));
         let gone = self.resets.said.len().saturating_sub(MAX_SAID);
         self.resets.said.drain(..gone);
         (self.resets.last, self.resets.since) = (Some(reset), now);
