@@ -53,22 +53,23 @@ fn look_up(beside: &SessionFolder, parent: &Parent) -> Result<Option<Result<(), 
     let mut found = None;
     follow(beside, &charter, &mut problems, &mut |followed| {
         if followed.read.block.block.height == parent.height {
-            found = Some(compare(followed, parent));
+            found = compare(followed, parent);
         }
     })?;
     let damaged = problems.iter().any(|problem| problem.height.is_none_or(|height| height <= parent.height));
     Ok(found.filter(|_| !damaged))
 }
 
-fn compare(followed: &Followed, parent: &Parent) -> Result<(), String> {
+/// Nothing if the block's digest is right and the rest cannot be told, for want of earlier blocks.
+fn compare(followed: &Followed, parent: &Parent) -> Option<Result<(), String>> {
     let certified = followed.read.block.block.digest;
     if certified != parent.digest {
-        return Err(format!("digest {certified} was certified at that height"));
+        return Some(Err(format!("digest {certified} was certified at that height")));
     }
-    let Some(plan) = &followed.plan else { return Ok(()) };
-    let (position, tokens) = (plan.control.pool.next, plan.control.counted_tokens);
-    if (position, tokens) != (parent.position, parent.tokens) {
-        return Err(format!("{tokens} tokens were counted and the order of samples was at {position}"));
-    }
-    Ok(())
+    let control = &followed.plan.as_ref()?.control;
+    let (position, tokens) = (control.pool.next, control.counted_tokens);
+    Some(match (position, tokens) == (parent.position, parent.tokens) {
+        true => Ok(()),
+        false => Err(format!("{tokens} tokens were counted and the order of samples was at {position}")),
+    })
 }
