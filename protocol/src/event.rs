@@ -7,6 +7,7 @@ use crate::catch_up::AssembleJob;
 use crate::consensus::WalRecord;
 use crate::identity::{Hash, PeerKey, Signed};
 use crate::state::{Page, State};
+use crate::time::Span;
 use crate::transition::{CandidateError, CandidateJob};
 use crate::wire::{Message, SnapshotOffer};
 use crate::worker::{Work, WorkDone};
@@ -118,6 +119,8 @@ pub enum Output {
         to: Vec<PeerKey>,
         /// How many of them shall hold it.
         copies: usize,
+        /// Whoever does not hold it after so long hangs: the next candidate takes its place.
+        within: Span,
     },
     /// Run this where it blocks nobody; answered by `Candidate`.
     Evaluate(CandidateJob),

@@ -93,7 +93,7 @@ impl World {
                 return self.send(peer, &to, message);
             }
             Output::Fetch { root, length, sources } => self.fetch(peer, root, length, &sources),
-            Output::Push { root, to, copies } => {
+            Output::Push { root, to, copies, .. } => {
                 let offered = Caps::offered(self.peers[peer].key, &to, copies);
                 self.capped(peer, offered)?;
                 self.push(peer, root, &to, copies);
@@ -351,10 +351,8 @@ impl World {
             (met && self.peers[index].disk.blob(&root).is_some()).then_some(index)
         };
         match sources.iter().find_map(has) {
-            Some(from) => self.transfer(
-                Transfer { from, to: peer, life, root, push: None, began: self.now, length: 0 },
-                self.nominal_length(length),
-            ),
+            Some(from) => self
+                .transfer(Transfer { from, to: peer, life, root, push: None }, self.nominal_length(length)),
             None => {
                 let input = Input::BlobFailed(root);
                 self.schedule(self.now + NO_SOURCE, Happening::Input { peer, life, input: Box::new(input) });
@@ -376,8 +374,7 @@ impl World {
         let push = self.transfers.push(self.now, (peer, life), root, chosen, lacking.len());
         for to in lacking {
             let life = self.peers[to].life;
-            let transfer =
-                Transfer { from: peer, to, life, root, push: Some(push), began: self.now, length: 0 };
+            let transfer = Transfer { from: peer, to, life, root, push: Some(push) };
             self.transfer(transfer, length);
         }
         self.push_goes_on(push);

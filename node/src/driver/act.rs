@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use driftless_protocol::charter::Charter;
 use driftless_protocol::event::{Input, Output, Record, Recovered, Snapshot};
+use driftless_protocol::time::Span;
 use driftless_protocol::transition::CandidateJob;
 use driftless_protocol::wire::Message;
 use driftless_protocol::{Hash, PeerKey};
@@ -16,8 +17,6 @@ use crate::store::{StoreError, StoreReader};
 
 /// With one copy out, the others hold up the announcement only this long.
 const ENOUGH: Duration = Duration::from_secs(2);
-/// A push to one peer may take this long before another is tried.
-const PUSH: Duration = Duration::from_secs(60);
 
 impl Driver {
     /// Acts on one output; the barrier of `Persist` holds because outputs are acted on in order.
@@ -27,7 +26,7 @@ impl Driver {
             Output::Send { to, message } => self.send(&to, &message),
             Output::Publish(message) => self.parts.control.publish(self.session_id(), message.to_bytes()),
             Output::Fetch { root, length, sources } => self.fetch(root, length, &sources),
-            Output::Push { root, to, copies } => self.push(root, &to, copies),
+            Output::Push { root, to, copies, within } => self.push(root, &to, copies, within),
             Output::Evaluate(job) => self.evaluate(job),
             Output::Assemble(job) => {
                 let (reader, answers) = (self.parts.reader.clone(), self.answers.clone());
@@ -44,11 +43,7 @@ impl Driver {
                     return Err(DriverError::Compute);
                 }
             }
-            Output::Cancel(roots) => {
-                let running = [&mut self.fetches, &mut self.pushes];
-                let given_up = running.map(|all| roots.iter().filter_map(|root| all.remove(root)));
-                given_up.into_iter().flatten().for_each(|transfer| transfer.abort());
-            }
+            Output::Cancel(roots) => roots.iter().for_each(|root| self.cancel(root)),
             Output::Forget(roots) => self.parts.store.forget(roots).await,
             Output::Event(event) => self.report(event).await,
             Output::Finished(ending) => self.ended = Some(ending),
@@ -149,15 +144,22 @@ impl Driver {
         self.fetches.insert(root, fetch.abort_handle());
     }
 
-    fn push(&mut self, root: Hash, to: &[PeerKey], copies: usize) {
+    fn push(&mut self, root: Hash, to: &[PeerKey], copies: usize, within: Span) {
+        let within = Duration::from_micros(within.0);
         let candidates: Vec<Source> = to.iter().map(|peer| self.addresses.source(*peer)).collect();
         let (plane, answers) = (self.parts.plane.clone(), self.answers.clone());
         let push = tokio::spawn(async move {
-            let to = push_copies(plane, root, candidates, copies).await;
+            let to = push_copies(plane, root, candidates, copies, within).await;
             let _ = answers.send(Input::Pushed { root, to }).await;
         });
         self.pushes.retain(|_, push| !push.is_finished());
         self.pushes.insert(root, push.abort_handle());
+    }
+
+    /// Gives up whatever is under way of one blob.
+    fn cancel(&mut self, root: &Hash) {
+        let (fetch, push) = (self.fetches.remove(root), self.pushes.remove(root));
+        fetch.into_iter().chain(push).for_each(|transfer| transfer.abort());
     }
 
     fn evaluate(&self, job: CandidateJob) {
@@ -187,7 +189,13 @@ fn from_genesis(
 
 /// Pushes to candidates, `copies` at a time, until that many hold the blob or none is left. One is
 /// enough if the others are slow: their pushes go on behind the announcement.
-async fn push_copies(plane: DataPlane, root: Hash, candidates: Vec<Source>, copies: usize) -> Vec<PeerKey> {
+async fn push_copies(
+    plane: DataPlane,
+    root: Hash,
+    candidates: Vec<Source>,
+    copies: usize,
+    within: Duration,
+) -> Vec<PeerKey> {
     let mut left = candidates.into_iter();
     let mut running = JoinSet::new();
     let mut held = Vec::new();
@@ -199,7 +207,7 @@ async fn push_copies(plane: DataPlane, root: Hash, candidates: Vec<Source>, copi
         {
             let plane = plane.clone();
             running.spawn(async move {
-                let pushed = tokio::time::timeout(PUSH, plane.push(root, &source)).await;
+                let pushed = tokio::time::timeout(within, plane.push(root, &source)).await;
                 matches!(pushed, Ok(Ok(_))).then_some(source.peer)
             });
         }

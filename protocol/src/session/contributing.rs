@@ -23,6 +23,8 @@ const RESEND_MINIMUM: Span = Span::seconds(1);
 const RESEND_MAXIMUM: Span = Span::seconds(20);
 /// Peers that hold a blob before it is announced.
 const COPIES: usize = 2;
+/// What a push may take beside the time of its bytes: until both sides found each other.
+const FINDING: Span = Span::seconds(5);
 
 /// The kind of order in progress.
 #[derive(Debug)]
@@ -47,6 +49,9 @@ struct Prepared {
     length: u64,
     work: ClaimedWork,
     since: Time,
+    /// How long the push takes on the slowest link admitted: a mirror that hangs tells nothing of this
+    /// peer's own line.
+    longest: Span,
 }
 
 /// An own announcement until its slot closes.
@@ -93,7 +98,7 @@ impl Contributing {
             }
             if let Some(late) = self.prepared.iter().find(|prepared| prepared.slot == closing.slot) {
                 // Nobody knows how long it would have taken.
-                self.push_took(now.since(late.since).times(2));
+                self.push_took(now.since(late.since).times(2).min(late.longest));
             }
             self.keep_prepared(|slot| *slot != closing.slot);
             let turn = closing.slot.ordinal % checkpoint_every.max(1) == checkpoint_every.max(1) - 1;
@@ -341,9 +346,17 @@ impl Session {
         self.outputs.push_back(Output::Persist { record: Record::Blob { root, bytes }, sync: true });
         self.hold(root);
         self.training.announced(slot, work);
-        self.contributing.prepared.push(Prepared { slot, base, root, length, work, since: now });
+        let (since, longest) = (now, self.longest_push(length));
+        self.contributing.prepared.push(Prepared { slot, base, root, length, work, since, longest });
         let to = self.mirror_candidates();
-        self.outputs.push_back(Output::Push { root, to, copies: COPIES });
+        self.outputs.push_back(Output::Push { root, to, copies: COPIES, within: longest });
+    }
+
+    /// How long pushes of `length` bytes take on the slowest link that the session admits.
+    fn longest_push(&self, length: u64) -> Span {
+        let bytes = length.saturating_mul(COPIES as u64);
+        let micros = bytes.saturating_mul(1_000_000) / self.charter.manifest.slowest_link.max(1);
+        Span(micros) + FINDING
     }
 
     /// Whether nothing forbids to sign a contribution to this slot, which may have been begun before
@@ -374,8 +387,9 @@ impl Session {
         let Some(at) = self.contributing.prepared.iter().position(|prepared| prepared.root == root) else {
             return;
         };
-        let Prepared { slot, base, root, length, work, since } = self.contributing.prepared.remove(at);
-        self.contributing.push_took(now.since(since));
+        let Prepared { slot, base, root, length, work, since, longest } =
+            self.contributing.prepared.remove(at);
+        self.contributing.push_took(now.since(since).min(longest));
         if !self.may_announce(slot) {
             return;
         }
