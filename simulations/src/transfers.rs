@@ -21,9 +21,14 @@ pub(crate) struct Transfer {
     pub root: Hash,
     /// The push that it is a part of; the receiver fetches what is in none.
     pub push: Option<u64>,
-    /// When it began, and its bytes, once that is known.
-    pub began: Time,
-    pub length: u64,
+}
+
+/// One blob on access lines.
+#[derive(Debug)]
+struct Carried {
+    transfer: Transfer,
+    began: Time,
+    length: u64,
 }
 
 /// A push to several peers.
@@ -40,7 +45,7 @@ struct Push {
 /// All transfers of a world.
 #[derive(Debug)]
 pub(crate) struct Transfers {
-    flows: Flows<Transfer>,
+    flows: Flows<Carried>,
     /// Changes whenever the next end does.
     version: u64,
     pushes: BTreeMap<u64, Push>,
@@ -71,11 +76,11 @@ impl Transfers {
 impl World {
     /// A blob of `length` bytes leaves.
     pub(crate) fn transfer(&mut self, transfer: Transfer, length: u64) {
-        let transfer = Transfer { began: self.now, length, ..transfer };
         let (from, to) = (transfer.from, transfer.to);
         if self.transfers.flows.are_limited(from, to) {
             let path = self.network.path(from, to);
-            self.transfers.flows.begin(self.now, (from, to), path, length, transfer);
+            let carried = Carried { transfer, began: self.now, length };
+            self.transfers.flows.begin(self.now, (from, to), path, length, carried);
             self.await_next_end();
         } else {
             let arrival = self.now + self.network.transfer(from, to, length);
@@ -98,18 +103,18 @@ impl World {
         if version != self.transfers.version {
             return Ok(());
         }
-        for (from, to, transfer) in self.transfers.flows.take_ended(self.now) {
-            self.carried(from, to, transfer)?;
+        for (from, to, carried) in self.transfers.flows.take_ended(self.now) {
+            self.carried(&carried)?;
             let arrival = self.now + self.network.delay(from, to);
-            self.over(transfer, arrival);
+            self.over(carried.transfer, arrival);
         }
         self.await_next_end();
         Ok(())
     }
 
     /// Both lines carried it.
-    fn carried(&mut self, from: usize, to: usize, transfer: Transfer) -> Result<(), Violation> {
-        let Transfer { began, length, .. } = transfer;
+    fn carried(&mut self, carried: &Carried) -> Result<(), Violation> {
+        let Carried { transfer: Transfer { from, to, .. }, began, length } = *carried;
         let (up, down) = (self.peers[from].setup.access.up, self.peers[to].setup.access.down);
         for (peer, way, rate) in [(from, Way::Up, up), (to, Way::Down, down)] {
             if let Some(rate) = rate {
@@ -124,20 +129,20 @@ impl World {
     pub(crate) fn cut_flows(&mut self) {
         let (peers, network) = (&self.peers, &self.network);
         let joins = |a: usize, b: usize| peers[a].is_up() && peers[b].is_up() && network.joins(a, b);
-        for (_, _, transfer) in self.transfers.flows.take_cut(self.now, joins) {
-            self.over(transfer, self.now);
+        for (_, _, carried) in self.transfers.flows.take_cut(self.now, joins) {
+            self.over(carried.transfer, self.now);
         }
         self.await_next_end();
     }
 
     /// A peer neither waits for these any more nor pushes them: what is on a line goes no further.
     pub(crate) fn give_up(&mut self, peer: usize, roots: &[Hash]) {
-        let given_up = |transfer: &Transfer| {
+        let given_up = |Carried { transfer, .. }: &Carried| {
             let whose = if transfer.push.is_some() { transfer.from } else { transfer.to };
             whose == peer && roots.contains(&transfer.root)
         };
         let cut = self.transfers.flows.take_given_up(self.now, given_up);
-        cut.iter().filter_map(|(_, _, transfer)| transfer.push).for_each(|push| {
+        cut.iter().filter_map(|(_, _, carried)| carried.transfer.push).for_each(|push| {
             self.transfers.pushes.remove(&push);
         });
         if !cut.is_empty() {
