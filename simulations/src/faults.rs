@@ -1,8 +1,10 @@
-//! What goes wrong, and when: all of it from the seed.
+//! What goes wrong, when, and how: all of it from the seed.
 
 use driftless_protocol::time::{Span, Time};
 
+use crate::happening::Happening;
 use crate::random::Random;
+use crate::world::{Violation, World};
 
 /// One thing that goes wrong, or right again.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -97,4 +99,84 @@ pub fn partitions(seed: u64, peers: usize, count: usize, end: Time, lasting: Spa
     }
     faults.push((end, Fault::Heal));
     faults
+}
+
+impl World {
+    pub(crate) fn fault(&mut self, fault: Fault) -> Result<(), Violation> {
+        self.checkers.progress.disturbed(self.now);
+        self.checkers.caps.failed(self.now);
+        match fault {
+            Fault::Crash { peer, outputs, down } => {
+                if self.peers[peer].is_up() {
+                    // Whoever waits acts on nothing more.
+                    let outputs = if self.peers[peer].held.is_some() { 0 } else { outputs };
+                    self.peers[peer].doom = Some((outputs, down));
+                    self.drain(peer)?;
+                }
+            }
+            Fault::Flip { peer, seed } => {
+                self.crash(peer, Some(Span::millis(100)));
+                self.peers[peer].flip = Some(seed);
+            }
+            Fault::Miscompute { peer } => {
+                (self.peers[peer].miscomputes, self.peers[peer].odd) = (true, true);
+            }
+            Fault::Unreadable { peer } => self.peers[peer].unreadable = true,
+            Fault::Copy { peer } => self.peers[peer].copy_disk(),
+            Fault::Restore { peer, down } => {
+                self.crash(peer, Some(down));
+                self.peers[peer].restore_disk();
+                let last = self.peers[peer].disk.blocks().last_key_value().map_or(0, |(height, _)| *height);
+                self.checkers.restored(self.peers[peer].key, last);
+            }
+            Fault::Full { peer, lasting } => {
+                let until = self.now + lasting;
+                self.peers[peer].full = self.peers[peer].full.max(Some(until));
+                self.schedule(until, Happening::Space(peer));
+            }
+            Fault::Slow { peer, factor, lasting } => {
+                self.peers[peer].slow = Some((factor, self.now + lasting));
+            }
+            Fault::Partition(groups) => {
+                self.network.part(groups);
+                self.cut_flows();
+                self.all_look_around();
+            }
+            Fault::Heal => {
+                self.network.heal();
+                self.all_look_around();
+            }
+            Fault::Loss(per_mille) => self.network.set_loss(per_mille),
+        }
+        Ok(())
+    }
+
+    /// A disk is not full any more: its driver goes on with what waited, in order.
+    pub(crate) fn space(&mut self, peer: usize) -> Result<(), Violation> {
+        if self.peers[peer].full.is_none_or(|until| until > self.now) {
+            return Ok(());
+        }
+        self.peers[peer].full = None;
+        self.checkers.progress.disturbed(self.now);
+        if let Some(barrier) = self.peers[peer].held.take() {
+            self.act(peer, barrier)?;
+            self.drain(peer)?;
+        }
+        while let Some(happening) = self.peers[peer].waiting.pop_front() {
+            self.happen(happening)?;
+        }
+        Ok(())
+    }
+
+    /// The power goes, and comes back after `down`.
+    pub(crate) fn crash(&mut self, peer: usize, down: Option<Span>) {
+        self.peers[peer].crash(&mut self.random);
+        self.checkers.progress.disturbed(self.now);
+        self.checkers.caps.failed(self.now);
+        self.cut_flows();
+        if let Some(down) = down {
+            self.schedule(self.now + down, Happening::Start(peer));
+        }
+        self.look_around(peer);
+    }
 }

@@ -4,6 +4,7 @@
 use std::collections::BTreeMap;
 
 use driftless_protocol::Hash;
+use driftless_protocol::event::Input;
 use driftless_protocol::time::Time;
 
 use crate::checkers::Way;
@@ -163,6 +164,41 @@ impl World {
         if let Some(push) = push.and_then(|push| self.transfers.pushes.get_mut(&push)) {
             push.under_way -= 1;
             push.last = push.last.max(at);
+        }
+    }
+
+    pub(crate) fn arrive(
+        &mut self,
+        from: usize,
+        to: usize,
+        life: u32,
+        root: Hash,
+        fetched: bool,
+    ) -> Result<(), Violation> {
+        if !self.lives(to, life) {
+            return Ok(());
+        }
+        let source = &self.peers[from];
+        let there = source.is_up() && self.network.joins(from, to);
+        let fits = self.peers[to].full.is_none();
+        match source.disk.blob(&root).filter(|_| there && fits) {
+            Some(bytes) => {
+                let length = self.nominal_length(bytes.len() as u64);
+                self.peers[from].traffic.blobs_sent += length;
+                self.peers[to].traffic.blobs_received += length;
+                *self.peers[to].blobs_from.entry(from).or_default() += length;
+                if fetched && self.topology.mesh(to).is_none() {
+                    self.peers[to].fetched.push((root, length));
+                }
+                if self.peers[to].disk.received(&root) {
+                    let again = self.checkers.caps.arrived_again(self.now, from, to, root);
+                    self.capped(to, again)?;
+                }
+                self.peers[to].disk.store_blob(root, bytes);
+                self.input(to, Input::BlobStored(root))
+            }
+            None if fetched => self.input(to, Input::BlobFailed(root)),
+            None => Ok(()),
         }
     }
 

@@ -2,7 +2,7 @@
 //!
 //! The queue of happenings is ordered by time, then by insertion; nothing else decides what comes
 //! next. [`World::run_until`] drives it; a broken promise ends it with a [`Violation`].
-//! `world.rs` is the loop, `effects.rs` what sessions' outputs do.
+//! `world.rs` is the loop, `effects.rs` what sessions' outputs do, `faults.rs` what goes wrong.
 
 use std::collections::{BTreeMap, VecDeque};
 use std::sync::Arc;
@@ -10,28 +10,26 @@ use std::sync::Arc;
 use driftless_protocol::Hash;
 use driftless_protocol::block::{CertifiedBlock, Height, Slot};
 use driftless_protocol::charter::Charter;
-use driftless_protocol::event::{Command, Input, Waiting};
+use driftless_protocol::event::{Command, Input};
 use driftless_protocol::identity::PeerKey;
 use driftless_protocol::manifest::Manifest;
 use driftless_protocol::state::{Array, State};
-use driftless_protocol::time::{Span, Time};
+use driftless_protocol::time::Time;
 use driftless_protocol::wire::Message;
 use driftless_protocol::worker::{EngineFailure, Work, WorkDone};
 
-use crate::checkers::{Broken, Checkers, Promise, Terms};
+use crate::checkers::{Broken, Checkers, Promise};
 use crate::engine::{CostModel, EngineKind, Nominal};
 use crate::faults::Fault;
 use crate::gossip::Gossip;
 use crate::happening::Happening;
 use crate::network::{Network, Reach};
+use crate::overdue::progress_terms;
 use crate::peer::{Peer, SetupError};
 use crate::random::Random;
-use crate::setup::{Lie, Setup};
+use crate::setup::Setup;
 use crate::topology::Topology;
 use crate::transfers::Transfers;
-
-/// After this long peers notice that they do not reach each other any more.
-const DETECTION: Span = Span::seconds(2);
 
 /// Messages that wait for a driver, as in `node`: more are lost.
 const NET: usize = 1024;
@@ -89,7 +87,7 @@ pub struct World {
     /// Validation losses by the digests of what was evaluated.
     evaluated: BTreeMap<Vec<Hash>, f64>,
     pub(crate) checkers: Checkers,
-    random: Random,
+    pub(crate) random: Random,
     pub(crate) steps: Random,
     queue: BTreeMap<(Time, u64), Happening>,
     next: u64,
@@ -197,7 +195,7 @@ impl World {
         self.happen(happening)
     }
 
-    fn happen(&mut self, happening: Happening) -> Result<(), Violation> {
+    pub(crate) fn happen(&mut self, happening: Happening) -> Result<(), Violation> {
         match happening {
             Happening::Start(peer) => self.start(peer),
             Happening::Fault(fault) => self.fault(fault),
@@ -268,47 +266,7 @@ impl World {
         done
     }
 
-    /// A height is due: could the voters have decided it? If not, they have as long again from now on.
-    fn look_at_progress(&mut self) -> Result<(), Violation> {
-        let control = &self.certified().control;
-        let complete = self.charter.manifest.stop_at.is_some_and(|stop_at| control.counted_tokens >= stop_at);
-        let seats: Vec<PeerKey> = control.seats.clone();
-        let there = seats.iter().filter(|key| control.seat_of(key).is_some());
-        let able: Vec<usize> =
-            there.filter_map(|key| self.index(key)).filter(|peer| self.can_decide(*peer)).collect();
-        let reach = |peer: &usize| able.iter().filter(|other| self.network.joins(*peer, **other)).count();
-        let together = able.iter().map(reach).max().unwrap_or(0);
-        let enough = together >= self.charter.quorum(seats.len());
-        if enough && !complete && !self.network.loses() {
-            let what = self.checkers.progress.late(self.now, together, seats.len());
-            return Err(self.violation(able[0], Promise::Progress.broken(what)));
-        }
-        self.checkers.progress.disturbed(self.now);
-        Ok(())
-    }
-
-    /// Whether a voter is up and honest, and nothing keeps it from voting but time.
-    fn can_decide(&self, peer: usize) -> bool {
-        let Peer { session: Some(session), setup, miscomputes, unreadable, .. } = &self.peers[peer] else {
-            return false;
-        };
-        let status = session.status();
-        let honest = matches!(setup.lie, None | Some(Lie::Boasts)) && !miscomputes && !unreadable;
-        let writes = self.peers[peer].full.is_none();
-        honest
-            && writes
-            && status.halted.is_none()
-            && status.barred.is_none()
-            && status.waiting != Waiting::Repair
-    }
-
-    /// Seats that the quorum does without.
-    pub(crate) fn spare_seats(&self) -> usize {
-        let seats = self.certified().control.seats.len();
-        seats.saturating_sub(self.charter.quorum(seats))
-    }
-
-    fn lives(&self, peer: usize, life: u32) -> bool {
+    pub(crate) fn lives(&self, peer: usize, life: u32) -> bool {
         self.peers[peer].life == life && self.peers[peer].is_up()
     }
 
@@ -392,158 +350,6 @@ impl World {
         let answer = self.twist(to, answer);
         self.transmit(to, from, &answer, true);
         Ok(())
-    }
-
-    fn arrive(
-        &mut self,
-        from: usize,
-        to: usize,
-        life: u32,
-        root: Hash,
-        fetched: bool,
-    ) -> Result<(), Violation> {
-        if !self.lives(to, life) {
-            return Ok(());
-        }
-        let source = &self.peers[from];
-        let there = source.is_up() && self.network.joins(from, to);
-        let fits = self.peers[to].full.is_none();
-        match source.disk.blob(&root).filter(|_| there && fits) {
-            Some(bytes) => {
-                let length = self.nominal_length(bytes.len() as u64);
-                self.peers[from].traffic.blobs_sent += length;
-                self.peers[to].traffic.blobs_received += length;
-                *self.peers[to].blobs_from.entry(from).or_default() += length;
-                if fetched && self.topology.mesh(to).is_none() {
-                    self.peers[to].fetched.push((root, length));
-                }
-                if self.peers[to].disk.received(&root) {
-                    let again = self.checkers.caps.arrived_again(self.now, from, to, root);
-                    self.capped(to, again)?;
-                }
-                self.peers[to].disk.store_blob(root, bytes);
-                self.input(to, Input::BlobStored(root))
-            }
-            None if fetched => self.input(to, Input::BlobFailed(root)),
-            None => Ok(()),
-        }
-    }
-
-    fn fault(&mut self, fault: Fault) -> Result<(), Violation> {
-        self.checkers.progress.disturbed(self.now);
-        self.checkers.caps.failed(self.now);
-        match fault {
-            Fault::Crash { peer, outputs, down } => {
-                if self.peers[peer].is_up() {
-                    // Whoever waits acts on nothing more.
-                    let outputs = if self.peers[peer].held.is_some() { 0 } else { outputs };
-                    self.peers[peer].doom = Some((outputs, down));
-                    self.drain(peer)?;
-                }
-            }
-            Fault::Flip { peer, seed } => {
-                self.crash(peer, Some(Span::millis(100)));
-                self.peers[peer].flip = Some(seed);
-            }
-            Fault::Miscompute { peer } => {
-                (self.peers[peer].miscomputes, self.peers[peer].odd) = (true, true);
-            }
-            Fault::Unreadable { peer } => self.peers[peer].unreadable = true,
-            Fault::Copy { peer } => self.peers[peer].copy_disk(),
-            Fault::Restore { peer, down } => {
-                self.crash(peer, Some(down));
-                self.peers[peer].restore_disk();
-                let last = self.peers[peer].disk.blocks().last_key_value().map_or(0, |(height, _)| *height);
-                self.checkers.restored(self.peers[peer].key, last);
-            }
-            Fault::Full { peer, lasting } => {
-                let until = self.now + lasting;
-                self.peers[peer].full = self.peers[peer].full.max(Some(until));
-                self.schedule(until, Happening::Space(peer));
-            }
-            Fault::Slow { peer, factor, lasting } => {
-                self.peers[peer].slow = Some((factor, self.now + lasting));
-            }
-            Fault::Partition(groups) => {
-                self.network.part(groups);
-                self.cut_flows();
-                self.all_look_around();
-            }
-            Fault::Heal => {
-                self.network.heal();
-                self.all_look_around();
-            }
-            Fault::Loss(per_mille) => self.network.set_loss(per_mille),
-        }
-        Ok(())
-    }
-
-    /// A disk is not full any more: its driver goes on with what waited, in order.
-    fn space(&mut self, peer: usize) -> Result<(), Violation> {
-        if self.peers[peer].full.is_none_or(|until| until > self.now) {
-            return Ok(());
-        }
-        self.peers[peer].full = None;
-        self.checkers.progress.disturbed(self.now);
-        if let Some(barrier) = self.peers[peer].held.take() {
-            self.act(peer, barrier)?;
-            self.drain(peer)?;
-        }
-        while let Some(happening) = self.peers[peer].waiting.pop_front() {
-            self.happen(happening)?;
-        }
-        Ok(())
-    }
-
-    /// The power goes, and comes back after `down`.
-    pub(crate) fn crash(&mut self, peer: usize, down: Option<Span>) {
-        self.peers[peer].crash(&mut self.random);
-        self.checkers.progress.disturbed(self.now);
-        self.checkers.caps.failed(self.now);
-        self.cut_flows();
-        if let Some(down) = down {
-            self.schedule(self.now + down, Happening::Start(peer));
-        }
-        self.look_around(peer);
-    }
-
-    /// Peers that `peer` reaches will soon know, and so will those that it does not reach.
-    pub(crate) fn look_around(&mut self, peer: usize) {
-        for other in self.topology.neighbours(peer) {
-            let wait = match self.reach(peer, other) {
-                true => self.network.latency(peer, other),
-                false => DETECTION,
-            };
-            self.schedule(self.now + wait, Happening::Link { a: peer, b: other });
-        }
-    }
-
-    fn all_look_around(&mut self) {
-        (0..self.peers.len()).for_each(|peer| self.look_around(peer));
-    }
-
-    fn reach(&self, a: usize, b: usize) -> bool {
-        self.peers[a].is_up() && self.peers[b].is_up() && self.network.joins(a, b)
-    }
-
-    /// Tells `who` about `whom`, if anything changed.
-    fn meet(&mut self, who: usize, whom: usize) -> Result<(), Violation> {
-        if !self.peers[who].is_up() {
-            return Ok(());
-        }
-        let now = self.reach(who, whom).then(|| self.peers[whom].life);
-        let before = self.peers[who].met.get(&whom).copied();
-        let key = self.peers[whom].key;
-        match now {
-            Some(life) => self.peers[who].met.insert(whom, life),
-            None => self.peers[who].met.remove(&whom),
-        };
-        match (before, now) {
-            (None, Some(_)) => self.input(who, Input::Connected(key)),
-            (Some(_), None) => self.input(who, Input::Disconnected(key)),
-            (Some(before), Some(now)) if before != now => self.input(who, Input::Restarted(key)),
-            _ => Ok(()),
-        }
     }
 
     /// The peer of this key.
@@ -652,25 +458,6 @@ impl World {
     pub fn happened(&self) -> u64 {
         self.happened
     }
-}
-
-/// What bounds the time until the next height.
-fn progress_terms(setup: &Setup, charter: &Charter, nominal: Option<&Nominal>) -> Terms {
-    let links = setup.special.iter().map(|(.., link)| link).chain([&setup.link]);
-    let latency = links.clone().map(|link| link.latency + link.jitter).max().unwrap_or(Span::ZERO);
-    let codec = charter.manifest.method.codec();
-    let lengths = charter.lengths.iter().map(|values| codec.encoded_len(*values));
-    let one: u64 = lengths.map(|length| nominal.map_or(length, |nominal| nominal.length(length))).sum();
-    let peers = setup.peers.len() as u64;
-    // Over a path go the contributions of one peer, over a line those of all, or of one to all.
-    let path = links.filter_map(|link| link.bandwidth).min().map(|rate| (one, rate));
-    let rates = setup.peers.iter().flat_map(|peer| [peer.access.up, peer.access.down]);
-    let line = rates.flatten().min().map(|rate| (one.saturating_mul(peers), rate));
-    let time = |(bytes, rate): (u64, u64)| Span(bytes.saturating_mul(1_000_000) / rate.max(1));
-    let blobs = path.map(time).into_iter().chain(line.map(time)).max().unwrap_or(Span::ZERO);
-    let boasts = setup.peers.iter().any(|peer| peer.lie == Some(Lie::Boasts));
-    let heartbeat = charter.manifest.heartbeat;
-    Terms { heartbeat, latency, blobs, peers, boasts, elected: setup.elected }
 }
 
 pub(crate) fn read(disk: &crate::disk::Disk, root: &Hash) -> Result<Vec<u8>, String> {

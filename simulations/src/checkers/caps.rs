@@ -10,8 +10,8 @@
 //!   contribution is the same to the bit, and is on its way while the last one is asked for.
 //! - **Writes.** Snapshots and checkpoints keep to `writes-per-day`: at most one and two fifths of it by
 //!   rate, a quarter of a day of that ahead, and one write on top. What is not by choice is left out:
-//!   contributions, what is written at the end or when a user stops a peer, and a snapshot taken from others. A life begins with a quarter of a
-//!   day ahead, as the schedule does.
+//!   contributions, what is written at the end or when a user stops a peer, and a snapshot taken from
+//!   others. A life begins with a quarter of a day ahead, as the schedule does.
 //!
 //! Left out, because only `node` has them: the bucket that holds back a user's `up` and `down` on real
 //! sockets, and that uploads serve some peers before others.
