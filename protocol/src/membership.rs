@@ -358,8 +358,9 @@ fn grant(pool: &mut Pool, member: &mut Member, target: u32, ordinal: u32) {
     }
 }
 
-/// Draws at most `maximum` keys: newcomers share at most a quarter, unless the others do not
-/// fill the rest. Uniform by a ChaCha8 shuffle keyed by the hash of the block that opened the slot.
+/// Draws at most `maximum` keys: newcomers share a quarter at most, unless the others do not fill the
+/// rest; of a quarter that is no whole number, the rest by chance, so that newcomers are drawn now and
+/// then where few are. Uniform by a ChaCha8 shuffle keyed by the hash of the block that opened the slot.
 fn draw_members(members: &[Member], seed: Hash, maximum: usize) -> Vec<PeerKey> {
     if members.len() <= maximum {
         return members.iter().map(|member| member.key).collect();
@@ -377,7 +378,8 @@ fn draw_members(members: &[Member], seed: Hash, maximum: usize) -> Vec<PeerKey> 
         drawn.sort_unstable();
         return drawn;
     }
-    let share = (maximum / 4).max(maximum.saturating_sub(established.len())).min(newcomers.len());
+    let quarter = (maximum + below(&mut rng, 4) as usize) / 4;
+    let share = quarter.max(maximum.saturating_sub(established.len())).min(newcomers.len());
     let established = established.into_iter().take(maximum - share);
     let mut drawn: Vec<PeerKey> =
         newcomers.into_iter().take(share).chain(established).map(|member| member.key).collect();
@@ -508,5 +510,20 @@ mod tests {
         assert_ne!(drawn, control.drawn(0, Hash::of(b"b"), 64));
         control.settle_draws(Hash::of(b"a"), 64);
         assert_eq!(drawn, control.drawn(0, Hash::of(b"anything later"), 64));
+    }
+
+    /// A quarter of one, two or three places is none: newcomers would never become anything else.
+    #[test]
+    fn where_few_are_drawn_newcomers_have_a_quarter_of_the_places_in_the_long_run() {
+        let mut control = page(9);
+        control.members.iter_mut().take(4).for_each(|member| member.counted = NEWCOMER_SLOTS);
+        for places in [1, 2, 3] {
+            let drawn =
+                (0..4_000_u32).flat_map(|slot| control.drawn(0, Hash::of(&slot.to_le_bytes()), places));
+            let newcomers = drawn.filter(|key| control.member(key).unwrap().counted == 0).count();
+            // The deviation of 4000 draws with a chance of 1/4 is 27, of 12,000 at most 47.
+            let expected = 1_000 * places;
+            assert!(newcomers.abs_diff(expected) < 150, "{newcomers} of {expected}");
+        }
     }
 }

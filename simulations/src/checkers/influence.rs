@@ -108,7 +108,7 @@ impl Influence {
             let is_new = |member: &&Member| member.counted < NEWCOMER;
             let newcomers = members.into_iter().filter(is_new).count();
             let established = before.members.iter().filter(|member| !is_new(member)).count();
-            let share = (most / SHARE).max(most.saturating_sub(established));
+            let share = most.div_ceil(SHARE).max(most.saturating_sub(established));
             if before.members.len() > most && newcomers > share {
                 return Err(format!(
                     "{newcomers} newcomers among {most} drawn for ordinal {ordinal}, at most {share}"
