@@ -57,6 +57,15 @@ struct OpenSlot {
     complete: bool,
 }
 
+/// A slot that closed without half or more of those whom this voter waited for.
+#[derive(Debug, Clone)]
+struct Missed {
+    ordinal: u32,
+    opened: Time,
+    /// Who is still to come.
+    missing: BTreeSet<PeerKey>,
+}
+
 /// All open slots of a session.
 #[derive(Debug)]
 pub struct Slots {
@@ -68,6 +77,8 @@ pub struct Slots {
     /// Who lost what it worked on, here or not, and announced nothing since.
     behind: BTreeSet<PeerKey>,
     deadlines: Vec<DeadlineEstimator>,
+    /// The last such slot of each stream: when all came after all, it should have lasted so long.
+    missed: BTreeMap<u16, Missed>,
     /// How long this peer works on a slot and pushes its contribution, if it knows.
     own_slot_time: Option<Span>,
     /// What the members' certified speeds say, for want of that: after a restart, or on a voter that
@@ -112,6 +123,7 @@ impl Slots {
             gone: BTreeSet::new(),
             behind: BTreeSet::new(),
             deadlines: vec![DeadlineEstimator::new(bounds.minimum, bounds.maximum); streams],
+            missed: BTreeMap::new(),
             own_slot_time: None,
             certified_slot_time: None,
         }
@@ -133,6 +145,8 @@ impl Slots {
         tell(to, "peers that are away", self.gone.len(), MAX_GONE);
         tell(to, "peers that began anew", self.behind.len(), MAX_GONE);
         let times = self.deadlines.iter().map(DeadlineEstimator::observed).max().unwrap_or(0);
+        let missed = self.missed.values().map(|missed| missed.missing.len()).max().unwrap_or(0);
+        tell(to, "contributors that came too late", missed, contributors);
         tell(to, "slot times", times, DeadlineEstimator::KEPT);
     }
 
@@ -148,7 +162,9 @@ impl Slots {
         self.gone.retain(|key| ground.state.control.index_of(key).is_some());
         self.behind.retain(|key| ground.state.control.index_of(key).is_some());
         let closed = &ground.state.control.closed;
-        self.open.retain(|slot, _| slot.ordinal >= closed[usize::from(slot.stream)]);
+        let over = self.open.extract_if(.., |slot, _| slot.ordinal < closed[usize::from(slot.stream)]);
+        let missed = over.filter_map(|(slot, open)| Some((slot.stream, open.missed(slot.ordinal)?)));
+        self.missed.extend(missed);
         let window = ground.charter.manifest.method.window();
         for (stream, next) in closed.iter().enumerate() {
             for ordinal in *next..next + window {
@@ -204,6 +220,7 @@ impl Slots {
             return Verdict::Refused("no such stream");
         };
         if slot.ordinal < *next {
+            self.came_too_late(now, ground.scope(), signed);
             return Verdict::Refused("the slot is closed");
         }
         let Some(index) = ground.state.control.index_of(&signed.by) else {
@@ -246,6 +263,23 @@ impl Slots {
             self.deadlines[usize::from(slot.stream)].observe(now.since(open.opened));
         }
         Verdict::Accepted
+    }
+
+    /// An announcement came after its slot had closed. A slow few are left to catch up, but a deadline that
+    /// leaves half of all out is a wrong one, and would stay so if only what comes in time were looked at.
+    fn came_too_late(&mut self, now: Time, scope: Scope, signed: &Signed<Announcement>) {
+        let slot = signed.content.slot;
+        let Some(missed) = self.missed.get_mut(&slot.stream).filter(|missed| missed.ordinal == slot.ordinal)
+        else {
+            return;
+        };
+        if missed.missing.contains(&signed.by) && signed.holds(Domain::Announcement, scope) {
+            missed.missing.remove(&signed.by);
+            if missed.missing.is_empty() {
+                self.deadlines[usize::from(slot.stream)].observe(now.since(missed.opened));
+                self.missed.remove(&slot.stream);
+            }
+        }
     }
 
     /// A peer is here.
@@ -464,6 +498,15 @@ impl OpenSlot {
         let here = |key: &PeerKey| self.entries.contains_key(key) || self.excused.contains(key);
         let enough = self.entries.len() + self.excused.len() >= self.drawn.len();
         enough && !self.entries.is_empty() && self.drawn.iter().all(here)
+    }
+
+    /// Those who did not come while it was open, if they are at least half of those waited for.
+    fn missed(self, ordinal: u32) -> Option<Missed> {
+        let waited_for = self.drawn.into_iter().filter(|key| !self.excused.contains(key));
+        let (came, missing): (BTreeSet<PeerKey>, BTreeSet<PeerKey>) =
+            waited_for.partition(|key| self.entries.contains_key(key));
+        let wrong = !self.older && !missing.is_empty() && missing.len() >= came.len();
+        wrong.then_some(Missed { ordinal, opened: self.opened, missing })
     }
 
     fn proposable(&self) -> Vec<Counted> {

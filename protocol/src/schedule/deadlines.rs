@@ -2,8 +2,8 @@
 //!
 //! A deadline is a duration from the voter's own receipt of the block that opened the slot; it is
 //! estimated locally, so there is no wall clock and nothing to agree on: median + k MAD of the
-//! times at which past slots were complete, but at least half as much again as the median, within
-//! the manifest's bounds. (Peers as regular as clocks have deviations near zero: without the
+//! times at which past slots were complete (after they had closed, if half of those drawn came too
+//! late), but at least half as much again as the median, within the manifest's bounds. (Peers as regular as clocks have deviations near zero: without the
 //! floor the smallest delay would leave somebody out.)
 
 use std::collections::VecDeque;

@@ -14,10 +14,11 @@ fn five_hundred_random_worlds_keep_every_promise_and_come_to_their_end() {
 }
 
 /// Uploads that were slower than training (52132, 55144); a voter with an older folder that did not repeat
-/// what it had to be told it said (65438).
+/// what it had to be told it said (65438); newcomers that were never drawn where three are or fewer (15295); a
+/// deadline that left half of all out, slot after slot (66917).
 #[test]
 fn worlds_that_once_came_to_a_stop_come_to_their_end() {
-    for seed in [52_132, 55_144, 65_438] {
+    for seed in [52_132, 55_144, 65_438, 15_295, 66_917] {
         assert_eq!(try_out(&Draw::new(seed)), Ok(()), "seed {seed}");
     }
 }
