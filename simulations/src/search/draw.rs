@@ -15,6 +15,8 @@ use crate::setup::{Lie, PeerSetup, Setup};
 
 /// Faults happen before this moment.
 const FAULTS: Time = Time(Span::seconds(25).0);
+/// A partition lasts no longer.
+const PARTITION: Span = Span::seconds(8);
 /// Until a peer that is up has acted on as many outputs as a crash waits for.
 const OUTPUTS: Span = Span::seconds(4);
 /// In elected sessions they begin so much later: it takes 64 slots until anybody is elected.
@@ -128,7 +130,7 @@ fn random_faults(random: &mut Random, setup: &mut Setup) {
     let (seed, count) = (setup.seed, setup.peers.len());
     let (cuts, parts) = (random.below(8) as usize, random.below(4) as usize);
     setup.faults = faults::crashes(seed, count, cuts, FAULTS, Span::seconds(6));
-    setup.faults.extend(faults::partitions(seed, count, parts, FAULTS, Span::seconds(8)));
+    setup.faults.extend(faults::partitions(seed, count, parts, FAULTS, PARTITION));
     setup.faults.push((FAULTS, Fault::Loss(0)));
     let moment = |random: &mut Random, end: u64| Time(random.below(end / 1_000) * 1_000);
     if random.chance(250) {
@@ -153,9 +155,12 @@ fn random_faults(random: &mut Random, setup: &mut Setup) {
             _ => false,
         };
         setup.faults.retain(|fault| !forgets(fault));
-        // Nor does anybody know what only voters heard that are out of reach when it comes back.
-        let asks = restored..restored + down + Span::seconds(8);
-        let parts = |(at, fault): &(Time, Fault)| matches!(fault, Fault::Partition(_)) && asks.contains(at);
+        // Nor does anybody know what was said to nobody, or only to voters that are out of reach when it comes
+        // back: there are no partitions from the copy on until it asked.
+        let asked = restored + down + Span::seconds(8);
+        let parts = |(at, fault): &(Time, Fault)| {
+            matches!(fault, Fault::Partition(_)) && *at + PARTITION >= copied && *at < asked
+        };
         setup.faults.retain(|fault| !parts(fault));
         setup.faults.push((restored, Fault::Heal));
         setup.faults.push((copied, Fault::Copy { peer }));
@@ -275,7 +280,7 @@ fn elections(setup: &mut Setup, wishes: &mut Vec<Wish>) {
     setup.manifest.stop_at = Some(8 * 6 * count as u64 * 130);
     let (cuts, parts) = (random.below(8) as usize, random.below(3) as usize);
     setup.faults = faults::crashes(setup.seed, count, cuts, FAULTS, Span::seconds(6));
-    setup.faults.extend(faults::partitions(setup.seed, count, parts, FAULTS, Span::seconds(8)));
+    setup.faults.extend(faults::partitions(setup.seed, count, parts, FAULTS, PARTITION));
     setup.faults.push((FAULTS, Fault::Loss(0)));
     setup.faults = setup.faults.drain(..).map(|(at, fault)| (at + GROWTH, fault)).collect();
     wishes.clear();
