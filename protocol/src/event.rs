@@ -29,7 +29,7 @@ pub enum Input {
     Disconnected(PeerKey),
     /// A peer that can be reached is another process than before.
     Restarted(PeerKey),
-    /// A blob is complete and durable in the store: fetched, pushed to us, or our own.
+    /// A blob of others is complete and durable in the store: fetched, or pushed to us.
     BlobStored(Hash),
     /// A blob could not be fetched from any source.
     BlobFailed(Hash),
@@ -148,7 +148,7 @@ pub enum Output {
 /// What a session wants written down.
 #[derive(Debug, Clone)]
 pub enum Record {
-    /// An own contribution, before it is announced. Answered by `BlobStored`.
+    /// An own contribution, before it is announced.
     Blob {
         /// Its name.
         root: Hash,

@@ -16,7 +16,6 @@ use crate::checkers::{Caps, Checkers, Promise, Write};
 use crate::happening::Happening;
 use crate::peer::Peer;
 use crate::setup::Lie;
-use crate::transfers::Transfer;
 
 use crate::world::{Decided, Violation, World, read};
 
@@ -24,8 +23,6 @@ use crate::world::{Decided, Violation, World, read};
 const COMPUTE: Span = Span::millis(2);
 /// Candidate states that are kept for others.
 const CANDIDATES: usize = 16;
-/// After this long a fetch without any source fails.
-const NO_SOURCE: Span = Span::millis(50);
 
 impl World {
     /// Acts on a session's outputs in order, until there are none, or the power goes, or the disk is full.
@@ -93,10 +90,10 @@ impl World {
                 return self.send(peer, &to, message);
             }
             Output::Fetch { root, length, sources } => self.fetch(peer, root, length, &sources),
-            Output::Push { root, to, copies, .. } => {
+            Output::Push { root, to, copies, within } => {
                 let offered = Caps::offered(self.peers[peer].key, &to, copies);
                 self.capped(peer, offered)?;
-                self.push(peer, root, &to, copies);
+                self.push(peer, root, &to, copies, within)?;
             }
             Output::Evaluate(job) => {
                 self.schedule(self.now + COMPUTE, Happening::Compute { peer, life, job: Box::new(job) });
@@ -149,8 +146,6 @@ impl World {
     fn persist(&mut self, peer: usize, record: Record, sync: bool) -> Result<(), Violation> {
         if let Record::Blob { root, .. } = &record {
             self.checkers.caps.made(*root);
-            let (life, input) = (self.peers[peer].life, Input::BlobStored(*root));
-            self.schedule(self.now, Happening::Input { peer, life, input: Box::new(input) });
         }
         if let Record::Snapshot(snapshot) = &record
             && snapshot.pages().any(|page| Hash::of(page.bytes()) != page.hash())
@@ -336,47 +331,5 @@ impl World {
             let bytes = bytes.clone();
             self.schedule(self.now + delay, Happening::Deliver { from, to, bytes, reply });
         }
-    }
-
-    /// From the first source that has it; a blob that is here already is simply here.
-    fn fetch(&mut self, peer: usize, root: Hash, length: u64, sources: &[PeerKey]) {
-        let life = self.peers[peer].life;
-        if self.peers[peer].disk.blob(&root).is_some() {
-            let input = Input::BlobStored(root);
-            return self.schedule(self.now, Happening::Input { peer, life, input: Box::new(input) });
-        }
-        let has = |key: &PeerKey| {
-            let index = self.index(key)?;
-            let met = self.peers[peer].met.contains_key(&index) && self.network.carries(peer, index);
-            (met && self.peers[index].disk.blob(&root).is_some()).then_some(index)
-        };
-        match sources.iter().find_map(has) {
-            Some(from) => self
-                .transfer(Transfer { from, to: peer, life, root, push: None }, self.nominal_length(length)),
-            None => {
-                let input = Input::BlobFailed(root);
-                self.schedule(self.now + NO_SOURCE, Happening::Input { peer, life, input: Box::new(input) });
-            }
-        }
-    }
-
-    fn push(&mut self, peer: usize, root: Hash, to: &[PeerKey], copies: usize) {
-        let life = self.peers[peer].life;
-        let length =
-            self.peers[peer].disk.blob(&root).map_or(0, |bytes| self.nominal_length(bytes.len() as u64));
-        let indices = to.iter().filter_map(|key| self.index(key));
-        let met = indices
-            .filter(|index| self.peers[peer].met.contains_key(index) && self.network.carries(peer, *index));
-        let chosen: Vec<usize> = met.take(copies).collect();
-        // Whoever has it already takes the offer for a push.
-        let lacks = |to: &usize| self.peers[*to].disk.blob(&root).is_none();
-        let lacking: Vec<usize> = chosen.iter().copied().filter(lacks).collect();
-        let push = self.transfers.push(self.now, (peer, life), root, chosen, lacking.len());
-        for to in lacking {
-            let life = self.peers[to].life;
-            let transfer = Transfer { from: peer, to, life, root, push: Some(push) };
-            self.transfer(transfer, length);
-        }
-        self.push_goes_on(push);
     }
 }

@@ -104,7 +104,6 @@ pub fn partitions(seed: u64, peers: usize, count: usize, end: Time, lasting: Spa
 impl World {
     pub(crate) fn fault(&mut self, fault: Fault) -> Result<(), Violation> {
         self.checkers.progress.disturbed(self.now);
-        self.checkers.caps.failed(self.now);
         match fault {
             Fault::Crash { peer, outputs, down } => {
                 if self.peers[peer].is_up() {
@@ -115,7 +114,7 @@ impl World {
                 }
             }
             Fault::Flip { peer, seed } => {
-                self.crash(peer, Some(Span::millis(100)));
+                self.cut_power(peer, Some(Span::millis(100)));
                 self.peers[peer].flip = Some(seed);
             }
             Fault::Miscompute { peer } => {
@@ -124,7 +123,7 @@ impl World {
             Fault::Unreadable { peer } => self.peers[peer].unreadable = true,
             Fault::Copy { peer } => self.peers[peer].copy_disk(),
             Fault::Restore { peer, down } => {
-                self.crash(peer, Some(down));
+                self.cut_power(peer, Some(down));
                 self.peers[peer].restore_disk();
                 let last = self.peers[peer].disk.blocks().last_key_value().map_or(0, |(height, _)| *height);
                 self.checkers.restored(self.peers[peer].key, last);
@@ -138,6 +137,7 @@ impl World {
                 self.peers[peer].slow = Some((factor, self.now + lasting));
             }
             Fault::Partition(groups) => {
+                self.checkers.caps.failed(self.now);
                 self.network.part(groups);
                 self.cut_flows();
                 self.all_look_around();
@@ -166,6 +166,13 @@ impl World {
             self.happen(happening)?;
         }
         Ok(())
+    }
+
+    /// The power of a peer that is up goes. (Whoever is off comes back when it was to come back.)
+    fn cut_power(&mut self, peer: usize, down: Option<Span>) {
+        if self.peers[peer].is_up() {
+            self.crash(peer, down);
+        }
     }
 
     /// The power goes, and comes back after `down`.

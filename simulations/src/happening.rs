@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use driftless_protocol::Hash;
 use driftless_protocol::catch_up::AssembleJob;
-use driftless_protocol::event::Input;
+use driftless_protocol::event::{Command, Input};
 use driftless_protocol::time::Time;
 use driftless_protocol::transition::CandidateJob;
 use driftless_protocol::worker::Work;
@@ -34,10 +34,14 @@ pub(crate) enum Happening {
     Assemble { peer: usize, life: u32, job: Box<AssembleJob> },
     /// A fetched or pushed blob arrives.
     Arrive { from: usize, to: usize, life: u32, root: Hash, fetched: bool },
-    /// A push to these peers ends.
-    Pushed { peer: usize, life: u32, root: Hash, to: Vec<usize> },
+    /// A push may have enough.
+    Push(u64),
+    /// A part of a push ends, or has taken too long.
+    Pushed { push: u64, to: usize, late: bool },
     /// A transfer over access lines may be over, if nothing began or ended there since.
     Flows { version: u64 },
+    /// A peer's user wishes something.
+    Wish { peer: usize, command: Command },
     /// Two peers look whether they reach each other.
     Link { a: usize, b: usize },
     /// There may be space on a peer's disk again.
@@ -59,11 +63,13 @@ impl Happening {
             Happening::Compute { peer, .. } => (5, *peer, nothing),
             Happening::Assemble { peer, .. } => (6, *peer, nothing),
             Happening::Arrive { to, root, .. } => (7, *to, Cow::Borrowed(&root.0)),
-            Happening::Pushed { peer, root, .. } => (8, *peer, Cow::Borrowed(&root.0)),
+            Happening::Push(push) => (15, 0, Cow::Owned(push.to_le_bytes().to_vec())),
+            Happening::Pushed { push, to, .. } => (8, *to, Cow::Owned(push.to_le_bytes().to_vec())),
             Happening::Link { a, b } => (9, *a, Cow::Owned((*b as u64).to_le_bytes().to_vec())),
             Happening::Fault(_) => (10, 0, nothing),
             Happening::Flows { .. } => (11, 0, nothing),
             Happening::Space(peer) => (13, *peer, nothing),
+            Happening::Wish { peer, .. } => (14, *peer, nothing),
             Happening::Gossip { to, name, .. } => (12, *to, Cow::Owned(name.to_le_bytes().to_vec())),
         }
     }

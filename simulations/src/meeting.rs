@@ -1,22 +1,17 @@
 //! Peers notice whom they reach, and whom no more.
 
 use driftless_protocol::event::Input;
-use driftless_protocol::time::Span;
 
 use crate::happening::Happening;
 use crate::world::{Violation, World};
 
-/// After this long peers notice that they do not reach each other any more.
-const DETECTION: Span = Span::seconds(2);
-
 impl World {
-    /// Peers that `peer` reaches will soon know, and so will those that it does not reach.
+    /// Peers that `peer` reaches will soon know, and so will those that it said goodbye to; the others notice
+    /// that nothing comes from it.
     pub(crate) fn look_around(&mut self, peer: usize) {
         for other in self.topology.neighbours(peer) {
-            let wait = match self.reach(peer, other) {
-                true => self.network.latency(peer, other),
-                false => DETECTION,
-            };
+            let told = self.reach(peer, other) || self.peers[peer].ending().is_some();
+            let wait = if told { self.network.latency(peer, other) } else { self.detection };
             self.schedule(self.now + wait, Happening::Link { a: peer, b: other });
         }
     }

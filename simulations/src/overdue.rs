@@ -69,5 +69,6 @@ pub(crate) fn progress_terms(setup: &Setup, charter: &Charter, nominal: Option<&
     let blobs = path.map(time).into_iter().chain(line.map(time)).max().unwrap_or(Span::ZERO);
     let boasts = setup.peers.iter().any(|peer| peer.lie == Some(Lie::Boasts));
     let heartbeat = charter.manifest.heartbeat;
-    Terms { heartbeat, latency, blobs, peers, boasts, elected: setup.elected }
+    let (detection, elected) = (setup.detection, setup.elected);
+    Terms { heartbeat, latency, detection, blobs, peers, boasts, elected }
 }

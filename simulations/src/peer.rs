@@ -6,7 +6,7 @@ use std::sync::Arc;
 use driftless_protocol::Hash;
 use driftless_protocol::charter::Charter;
 use driftless_protocol::control::Control;
-use driftless_protocol::event::{Ending, Event, Output, Snapshot};
+use driftless_protocol::event::{Command, Ending, Event, Output, Snapshot};
 use driftless_protocol::identity::{PeerKey, Signer};
 use driftless_protocol::session::Session;
 use driftless_protocol::state::{Array, State};
@@ -60,6 +60,8 @@ pub struct Peer {
     /// The barrier at which its driver waits for space, and what came since.
     pub(crate) held: Option<Output>,
     pub(crate) waiting: VecDeque<Happening>,
+    /// What its user wished while it was off.
+    pub(crate) wishes: Vec<Command>,
     /// Whether its disk cannot be read while it runs.
     pub(crate) unreadable: bool,
     /// An older copy of its disk.
@@ -117,6 +119,7 @@ impl Peer {
             full: None,
             held: None,
             waiting: VecDeque::new(),
+            wishes: Vec::new(),
             unreadable: false,
             clock: Clock::new(Time(0), 0),
             session: None,

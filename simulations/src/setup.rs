@@ -34,6 +34,8 @@ pub struct Setup {
     pub link: Link,
     /// Links from one peer to another that differ.
     pub special: Vec<(usize, usize, Link)>,
+    /// After this long peers notice that nothing comes from another any more.
+    pub detection: Span,
     /// What goes wrong.
     pub faults: Vec<(Time, Fault)>,
 }
@@ -93,6 +95,9 @@ impl Default for PeerSetup {
         }
     }
 }
+
+/// As `node` notices that a connection is dead.
+pub const DETECTION: Span = Span::seconds(20);
 
 impl PeerSetup {
     /// A contributor without a seat.
@@ -155,6 +160,7 @@ impl Setup {
             peers: vec![PeerSetup::default(); peers],
             link: Link::default(),
             special: Vec::new(),
+            detection: DETECTION,
             faults: Vec::new(),
         }
     }
@@ -177,7 +183,8 @@ impl Setup {
         let peer = PeerSetup { engine: Setup::engine(true), ..PeerSetup::default() };
         let (peers, quorum, link) = (vec![peer; peers], QuorumRule::TwoThirds, Link::default());
         let (special, faults) = (Vec::new(), Vec::new());
-        Ok(Setup { seed, manifest, quorum, elected: false, peers, link, special, faults })
+        let detection = DETECTION;
+        Ok(Setup { seed, manifest, quorum, elected: false, peers, link, special, detection, faults })
     }
 
     /// The product's engine, or the stand-in.

@@ -14,7 +14,7 @@ use driftless_protocol::event::{Command, Input};
 use driftless_protocol::identity::PeerKey;
 use driftless_protocol::manifest::Manifest;
 use driftless_protocol::state::{Array, State};
-use driftless_protocol::time::Time;
+use driftless_protocol::time::{Span, Time};
 use driftless_protocol::wire::Message;
 use driftless_protocol::worker::{EngineFailure, Work, WorkDone};
 
@@ -77,6 +77,8 @@ pub struct World {
     pub(crate) gossip: Gossip,
     pub(crate) network: Network,
     pub(crate) transfers: Transfers,
+    /// After this long peers notice that they do not reach each other any more.
+    pub(crate) detection: Span,
     /// Lengths of blobs, if the model is a nominal one.
     nominal: Option<Nominal>,
     pub(crate) decided: Vec<Decided>,
@@ -105,7 +107,14 @@ impl World {
         let manifest = setup.sealed_manifest();
         let charter = Charter::new(manifest).map_err(|error| refused(&error))?;
         let genesis = charter.genesis_state();
-        let manifest = Manifest { genesis: genesis.digest(), ..charter.manifest };
+        let nominal = setup.peers.iter().find_map(|peer| match &peer.engine {
+            EngineKind::Cost(CostModel { parameters, .. }) => Some(Nominal::new(*parameters, &charter)),
+            _ => None,
+        });
+        let link = charter.manifest.slowest_link;
+        // Sessions know the stand-in's lengths.
+        let slowest_link = nominal.as_ref().map_or(link, |nominal| nominal.rate(link));
+        let manifest = Manifest { genesis: genesis.digest(), slowest_link, ..charter.manifest };
         let charter = Arc::new(Charter::new(manifest).map_err(|error| refused(&error))?);
         if setup.peers.iter().any(|peer| peer.seat && peer.reach != Reach::Dialable) {
             return Err(SetupError("voters have to reach each other: a peer with a seat is dialable".into()));
@@ -113,10 +122,6 @@ impl World {
         let reach = setup.peers.iter().map(|peer| peer.reach).collect();
         let mut network = Network::new(setup.seed, reach, setup.link);
         setup.special.iter().for_each(|(from, to, link)| network.set(*from, *to, *link));
-        let nominal = setup.peers.iter().find_map(|peer| match &peer.engine {
-            EngineKind::Cost(CostModel { parameters, .. }) => Some(Nominal::new(*parameters, &charter)),
-            _ => None,
-        });
         let terms = progress_terms(&setup, &charter, nominal.as_ref());
         let access = setup.peers.iter().map(|peer| peer.access).collect();
         let signers = setup.signers();
@@ -138,6 +143,7 @@ impl World {
             gossip: Gossip::default(),
             network,
             transfers: Transfers::new(access),
+            detection: setup.detection,
             nominal,
             decided: Vec::new(),
             blocks: BTreeMap::new(),
@@ -200,6 +206,7 @@ impl World {
             Happening::Start(peer) => self.start(peer),
             Happening::Fault(fault) => self.fault(fault),
             Happening::Space(peer) => self.space(peer),
+            Happening::Wish { peer, command } => self.wish(peer, command),
             Happening::Link { a, b } => {
                 self.meet(a, b)?;
                 self.meet(b, a)
@@ -231,11 +238,8 @@ impl World {
                 let result = job.run(&mut |root| read(disk, root));
                 self.input(peer, Input::Assembled(result))
             }
-            Happening::Pushed { peer, life, root, to } if self.lives(peer, life) => {
-                let holders = to.into_iter().filter(|to| self.peers[*to].disk.blob(&root).is_some());
-                let to = holders.map(|holder| self.peers[holder].key).collect();
-                self.input(peer, Input::Pushed { root, to })
-            }
+            Happening::Push(push) => self.push_goes_on(push),
+            Happening::Pushed { push, to, late } => self.pushed(push, to, late),
             // Of a life that is over.
             _ => Ok(()),
         }
@@ -282,7 +286,23 @@ impl World {
         self.checkers.caps.begins(peer, self.now);
         self.checkers.progress.disturbed(self.now);
         self.look_around(peer);
-        self.drain(peer)
+        self.drain(peer)?;
+        for command in std::mem::take(&mut self.peers[peer].wishes) {
+            self.wish(peer, command)?;
+        }
+        Ok(())
+    }
+
+    fn wish(&mut self, peer: usize, command: Command) -> Result<(), Violation> {
+        match self.peers[peer].is_up() {
+            true => self.input(peer, Input::Command(command)),
+            false => {
+                if self.peers[peer].ending().is_none() {
+                    self.peers[peer].wishes.push(command);
+                }
+                Ok(())
+            }
+        }
     }
 
     fn timer(&mut self, peer: usize, at: Time) -> Result<(), Violation> {
@@ -383,10 +403,9 @@ impl World {
         Violation { seed: self.seed, time: self.now, peer, height, promise, what }
     }
 
-    /// Tells a peer its user's wish at a moment.
+    /// Tells a peer its user's wish at a moment, or once it is on.
     pub fn command(&mut self, at: Time, peer: usize, command: Command) {
-        let life = self.peers[peer].life;
-        self.schedule(at, Happening::Input { peer, life, input: Box::new(Input::Command(command)) });
+        self.schedule(at, Happening::Wish { peer, command });
     }
 
     /// Switches a peer on again that was stopped.

@@ -18,11 +18,12 @@
 //! After a disturbance (a fault, a peer that starts, stops or ends, a wish) there is more to wait for:
 //! 5. *Listening.* Whoever comes back listens for 20 s where others cannot be asked, and for 30 s where
 //!    somebody claims a longer chain and does not show it. Its heartbeat runs meanwhile.
-//! 6. *Catching up.* A question that is not answered is asked of the next peer after 3 s, of each in turn;
+//! 6. *Noticing* that whoever could be asked is gone.
+//! 7. *Catching up.* A question that is not answered is asked of the next peer after 3 s, of each in turn;
 //!    a blob that cannot be had is asked for again every second.
-//! 7. *Return.* Whoever was told to sign again with an older folder listens and leaves the running height
+//! 8. *Return.* Whoever was told to sign again with an older folder listens and leaves the running height
 //!    out for 30 s.
-//! 8. *Late attempts.* Attempts that came to nothing meanwhile make the next ones longer: by then as many
+//! 9. *Late attempts.* Attempts that came to nothing meanwhile make the next ones longer: by then as many
 //!    passed as fit into what is waited for.
 //!
 //! Of the first thousand worlds of the search the slowest height takes 59% of its bound.
@@ -40,6 +41,8 @@ pub struct Terms {
     pub heartbeat: Span,
     /// How long a message travels at most.
     pub latency: Span,
+    /// Until peers notice that another is gone.
+    pub detection: Span,
     /// Until every voter has what a block counts.
     pub blobs: Span,
     /// Peers that may be asked in turn.
@@ -140,12 +143,12 @@ impl Progress {
     }
 
     fn recovery(&self) -> Span {
-        let Terms { heartbeat, peers, boasts, .. } = self.terms;
+        let Terms { heartbeat, detection, peers, boasts, .. } = self.terms;
         let listening = Span::seconds(if boasts { 30 } else { 20 });
         let asking = Span::seconds(3).times(peers);
         let returning = if self.returns { listening + Span::seconds(30) } else { Span::ZERO };
         // The heartbeat of whoever listens runs already.
-        let waited = Span(listening.0.saturating_sub(heartbeat.0)) + asking + returning;
+        let waited = Span(listening.0.saturating_sub(heartbeat.0)) + detection + asking + returning;
         let mut passed = 0;
         while attempts(0, passed) < waited {
             passed += 1;
@@ -167,6 +170,7 @@ mod tests {
     const TERMS: Terms = Terms {
         heartbeat: Span::seconds(20),
         latency: Span::millis(100),
+        detection: Span::ZERO,
         blobs: Span::seconds(1),
         peers: 4,
         boasts: false,

@@ -41,7 +41,7 @@ pub(super) fn live(
         return Ok(());
     }
     let seconds = limit.0 / 1_000_000;
-    Err(CommandError::Failed(format!("not all voters came to the end within {seconds} virtual seconds")))
+    Err(CommandError::Failed(format!("not all came to the end within {seconds} virtual seconds")))
 }
 
 /// What came of it.

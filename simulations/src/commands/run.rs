@@ -9,7 +9,6 @@ use driftless_protocol::time::{Span, Time};
 
 use super::CommandError;
 use super::living::{live, summary};
-use crate::engine::EngineKind;
 use crate::faults;
 use crate::report::Run;
 use crate::scenario::{Plan, Scenario, ScenarioError};
@@ -143,7 +142,6 @@ fn make(arguments: &Arguments) -> Result<Prepared, CommandError> {
     } else if let Some(tokens) = arguments.tokens {
         setup.manifest.stop_at = Some(tokens);
         setup.manifest.training.budget_tokens = tokens;
-        debug_assert!(setup.peers.iter().all(|peer| peer.engine != EngineKind::Cpu));
     }
     setup.link.loss = arguments.loss;
     let end = Time(Span::seconds(30).0);

@@ -85,6 +85,13 @@ impl Nominal {
         self.known.get(&length).copied().unwrap_or_else(|| self.scaled(length))
     }
 
+    /// The rate at which the stand-in's bytes take as long as the nominal ones at this rate.
+    #[must_use]
+    pub fn rate(&self, rate: u64) -> u64 {
+        let scaled = u128::from(rate) * u128::from(self.stand_in) / u128::from(self.parameters.max(1));
+        u64::try_from(scaled).unwrap_or(u64::MAX).max(1)
+    }
+
     fn scaled(&self, count: u64) -> u64 {
         let scaled = u128::from(count) * u128::from(self.parameters) / u128::from(self.stand_in);
         u64::try_from(scaled).unwrap_or(u64::MAX)

@@ -15,6 +15,9 @@ use crate::search::Wish;
 /// How many times as long a step takes in a slow spell.
 pub(super) const FACTORS: RangeInclusive<u32> = 1..=1000;
 
+/// The most crashes that one line asks for.
+const MAX_CRASHES: usize = 100_000;
+
 /// One thing that happens.
 #[derive(Debug, Clone, Deserialize)]
 #[serde(tag = "kind", rename_all = "kebab-case", deny_unknown_fields)]
@@ -121,11 +124,17 @@ impl FaultForm {
             false => Err(wrong("faults", format!("there is no peer {peer}: they are 0 to {}", count - 1))),
         };
         match self {
+            FaultForm::PowerCut { peers, .. } if peers.is_empty() => {
+                return Err(wrong("faults", "a power cut is one of `peers`, such as [0, 3]"));
+            }
             FaultForm::PowerCut { at, peers, down } => {
                 for peer in peers {
                     let (peer, down) = (there(*peer)?, down.map(|Duration(down)| down));
                     faults.push((moment(*at), Fault::Crash { peer, outputs: 0, down }));
                 }
+            }
+            FaultForm::Crashes { count: cuts, .. } if *cuts > MAX_CRASHES => {
+                return Err(wrong("faults", format!("at most {MAX_CRASHES} crashes, not {cuts}")));
             }
             FaultForm::Crashes { count: cuts, until, down } => {
                 let seed = random.below(u64::MAX);

@@ -16,7 +16,8 @@ use crate::network::Link;
 use crate::peer::SetupError;
 use crate::random::Random;
 use crate::search::Wish;
-use crate::setup::Setup;
+use crate::setup::{DETECTION, Setup};
+use crate::topology::CROWD;
 use crate::world::World;
 
 use cost::CostForm;
@@ -25,6 +26,8 @@ use peers::PeersForm;
 
 /// The most peers that a scenario may have.
 const MAX_PEERS: usize = 10_000;
+/// The longest virtual time, and the longest span of anything in it.
+const MAX_LIMIT: Span = Span::seconds(8760 * 3600);
 
 /// A world as a person writes it.
 #[derive(Debug, Clone, Deserialize)]
@@ -96,6 +99,9 @@ struct NetworkForm {
     /// Share of messages that arrive twice.
     #[serde(default)]
     duplicated: f64,
+    /// Until peers notice that nothing comes from another any more.
+    #[serde(with = "text::span", default = "detection")]
+    detection: Span,
     /// Links between regions that differ.
     #[serde(default)]
     between: Vec<BetweenForm>,
@@ -108,6 +114,7 @@ impl Default for NetworkForm {
             jitter: Span::ZERO,
             loss: 0.0,
             duplicated: 0.0,
+            detection: DETECTION,
             between: Vec::new(),
         }
     }
@@ -134,6 +141,10 @@ fn one() -> u64 {
 
 fn four_hours() -> Span {
     Span::seconds(4 * 3600)
+}
+
+fn detection() -> Span {
+    DETECTION
 }
 
 fn one_millisecond() -> Span {
@@ -247,9 +258,12 @@ impl Scenario {
     /// # Errors
     /// Values that make no sense, or terms that no session can have.
     pub fn plan(&self) -> Result<Plan, ScenarioError> {
-        let count: usize = self.peers.iter().map(|group| group.count).sum();
+        let count = self.peers.iter().fold(0, |sum: usize, group| sum.saturating_add(group.count));
         if !(1..=MAX_PEERS).contains(&count) {
             return Err(wrong("peers", format!("1 to {MAX_PEERS} in all, not {count}")));
+        }
+        if self.limit > MAX_LIMIT {
+            return Err(wrong("limit", "at most a year (8760h)"));
         }
         let engine = self.engine()?;
         let mut setup = self.terms()?;
@@ -266,6 +280,13 @@ impl Scenario {
             0 => return Err(wrong("peers", "somebody has to vote: give a group role = \"voter\"")),
             2.. if self.committee == CommitteeForm::Elected => {
                 let reason = "an elected committee begins with one voter; the others are candidates";
+                return Err(wrong("committee", reason));
+            }
+            _ if self.committee == CommitteeForm::Elected && count > CROWD => {
+                let reason = format!(
+                    "of more than {CROWD} peers not all know each other, and who will be elected is not known \
+                     when they meet: name the voters"
+                );
                 return Err(wrong("committee", reason));
             }
             _ => {}
@@ -318,6 +339,9 @@ impl Scenario {
         if self.session.contains_key("committee") {
             return Err(wrong("session.committee", "the peers with role = \"voter\" are the committee"));
         }
+        if self.session.contains_key("stop_at") {
+            return Err(wrong("session.stop_at", "`tokens` says when the session ends"));
+        }
         let placeholder = Committee::Steward { key: setup.signers()[0].key() };
         let manifest = Manifest { committee: placeholder, ..setup.manifest };
         let session = |error: String| wrong("session", error);
@@ -337,6 +361,7 @@ impl Scenario {
         let duplicated = per_mille("network.duplicated", network.duplicated)?;
         let (latency, jitter) = (network.latency, network.jitter);
         setup.link = Link { latency, jitter, loss, duplicated, bandwidth: None };
+        setup.detection = network.detection;
         for between in &network.between {
             let [a, b] = &between.regions;
             if let Some(unknown) = between.regions.iter().find(|region| !regions.contains(region)) {
@@ -377,9 +402,10 @@ fn merge(base: &mut toml::Table, over: &toml::Table) {
 
 /// Of 1000 messages, how many a share is.
 fn per_mille(field: &str, share: f64) -> Result<u32, ScenarioError> {
-    match (0.0..=1.0).contains(&share) {
-        true => Ok((share * 1000.0).round() as u32),
-        false => Err(wrong(field, "a share of messages is 0 to 1")),
+    match share {
+        0.0 => Ok(0),
+        0.001..=1.0 => Ok((share * 1000.0).round() as u32),
+        _ => Err(wrong(field, "a share of messages is 0, or 0.001 to 1")),
     }
 }
 

@@ -118,6 +118,8 @@ fn one_minute() -> Span {
     Span::seconds(60)
 }
 
+/// The slowest line, in bytes per second: one kilobit.
+const SLOWEST_LINE: u64 = 125;
 /// Clocks of computers are better than this, in millionths.
 const MAX_DRIFT: u32 = 500;
 
@@ -145,8 +147,13 @@ impl PeersForm {
         if !FACTORS.contains(&self.slow_factor) {
             return Err(wrong(&field("slow-factor"), "1 to 1000 times as long"));
         }
-        if self.step == Span::ZERO {
-            return Err(wrong(&field("step"), "a step takes time"));
+        if self.step == Span::ZERO || self.step > Span::seconds(24 * 3600) {
+            return Err(wrong(&field("step"), "a step takes time, and at most a day"));
+        }
+        for (name, rate) in [("up", &self.up), ("down", &self.down)] {
+            if rate.limit().is_some_and(|limit| limit < SLOWEST_LINE) {
+                return Err(wrong(&field(name), "at least 1kbit"));
+            }
         }
         if self.fails_every.is_some_and(|Duration(mean)| mean < Span::seconds(1))
             || self.repair < Span::millis(1)

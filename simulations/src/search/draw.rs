@@ -58,6 +58,7 @@ impl Draw {
         setup.manifest.stop_at = Some(8 * 6 * setup.peers.len() as u64 * 12);
         let mut wishes = wishes(&mut random, &setup);
         elections(&mut setup, &mut wishes);
+        detection(&mut setup);
         copies(&mut setup);
         reach(&mut setup);
         spells(&mut setup);
@@ -116,6 +117,14 @@ fn links(random: &mut Random, setup: &mut Setup) {
         bandwidth: random.chance(300).then_some(3_000),
         ..Link::default()
     };
+}
+
+/// That a peer is gone is noticed late, as in `node`, or soon.
+fn detection(setup: &mut Setup) {
+    let mut random = Random::new(setup.seed, "detection");
+    if random.chance(500) {
+        setup.detection = Span::seconds(2);
+    }
 }
 
 /// Messages may arrive twice.

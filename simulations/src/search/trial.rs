@@ -38,12 +38,12 @@ impl Finding {
         }
     }
 
-    /// Who found it: a checker, the bound on progress, or a panic.
+    /// Who found it: a checker, the end that did not come, or a panic.
     #[must_use]
     pub fn by(&self) -> String {
         match self {
             Finding::Violation(promise, _) => promise.to_string(),
-            Finding::Stuck(_) => "progress".into(),
+            Finding::Stuck(_) => "stuck".into(),
             Finding::Panic(_) => "panic".into(),
         }
     }
@@ -98,13 +98,18 @@ fn live(draw: &Draw) -> Result<(), Finding> {
             _ => false,
         })
     };
+    let halts = |peer: usize| {
+        let status = world.peers()[peer].session().map(|session| session.status());
+        !late(peer) && status.is_some_and(|status| status.halted.is_some())
+    };
     let ended = |peer: usize| match world.peers()[peer].ending() {
         // At four seats nobody may take the place of whoever left.
         Some(Ending::Left) => draw.setup.elected,
         Some(ending) => ending == Ending::Complete,
         None => late(peer),
     };
-    if voters(&world).into_iter().all(ended) { Ok(()) } else { Err(Finding::Stuck(standing(&world))) }
+    let come_to_the_end = voters(&world).into_iter().all(ended) && !(0..world.peers().len()).any(halts);
+    if come_to_the_end { Ok(()) } else { Err(Finding::Stuck(standing(&world))) }
 }
 
 /// Where every peer stands.

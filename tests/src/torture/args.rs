@@ -51,7 +51,7 @@ pub struct Arguments {
     /// Text to train on [default: the first 40,000 bytes of the demo's].
     #[arg(long, value_name = "FILE")]
     pub data: Option<PathBuf>,
-    /// Control planes dial over TCP: the end of a process is noticed at once, not after 20 s.
+    /// Control planes dial over TCP: the end of a process is noticed at once, not after 10 s.
     #[arg(long)]
     pub tcp: bool,
     /// Where the peers' folders are kept [default: a temporary folder, removed unless a promise broke].

@@ -99,7 +99,7 @@ fn fault(args: &Arguments, kind: Kind, number: usize, several_disks: bool) -> Fa
     };
     let targets = random.choose(several, peers);
     let phase = random.below(1000) as u32;
-    // A stop of more than about 20 s also ends connections.
+    // A stop of more than about 10 s also ends connections.
     let longest = if kind == Kind::Stop { 30_000 } else { 5_000 };
     let lasts = Duration::from_millis(1_000 + random.below(longest));
     Fault { number, kind, targets, phase, lasts }
