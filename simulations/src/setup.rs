@@ -97,7 +97,7 @@ impl Default for PeerSetup {
 }
 
 /// As `node` notices that a connection is dead.
-pub const DETECTION: Span = Span::seconds(20);
+pub const DETECTION: Span = Span::seconds(10);
 
 impl PeerSetup {
     /// A contributor without a seat.
