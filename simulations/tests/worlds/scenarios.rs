@@ -1,5 +1,4 @@
-//! Every scenario in the repository is a world that keeps its promises, with the stand-in model and few
-//! tokens.
+//! Every scenario in the repository is a world that keeps its promises, with the stand-in model.
 
 use std::path::Path;
 
@@ -26,7 +25,7 @@ fn every_scenario_comes_to_its_end() {
         let text = Scenario::text(&file).unwrap();
         let mut scenario =
             Scenario::parse(&text).unwrap_or_else(|error| panic!("{}: {error}", file.display()));
-        (scenario.model, scenario.tokens) = (None, 12_000);
+        scenario.model = None;
         let plan = scenario.plan().unwrap_or_else(|error| panic!("{}: {error}", file.display()));
         if plan.setup.peers.len() > 200 {
             // A measurement of minutes: `crowd` is its short form.
@@ -41,7 +40,18 @@ fn every_scenario_comes_to_its_end() {
         let done = world.run_until(Time(scenario.limit.0), complete);
         let done = done.unwrap_or_else(|violation| panic!("{}: {violation}", file.display()));
         assert!(done, "{}\n{}", file.display(), report(&world));
+        for at in moments(&text) {
+            assert!(at < world.now(), "{}: it was over before what happens at {at:?}", file.display());
+        }
     }
+}
+
+/// The moments of a scenario's faults and wishes.
+fn moments(text: &str) -> Vec<Time> {
+    let table: toml::Table = toml::from_str(text).unwrap();
+    let faults = table.get("faults").and_then(|faults| faults.as_array()).into_iter().flatten();
+    let seconds = faults.filter_map(|fault| fault.get("at")?.as_str()?.strip_suffix('s')?.parse::<u64>().ok());
+    seconds.map(|seconds| Time(seconds * 1_000_000)).collect()
 }
 
 #[test]
