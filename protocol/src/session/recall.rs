@@ -42,6 +42,8 @@ pub(super) struct Recall {
     vote_from: Height,
     /// Contributions are made to later slots than this ordinal's.
     contribute_after: Option<u32>,
+    /// The latest slot of which this peer met a contribution that is not in this folder.
+    met_slot: Option<u32>,
     /// Something of this key was met that is not in this folder.
     forgetful: bool,
     /// Votes and proposals of this key that it made, or that others showed, while it does not vote.
@@ -176,6 +178,8 @@ impl Session {
             && !self.contributing.announced(slot)
             && signed.holds(Domain::Announcement, self.scope())
         {
+            // It may be a slot that is not open yet, where this peer stands.
+            self.recall.met_slot = self.recall.met_slot.max(Some(slot.ordinal));
             self.met_own(&format!("a contribution to slot {} of stream {}", slot.ordinal, slot.stream));
         }
     }
@@ -245,7 +249,7 @@ impl Session {
 
     /// What is open now may have a contribution of this key already.
     fn pass_over_open_slots(&mut self) {
-        let last = self.state.control.closed.iter().copied().max();
+        let last = self.state.control.closed.iter().copied().max().max(self.recall.met_slot);
         if self.recall.contribute_after < last {
             self.warn(
                 "this key signed contributions that are not in this folder: the slots that are open now are \

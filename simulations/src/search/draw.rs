@@ -172,8 +172,12 @@ fn random_faults(random: &mut Random, setup: &mut Setup) {
         };
         setup.faults.retain(|fault| !parts(fault));
         setup.faults.push((restored, Fault::Heal));
-        setup.faults.push((copied, Fault::Copy { peer }));
-        setup.faults.push((restored, Fault::Restore { peer, down }));
+        // Of two such the others can do without one.
+        let unreadable = |(_, fault): &(Time, Fault)| matches!(fault, Fault::Unreadable { .. });
+        if !setup.faults.iter().any(unreadable) {
+            setup.faults.push((copied, Fault::Copy { peer }));
+            setup.faults.push((restored, Fault::Restore { peer, down }));
+        }
     }
 }
 
