@@ -121,7 +121,10 @@ impl World {
                 (self.peers[peer].miscomputes, self.peers[peer].odd) = (true, true);
             }
             Fault::Unreadable { peer } => self.peers[peer].unreadable = true,
-            Fault::Copy { peer } => self.peers[peer].copy_disk(),
+            Fault::Copy { peer } => {
+                self.peers[peer].copy_disk();
+                self.checkers.copied(self.peers[peer].key);
+            }
             Fault::Restore { peer, down } => {
                 self.cut_power(peer, Some(down));
                 self.peers[peer].restore_disk();

@@ -364,6 +364,7 @@ impl World {
             Message::GetSnapshot { since } => Message::Snapshot(self.peers[to].disk.snapshot_offer(*since)),
             _ => {
                 let from = self.peers[from].key;
+                self.checkers.heard(from, &message);
                 return self.input(to, Input::Message { from, message });
             }
         };

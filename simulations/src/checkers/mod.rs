@@ -166,9 +166,15 @@ impl Checkers {
         self.fold.state()
     }
 
+    /// A peer's user copies its folder.
+    pub fn copied(&mut self, key: PeerKey) {
+        self.signed_once.copied(key);
+    }
+
     /// A peer comes back with an older copy of its folder, whose last block has this height.
     pub fn restored(&mut self, key: PeerKey, height: Height) {
         self.innocent.restored(key);
+        self.signed_once.restored(key);
         self.progress.returns();
         self.clock.restored(key, height);
     }
@@ -294,6 +300,14 @@ impl Checkers {
             }
         };
         (1..=self.generations).find(holds).unwrap_or(0)
+    }
+
+    /// A message of a peer's reached another.
+    pub fn heard(&mut self, from: PeerKey, message: &Message) {
+        if self.signed_once.listens_to(&from) {
+            let generation = self.generation_of(message);
+            self.signed_once.heard(from, generation, message);
+        }
     }
 
     /// A message left a peer that does not mean to lie.
