@@ -49,6 +49,10 @@ pub enum Mutant {
     WeighsClaims,
     /// Newcomers are drawn like everybody else.
     DrawsNewcomers,
+    /// Whoever missed three slots has to go.
+    ShowsOutEarly,
+    /// Snapshots and checkpoints are written whatever that wears out.
+    WritesAlways,
 }
 
 #[cfg(feature = "mutants")]
@@ -62,7 +66,7 @@ mod living {
 
     impl Mutant {
         /// All of them.
-        pub const ALL: [Mutant; 20] = [
+        pub const ALL: [Mutant; 22] = [
             Mutant::HalfDecides,
             Mutant::VotesBeforeFsync,
             Mutant::SkipsLock,
@@ -83,6 +87,8 @@ mod living {
             Mutant::HoardsAnnouncements,
             Mutant::WeighsClaims,
             Mutant::DrawsNewcomers,
+            Mutant::ShowsOutEarly,
+            Mutant::WritesAlways,
         ];
 
         /// From now on this one lives in every session of the process, or none does.

@@ -8,6 +8,7 @@ mod counted_once;
 mod fold;
 mod influence;
 mod innocent;
+mod members;
 mod one_digest;
 mod progress;
 mod quorum;
@@ -33,6 +34,7 @@ pub use counted_once::CountedOnce;
 pub use fold::Fold;
 use influence::{Influence, Step};
 use innocent::Innocent;
+use members::Members;
 use one_digest::OneDigest;
 pub(crate) use progress::{Progress, Terms};
 pub use quorum::Quorum;
@@ -52,6 +54,8 @@ pub enum Promise {
     Fold,
     /// Nothing is certified without a quorum.
     Quorum,
+    /// Nobody becomes a member unasked, or ceases to be one without a reason.
+    Members,
     /// Nobody takes a seat without having earned it, or loses one without a reason.
     Seats,
     /// Whatever is counted was signed for it.
@@ -80,6 +84,7 @@ impl std::fmt::Display for Promise {
             Promise::SignedOnce => "signed once",
             Promise::Fold => "fold",
             Promise::Quorum => "quorum",
+            Promise::Members => "members",
             Promise::Seats => "seats",
             Promise::Contributions => "contributions",
             Promise::Innocent => "innocent",
@@ -118,6 +123,7 @@ pub struct Checkers {
     signed_once: SignedOnce,
     fold: Fold,
     quorum: Quorum,
+    members: Members,
     seats: Seats,
     /// Who certifies, by the first height for which that holds.
     sitting: BTreeMap<Height, Vec<PeerKey>>,
@@ -149,6 +155,7 @@ impl Checkers {
             generations: 0,
             signed_once: SignedOnce::default(),
             quorum: Quorum::new(charter.session, rule),
+            members: Members::new(charter.session, charter.manifest.max_contributors.into()),
             seats: Seats::new(charter.session, charter.manifest.committee.clone()),
             sitting: BTreeMap::from([(1, charter.founding_seats())]),
             influence: Influence::new(charter.clone()),
@@ -248,6 +255,8 @@ impl Checkers {
         self.fold.observe(certified, read).map_err(|what| Promise::Fold.broken(what))?;
         let after = &self.fold.state().control;
         if after.height > before.height {
+            let members = self.members.observe(&before, block, after);
+            members.map_err(|what| Promise::Members.broken(what))?;
             let step = Step { before: &before, block, after, aggregations: self.fold.aggregations() };
             self.influence.observe(step).map_err(|what| Promise::Influence.broken(what))?;
             Clock::block(&before, after).map_err(|what| Promise::Clock.broken(what))?;

@@ -3,10 +3,12 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use driftless_protocol::block::{Block, Evidence, Item};
+use driftless_protocol::block::{Block, Item};
 use driftless_protocol::committee::Committee;
 use driftless_protocol::identity::{Domain, Hash, PeerKey, Scope};
 use driftless_protocol::membership::ControlPage;
+
+use super::members::accused;
 
 /// Counted slots of a candidate, and those of its last 64 in which it was counted.
 const EARNED: u32 = 64;
@@ -102,14 +104,6 @@ impl Seats {
             missed.len(),
             by.len()
         ))
-    }
-}
-
-fn accused(evidence: &Evidence) -> PeerKey {
-    match evidence {
-        Evidence::Announcements(pair) => pair[0].by,
-        Evidence::Votes(pair) => pair[0].by,
-        Evidence::Proposals(pair) => pair[0].by,
     }
 }
 

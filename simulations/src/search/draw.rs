@@ -59,6 +59,7 @@ impl Draw {
         let mut wishes = wishes(&mut random, &setup);
         elections(&mut setup, &mut wishes);
         detection(&mut setup);
+        spared_disks(&mut setup);
         copies(&mut setup);
         reach(&mut setup);
         spells(&mut setup);
@@ -124,6 +125,16 @@ fn detection(setup: &mut Setup) {
     let mut random = Random::new(setup.seed, "detection");
     if random.chance(500) {
         setup.detection = Span::seconds(2);
+    }
+}
+
+/// Disks may have to be spared.
+fn spared_disks(setup: &mut Setup) {
+    let mut random = Random::new(setup.seed, "writes");
+    if random.chance(200) {
+        for peer in &mut setup.peers {
+            peer.options.writes_per_day = 200_000 + random.below(2_000_000);
+        }
     }
 }
 

@@ -4,7 +4,7 @@ use driftless_protocol::mutant::Mutant;
 use driftless_sim::search::{Draw, quietly, shrink, try_out};
 
 /// The first world of seeds 0, 1, 2, ... that catches it, and which checker does.
-const CAUGHT: [(Mutant, u64, &str); 20] = [
+const CAUGHT: [(Mutant, u64, &str); 22] = [
     (Mutant::HalfDecides, 3, "quorum"),
     (Mutant::VotesBeforeFsync, 7, "innocent"),
     (Mutant::SkipsLock, 218, "innocent"),
@@ -25,6 +25,8 @@ const CAUGHT: [(Mutant, u64, &str); 20] = [
     (Mutant::HoardsAnnouncements, 0, "bounds"),
     (Mutant::WeighsClaims, 2, "influence"),
     (Mutant::DrawsNewcomers, 3, "influence"),
+    (Mutant::ShowsOutEarly, 2, "members"),
+    (Mutant::WritesAlways, 1, "caps"),
 ];
 
 /// One test: a process has one living mutant at a time.
