@@ -64,8 +64,8 @@ pub struct Peer {
     pub(crate) wishes: Vec<Command>,
     /// Whether its disk cannot be read while it runs.
     pub(crate) unreadable: bool,
-    /// An older copy of its disk.
-    copy: Option<Disk>,
+    /// An older copy of its disk, and whether the session was on it already.
+    copy: Option<(Disk, bool)>,
     /// What its session takes for the time.
     pub(crate) clock: Clock,
     pub(crate) session: Option<Session>,
@@ -187,13 +187,13 @@ impl Peer {
 
     /// Its user copies the folder.
     pub(crate) fn copy_disk(&mut self) {
-        self.copy = Some(self.disk.copy());
+        self.copy = Some((self.disk.copy(), self.started));
     }
 
     /// The copy takes the folder's place.
     pub(crate) fn restore_disk(&mut self) {
-        if let Some(copy) = &self.copy {
-            self.disk = copy.copy();
+        if let Some((copy, started)) = &self.copy {
+            (self.disk, self.started) = (copy.copy(), *started);
         }
     }
 

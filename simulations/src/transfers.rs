@@ -42,7 +42,6 @@ struct Carried {
 /// A fetch that waits for the end of a push of the same blob: a peer takes each blob from one other at a time.
 #[derive(Debug)]
 struct Awaited {
-    life: u32,
     length: u64,
     sources: Vec<PeerKey>,
 }
@@ -74,9 +73,9 @@ pub(crate) struct Transfers {
     version: u64,
     pushes: BTreeMap<u64, Push>,
     next_push: u64,
-    /// Blobs on their way, by receiver.
-    coming: BTreeSet<(usize, Hash)>,
-    awaited: BTreeMap<(usize, Hash), Awaited>,
+    /// Blobs on their way, by receiver and its life.
+    coming: BTreeSet<(usize, u32, Hash)>,
+    awaited: BTreeMap<(usize, u32, Hash), Awaited>,
 }
 
 impl Transfers {
@@ -99,13 +98,18 @@ impl Push {
         let to = needed.then(|| self.left.pop_front()).flatten()?;
         Some((self.root, to))
     }
+
+    fn is_over(&self, now: Time) -> bool {
+        let enough = now >= self.patient_until && !self.held.is_empty();
+        self.running.is_empty() || enough
+    }
 }
 
 impl World {
     /// A blob of `length` bytes leaves.
     pub(crate) fn transfer(&mut self, transfer: Transfer, length: u64) {
-        let (from, to) = (transfer.from, transfer.to);
-        self.transfers.coming.insert((to, transfer.root));
+        let Transfer { from, to, life, root, .. } = transfer;
+        self.transfers.coming.insert((to, life, root));
         if self.transfers.flows.are_limited(from, to) {
             let path = self.network.path(from, to);
             let carried = Carried { transfer, began: self.now, length };
@@ -145,15 +149,8 @@ impl World {
         while let Some((root, to)) = self.transfers.pushes.get_mut(&number).and_then(Push::next) {
             self.push_to(number, root, to);
         }
-        let now = self.now;
-        let over = |push: &&mut Push| {
-            let enough = now >= push.patient_until && !push.held.is_empty();
-            push.running.is_empty() || enough
-        };
-        if self.transfers.pushes.get_mut(&number).filter(over).is_none() {
-            return Ok(());
-        }
-        match self.transfers.pushes.remove(&number) {
+        let over = self.transfers.pushes.get(&number).is_some_and(|push| push.is_over(self.now));
+        match over.then(|| self.transfers.pushes.remove(&number)).flatten() {
             Some(Push { peer, life, root, held, .. }) if self.lives(peer, life) => {
                 let to = held.into_iter().map(|holder| self.peers[holder].key).collect();
                 self.input(peer, Input::Pushed { root, to })
@@ -168,8 +165,8 @@ impl World {
         else {
             return;
         };
-        let (peer, length, within) = (*peer, *length, *within);
-        let busy = self.transfers.coming.contains(&(to, root));
+        let (peer, length, within, life) = (*peer, *length, *within, self.peers[to].life);
+        let busy = self.transfers.coming.contains(&(to, life, root));
         if busy || !self.peers[peer].met.contains_key(&to) || !self.network.carries(peer, to) {
             return;
         }
@@ -178,7 +175,6 @@ impl World {
             return held.push(to);
         }
         running.insert(to);
-        let life = self.peers[to].life;
         self.transfer(Transfer { from: peer, to, life, root, push: Some(number) }, length);
         self.schedule(self.now + within, Happening::Pushed { push: number, to, late: true });
     }
@@ -236,8 +232,9 @@ impl World {
 
     /// A peer neither waits for these any more nor pushes them: what is on a line goes no further.
     pub(crate) fn give_up(&mut self, peer: usize, roots: &[Hash]) {
+        let life = self.peers[peer].life;
         for root in roots {
-            self.transfers.awaited.remove(&(peer, *root));
+            self.transfers.awaited.remove(&(peer, life, *root));
         }
         let cut = self.stop(|transfer| {
             let whose = if transfer.push.is_some() { transfer.from } else { transfer.to };
@@ -255,16 +252,16 @@ impl World {
         if !cut.is_empty() {
             self.await_next_end();
         }
-        for Transfer { to, root, .. } in &cut {
-            self.came_to_nothing(*to, *root);
+        for Transfer { to, life, root, .. } in &cut {
+            self.came_to_nothing(*to, *life, *root);
         }
         cut
     }
 
     /// A blob is not on its way to a peer any more: what waited for that begins.
-    fn came_to_nothing(&mut self, to: usize, root: Hash) {
-        self.transfers.coming.remove(&(to, root));
-        if let Some(Awaited { life, length, sources }) = self.transfers.awaited.remove(&(to, root))
+    fn came_to_nothing(&mut self, to: usize, life: u32, root: Hash) {
+        self.transfers.coming.remove(&(to, life, root));
+        if let Some(Awaited { length, sources }) = self.transfers.awaited.remove(&(to, life, root))
             && self.lives(to, life)
         {
             self.fetch(to, root, length, &sources);
@@ -278,9 +275,9 @@ impl World {
             let input = Input::BlobStored(root);
             return self.schedule(self.now, Happening::Input { peer, life, input: Box::new(input) });
         }
-        if self.transfers.coming.contains(&(peer, root)) {
-            let awaited = Awaited { life, length, sources: sources.to_vec() };
-            self.transfers.awaited.insert((peer, root), awaited);
+        if self.transfers.coming.contains(&(peer, life, root)) {
+            let awaited = Awaited { length, sources: sources.to_vec() };
+            self.transfers.awaited.insert((peer, life, root), awaited);
             return;
         }
         let has = |key: &PeerKey| {
@@ -317,7 +314,7 @@ impl World {
         fetched: bool,
     ) -> Result<(), Violation> {
         if !self.lives(to, life) {
-            self.came_to_nothing(to, root);
+            self.came_to_nothing(to, life, root);
             return Ok(());
         }
         let source = &self.peers[from];
@@ -337,12 +334,12 @@ impl World {
                     self.capped(to, again)?;
                 }
                 self.peers[to].disk.store_blob(root, bytes);
-                self.transfers.coming.remove(&(to, root));
-                self.transfers.awaited.remove(&(to, root));
+                self.transfers.coming.remove(&(to, life, root));
+                self.transfers.awaited.remove(&(to, life, root));
                 self.input(to, Input::BlobStored(root))
             }
             None => {
-                self.came_to_nothing(to, root);
+                self.came_to_nothing(to, life, root);
                 if fetched { self.input(to, Input::BlobFailed(root)) } else { Ok(()) }
             }
         }

@@ -125,8 +125,8 @@ fn quic_config(keypair: &Keypair) -> quic::Config {
     // overflows them: 8 MiB took 1.7 s on loopback with this one and 7 s with 1 MiB.
     config.max_stream_data = 128 << 10;
     config.max_connection_data = 384 << 10;
-    // Nobody waits any more for a peer that is seen to be gone, so the sooner the better: a slot is 30 s
-    // and more. Three packets in a row may be lost; they cost some 50 bytes a second and connection.
+    // Slots close without a peer that is seen to be gone, so the sooner the better. A connection ends when
+    // three packets in a row are lost.
     config.keep_alive_interval = Duration::from_secs(3);
     config.max_idle_timeout = 10_000;
     config

@@ -1,8 +1,8 @@
 //! Spreading a decided block by gossip.
 //!
-//! The deciding attempt's proposer does it at once, and the next voter after it only if nothing of the
-//! block came to it in a while, in case that one is gone. Two voters rarely hold the same certificate, so a crowd would
-//! carry the block once for each of them.
+//! The deciding attempt's proposer does it at once, and the next voter that speaks only if nothing of the
+//! block came to it in a while, in case that one is gone. Two voters rarely hold the same certificate, so
+//! a crowd would carry the block once for each of them.
 
 use crate::block::{CertifiedBlock, Height};
 use crate::election::Sitting;
@@ -88,15 +88,13 @@ impl Session {
             return None;
         }
         let seats = self.seats();
-        let mine = seats.keys.iter().position(|key| *key == self.me)?;
         let first = seats.proposer_seat(certified.block.height, certified.certificate.attempt);
-        let after = seats.keys.iter().cycle().skip(first + 1).take(seats.keys.len() - 1);
-        let next = after.into_iter().find(|key| **key == self.me || self.speaks(now, key));
-        match mine {
-            _ if mine == first => Some(Turn::First),
-            _ if next == Some(&self.me) => Some(Turn::Next),
-            _ => None,
+        if seats.keys[first] == self.me {
+            return Some(Turn::First);
         }
+        let mut after = seats.keys.iter().cycle().skip(first + 1).take(seats.keys.len() - 1);
+        let next = after.find(|key| **key == self.me || self.speaks(now, key))?;
+        (*next == self.me).then_some(Turn::Next)
     }
 
     /// A block is the head.

@@ -145,6 +145,25 @@ fn a_steward_from_an_older_copy_does_not_fork_its_session() {
     }
 }
 
+/// Its folder is gone and its key is not: it joins as if for the first time, below the heights at which it
+/// contributed, and is told of that there. (The checkers see what is signed twice.)
+#[test]
+fn a_contributor_with_an_empty_folder_does_not_sign_again_what_it_announced() {
+    for seed in 0..40 {
+        let mut setup = Setup::small(seed, 4);
+        // It would be done with the slot again before the others are.
+        let quick = PeerSetup { start: at(500), step: Span::millis(10), ..PeerSetup::contributor() };
+        setup.peers.push(quick);
+        setup.manifest.stop_at = Some(8 * 6 * 5 * 20);
+        setup.link = Link { latency: Span::millis(5), jitter: Span::millis(10), ..Link::default() };
+        let restored = Fault::Restore { peer: 4, down: Span::millis(1) };
+        setup.faults = vec![(at(100), Fault::Copy { peer: 4 }), (at(5_000 + 29 * seed), restored)];
+        let mut world = world(setup);
+        assert!(until(&mut world, 240_000, |world| ended(world, 5)), "seed {seed}\n{}", report(&world));
+        assert!(world.certified().control.convicted.is_empty(), "seed {seed}");
+    }
+}
+
 /// Nobody is there who did not just start as well: they tell each other from their logs, also what was
 /// said of the running height a moment ago. (The checkers see what is said twice.)
 #[test]

@@ -50,8 +50,8 @@ fn every_scenario_comes_to_its_end() {
 fn moments(text: &str) -> Vec<Time> {
     let table: toml::Table = toml::from_str(text).unwrap();
     let faults = table.get("faults").and_then(|faults| faults.as_array()).into_iter().flatten();
-    let seconds =
-        faults.filter_map(|fault| fault.get("at")?.as_str()?.strip_suffix('s')?.parse::<u64>().ok());
+    let at = faults.filter_map(|fault| fault.get("at")?.as_str());
+    let seconds = at.map(|at| at.strip_suffix('s').unwrap().parse::<u64>().unwrap());
     seconds.map(|seconds| Time(seconds * 1_000_000)).collect()
 }
 
