@@ -195,6 +195,16 @@ impl Ledger {
         votes.map(|(seat, vote)| (seat as u8, vote.signature)).collect()
     }
 
+    /// Every precommit in `attempt`, whatever it is for, that is not ours.
+    pub fn precommits_of_others(
+        &self,
+        attempt: Attempt,
+        me: Option<PeerKey>,
+    ) -> impl Iterator<Item = &Signed<Vote>> {
+        let others = self.seats.iter().filter(move |seat| Some(seat.key) != me);
+        others.filter_map(move |seat| seat.votes.get(&(attempt, Step::Precommit)))
+    }
+
     /// Every prevote for `block` in `attempt`: the proof behind a block that is proposed again.
     pub fn prevotes(&self, attempt: Attempt, block: Hash) -> Vec<Signed<Vote>> {
         self.votes_for(attempt, Step::Prevote, block).map(|(_, vote)| vote.clone()).collect()

@@ -124,7 +124,9 @@ impl Instance {
         last.is_some_and(|last| place(vote) <= last) || against_lock
     }
 
-    /// Sends our latest statements again: the network does not repeat anything by itself.
+    /// Sends our latest statements again: the network does not repeat anything by itself. With them goes
+    /// what ended the attempt before, or a voter that missed it would stay there, where the last of
+    /// those precommits was of a voter that is gone.
     pub(super) fn resend(&mut self) {
         if Mutant::SaysOnce.lives() {
             return;
@@ -134,6 +136,10 @@ impl Instance {
             self.send_proposal(&proposal);
         }
         self.turn.sends.extend(self.own.votes.values().cloned().map(Message::Vote));
+        if let Some(before) = current.checked_sub(1) {
+            let others = self.ledger.precommits_of_others(before, self.me);
+            self.turn.sends.extend(others.cloned().map(Message::Vote));
+        }
     }
 
     /// A proposal with its body and, for a block proposed again, the prevotes that allow it:

@@ -325,7 +325,7 @@ impl Network {
     }
 
     fn broadcast(&mut self, peer: usize, message: Message) {
-        self.check(&message);
+        self.check(peer, &message);
         let muted = match &message {
             Message::Propose { proposal, .. } => {
                 proposal.content.attempt == 0 && self.faults.mute_proposer_at == Some(proposal.content.height)
@@ -353,8 +353,8 @@ impl Network {
         liar.then(|| Message::Vote(self.signers[peer].seal(Domain::Vote, scope, nil)))
     }
 
-    /// Notes who said what, and counts contradictions.
-    fn check(&mut self, message: &Message) {
+    /// Notes who said what, and counts contradictions. What others said is passed on, lies too.
+    fn check(&mut self, peer: usize, message: &Message) {
         let (by, height, attempt, kind, block) = match message {
             Message::Vote(vote) => {
                 let Vote { height, attempt, step, block } = vote.content;
@@ -368,7 +368,8 @@ impl Network {
         };
         let seat = self.signers.iter().position(|signer| signer.key() == by).expect("a seat");
         let said = *self.said.entry((seat, height, attempt, kind)).or_insert(block);
-        self.contradictions += u32::from(said != block);
+        let own = by == self.signers[peer].key();
+        self.contradictions += u32::from(own && said != block);
     }
 
     /// Loses everything but what is durable and a part of what was about to be.

@@ -175,7 +175,10 @@ fn a_lock_from_long_ago_can_still_be_proposed_and_accepted() {
             ConsensusOutput::Broadcast(Message::Propose { proposal, block }) => {
                 other.consensus.proposal_received(other.now, proposal, block);
             }
-            ConsensusOutput::Broadcast(Message::Vote(vote)) => other.consensus.vote_received(other.now, vote),
+            // Precommits in its name are the test's, not its own.
+            ConsensusOutput::Broadcast(Message::Vote(vote)) if vote.content.step == Step::Prevote => {
+                other.consensus.vote_received(other.now, vote);
+            }
             _ => {}
         }
     }
@@ -209,6 +212,35 @@ fn our_own_forgotten_prevote_in_the_proof_of_a_lock_does_not_silence_us() {
     let (again, result) = solo.restarted(log);
     assert_eq!(result, Ok(()));
     assert!(solo.consensus.is_voting() && again.consensus.is_voting());
+}
+
+/// The last voter that ends an attempt may tell one other and be gone.
+#[test]
+fn who_went_on_takes_along_who_missed_what_ended_the_attempt() {
+    let (mut ahead, mut behind) = (Solo::new(4, 3), Solo::new(4, 2));
+    behind.consensus.enter(behind.now);
+    behind.wait(Span::seconds(3));
+    for seat in 0..2 {
+        behind.vote(seat, 0, Step::Prevote, None);
+    }
+    behind.vote(1, 0, Step::Precommit, None);
+    tell(&mut behind, &mut ahead);
+    ahead.vote(0, 0, Step::Precommit, None);
+    ahead.vote(1, 0, Step::Precommit, None);
+    ahead.wait(Span::seconds(1));
+    assert_eq!((ahead.consensus.attempt(), behind.consensus.attempt()), (1, 0));
+    ahead.wait(Span::seconds(5));
+    tell(&mut ahead, &mut behind);
+    behind.wait(Span::seconds(1));
+    assert_eq!(behind.consensus.attempt(), 1);
+}
+
+fn tell(from: &mut Solo, to: &mut Solo) {
+    for output in from.outputs() {
+        if let ConsensusOutput::Broadcast(Message::Vote(vote)) = output {
+            to.consensus.vote_received(to.now, vote);
+        }
+    }
 }
 
 #[test]
