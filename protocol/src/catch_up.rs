@@ -7,7 +7,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
-use crate::block::{CertifiedBlock, Height};
+use crate::block::{Block, CertifiedBlock, Height};
 use crate::charter::Charter;
 use crate::election::Sitting;
 use crate::holdings::{Tell, tell};
@@ -374,6 +374,15 @@ pub fn check_offer(
     Ok(())
 }
 
+/// Who signed the certificate of a checked offer's block: `seats` are those that led there.
+pub fn certifiers<'a>(offer: &'a SnapshotOffer, seats: &'a [PeerKey]) -> &'a [PeerKey] {
+    let height = offer.block.block.height;
+    let before =
+        offer.seatings.iter().map(|certified| &certified.block).filter(|block| block.height < height);
+    let seats = before.filter_map(Block::seating).next_back().map_or(seats, |seating| &seating.seats);
+    offer.block.block.reset().map_or(seats, |reset| &reset.content.seats)
+}
+
 /// Puts a snapshot's pages together, where it blocks nobody.
 #[derive(Debug, Clone)]
 pub struct AssembleJob {
@@ -407,3 +416,6 @@ impl AssembleJob {
         }
     }
 }
+
+#[cfg(test)]
+mod tests;

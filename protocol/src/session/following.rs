@@ -1,7 +1,7 @@
 //! Following: blobs and blocks from others, catching up, joining.
 
 use crate::block::{CertifiedBlock, Height, Join, Leave};
-use crate::catch_up::{Ask, AssembleJob, OfferError, check_offer};
+use crate::catch_up::{Ask, AssembleJob, OfferError, certifiers, check_offer};
 use crate::election::Sitting;
 use crate::event::{Event, Output, Record, Snapshot};
 use crate::identity::{Domain, Hash, PeerKey, Signed};
@@ -434,10 +434,11 @@ impl Session {
         let Some(offer) = self.catch_up.take_snapshot() else { return };
         match result {
             Ok(state) if state.control.height == offer.block.block.height && self.is_ahead(&state) => {
+                let certifiers = certifiers(&offer, &self.sitting().seats).to_vec();
                 let block = offer.block;
                 let snapshot = Snapshot { block: Some(block.clone()), state: (*state).clone() };
                 let counted = state.control.member(&self.me).map_or(0, |member| member.counted);
-                self.look_for_own_in(&block, counted);
+                self.look_for_own_in(&block, &certifiers, counted);
                 self.store_snapshot(now, snapshot);
                 self.jump(now, block, *state);
             }

@@ -194,14 +194,14 @@ impl Session {
                 self.met_own(&what);
             }
         }
-        if self.is_unknown_precommit(certified) {
+        if self.is_unknown_precommit(certified, self.certifiers(certified)) {
             self.met_own(&format!("a vote at height {}", block.height));
         }
     }
 
-    fn is_unknown_precommit(&self, certified: &CertifiedBlock) -> bool {
+    fn is_unknown_precommit(&self, certified: &CertifiedBlock, certifiers: &[PeerKey]) -> bool {
         let (height, certificate) = (certified.block.height, &certified.certificate);
-        let seat = self.certifiers(certified).iter().position(|key| *key == self.me);
+        let seat = certifiers.iter().position(|key| *key == self.me);
         let signed =
             seat.is_some_and(|seat| certificate.precommits.iter().any(|(by, _)| usize::from(*by) == seat));
         if !signed {
@@ -216,13 +216,13 @@ impl Session {
     }
 
     /// The state jumps over blocks that are not seen: what it counts of this peer must be known.
-    pub(super) fn look_for_own_in(&mut self, block: &CertifiedBlock, counted: u32) {
+    pub(super) fn look_for_own_in(&mut self, block: &CertifiedBlock, certifiers: &[PeerKey], counted: u32) {
         if !self.knows_itself() {
             return;
         }
         let before = self.state.control.member(&self.me).map_or(0, |member| member.counted);
         let under_way = self.contributing.announced_count(0);
-        if self.is_unknown_precommit(block) {
+        if self.is_unknown_precommit(block, certifiers) {
             self.met_own(&format!("a vote at height {}", block.block.height));
         } else if counted as usize > before as usize + under_way {
             self.met_own(&format!("contributions before height {}", block.block.height));
