@@ -373,10 +373,11 @@ impl Slots {
         entries.filter_map(|entry| blob_root(&entry.counted.payload)).collect()
     }
 
-    /// What a member announced for open slots.
+    /// What a member announced for open slots, and before it for slots that are not open yet.
     pub fn announcements_of(&self, member: &PeerKey) -> Vec<Signed<Announcement>> {
+        let early = self.early.values().filter(|signed| signed.by == *member);
         let entries = self.open.values().filter_map(|open| open.entries.get(member));
-        entries.map(|entry| entry.announcement.clone()).collect()
+        early.chain(entries.map(|entry| &entry.announcement)).cloned().collect()
     }
 
     /// Whether a slot is among the open ones.
