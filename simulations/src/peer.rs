@@ -64,8 +64,8 @@ pub struct Peer {
     pub(crate) wishes: Vec<Command>,
     /// Whether its disk cannot be read while it runs.
     pub(crate) unreadable: bool,
-    /// An older copy of its disk, and whether the session was on it already.
-    copy: Option<(Disk, bool)>,
+    /// An older copy of its disk.
+    copy: Option<Disk>,
     /// What its session takes for the time.
     pub(crate) clock: Clock,
     pub(crate) session: Option<Session>,
@@ -95,7 +95,6 @@ pub struct Peer {
     pub(crate) traffic: Traffic,
     /// Virtual time of all inner steps.
     pub(crate) trained: Span,
-    started: bool,
     ending: Option<Ending>,
     events: Vec<(Time, Event)>,
     crashes: u32,
@@ -137,14 +136,13 @@ impl Peer {
             blobs_from: BTreeMap::new(),
             traffic: Traffic::default(),
             trained: Span::ZERO,
-            started: false,
             ending: None,
             events: Vec::new(),
             crashes: 0,
         }
     }
 
-    /// Switches it on: for the first time at genesis, later from its disk.
+    /// Switches it on, from its disk.
     pub(crate) fn start(
         &mut self,
         now: Time,
@@ -158,20 +156,16 @@ impl Peer {
         self.clock = Clock::new(now, self.setup.drift);
         let now = self.clock.local(now);
         let (charter, signer, options) = (charter.clone(), self.signer.clone(), self.setup.options.clone());
-        self.session = Some(if self.started {
-            let mut recovered = self.disk.recover();
-            if let Some(seed) = self.flip.take() {
-                let whole = recovered.snapshot.take();
-                let mut snapshot = whole.unwrap_or(Snapshot { block: None, state: genesis.clone() });
-                flip_bit(&mut snapshot.state, seed);
-                self.odd = true;
-                recovered.snapshot = Some(snapshot);
-            }
-            Session::restore(now, charter, signer, options, || genesis.clone(), recovered)
-        } else {
-            self.started = true;
-            Session::new(now, charter, signer, options, genesis.clone())
-        });
+        let mut recovered = self.disk.recover();
+        if let Some(seed) = self.flip.take() {
+            let whole = recovered.snapshot.take();
+            let mut snapshot = whole.unwrap_or(Snapshot { block: None, state: genesis.clone() });
+            flip_bit(&mut snapshot.state, seed);
+            self.odd = true;
+            recovered.snapshot = Some(snapshot);
+        }
+        let session = Session::restore(now, charter, signer, options, || genesis.clone(), recovered);
+        self.session = Some(session);
         Ok(())
     }
 
@@ -187,13 +181,13 @@ impl Peer {
 
     /// Its user copies the folder.
     pub(crate) fn copy_disk(&mut self) {
-        self.copy = Some((self.disk.copy(), self.started));
+        self.copy = Some(self.disk.copy());
     }
 
     /// The copy takes the folder's place.
     pub(crate) fn restore_disk(&mut self) {
-        if let Some((copy, started)) = &self.copy {
-            (self.disk, self.started) = (copy.copy(), *started);
+        if let Some(copy) = &self.copy {
+            self.disk = copy.copy();
         }
     }
 

@@ -131,11 +131,9 @@ impl Session {
         }
     }
 
-    /// A voter met anew is asked by whoever does not listen any more: others were enough, but it may
-    /// know what they did not.
+    /// A voter met anew is asked, also when others were enough: it may know what they did not.
     pub(super) fn ask_for_statements(&mut self, peer: PeerKey) {
-        let counts = self.decides_alone() || self.voters().contains(&peer);
-        if counts && self.recall.listening.is_none() {
+        if self.decides_alone() || self.voters().contains(&peer) {
             self.recall.asked.insert(peer);
             self.send(vec![peer], Message::GetStatements);
         }

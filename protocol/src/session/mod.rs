@@ -189,15 +189,6 @@ pub struct Status {
 }
 
 impl Session {
-    /// A session that starts at the state it is given: genesis for a new one.
-    pub fn new(now: Time, charter: Arc<Charter>, signer: Signer, options: Options, state: State) -> Session {
-        let head = charter.session;
-        let mut session = Session::at(now, charter, signer, options, state, head);
-        session.begin_height(now);
-        session.go_on(now);
-        session
-    }
-
     fn at(
         now: Time,
         charter: Arc<Charter>,

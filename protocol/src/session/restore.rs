@@ -60,7 +60,8 @@ impl Restoring {
 struct CheckpointBytes(SavedTraining, Vec<u8>);
 
 impl Session {
-    /// A session that goes on where its folder ends. `genesis` is used if there is no snapshot.
+    /// A session that goes on where its folder ends: with `genesis` if there is no snapshot, as in a new
+    /// folder. An empty folder does not tell whether its key is new too.
     ///
     /// Blocks after the snapshot are applied again from their blobs, then the log of the running
     /// height is replayed (votes and locks come back), then the checkpoint is taken up. Until

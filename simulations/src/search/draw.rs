@@ -185,9 +185,7 @@ fn random_faults(random: &mut Random, setup: &mut Setup) {
         setup.faults.push((restored, Fault::Heal));
         // Of two such the others can do without one.
         let unreadable = |(_, fault): &(Time, Fault)| matches!(fault, Fault::Unreadable { .. });
-        // A key whose folder is gone asks whom it meets once, and an answer that is lost tells it nothing.
-        let exists = setup.peers[peer].start <= copied;
-        if exists && !setup.faults.iter().any(unreadable) {
+        if !setup.faults.iter().any(unreadable) {
             setup.faults.push((copied, Fault::Copy { peer }));
             setup.faults.push((restored, Fault::Restore { peer, down }));
         }

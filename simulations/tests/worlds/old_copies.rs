@@ -70,7 +70,8 @@ fn a_barred_voter_follows_and_takes_part_again_when_it_is_told() {
     // What it signed before may still be counted.
     assert!(until(&mut world, 60_000, |world| follows(world, 3)), "{}", report(&world));
     let before = counted(&world);
-    assert!(until(&mut world, 60_000, |world| follows(world, 9)), "{}", report(&world));
+    // After eight missed slots it would have to join again.
+    assert!(until(&mut world, 60_000, |world| follows(world, 6)), "{}", report(&world));
     assert_eq!(counted(&world), before, "it contributes nothing");
     world.command(world.now(), 2, Command::VoteAgain);
     assert!(until(&mut world, 90_000, |world| counted(world) > before + 1), "{}", report(&world));
