@@ -12,7 +12,7 @@ use super::wal::WalRecord;
 use crate::block::{Attempt, Block, Evidence, Proposal, Vote};
 use crate::identity::{Domain, Hash, PeerKey, Signed};
 use crate::time::Time;
-use crate::wire;
+use crate::wire::{self, Message};
 
 impl Instance {
     /// Somebody's vote of this height.
@@ -20,7 +20,7 @@ impl Instance {
         let Some(seat) = self.ledger.seat_of(&vote.by) else { return };
         let judgement = self.ledger.judge(seat, &vote.content, self.attempt(), self.proof_attempt());
         match &judgement {
-            Judgement::Known | Judgement::Refused => return,
+            Judgement::Known | Judgement::Refused => return self.take_along(now, seat, &vote),
             Judgement::Contradicts(_) if !self.ledger.wants_evidence(seat) => return,
             Judgement::Contradicts(_) => {}
             // Of a decided height only a lie is still of interest.
@@ -40,6 +40,19 @@ impl Instance {
             _ => self.accept_vote(now, seat, vote),
         }
         self.release(now);
+    }
+
+    /// A voter that says again what it said in an earlier attempt missed what ended it. The last of those
+    /// precommits may have been of one that told only us and is gone, and nobody else would tell it.
+    fn take_along(&mut self, now: Time, seat: usize, vote: &Signed<Vote>) {
+        let (current, to) = (self.attempt(), vote.by);
+        let stayed = vote.content.attempt < current && self.me.is_some_and(|me| me != to);
+        if !stayed || self.decided || self.replaying || !self.ledger.may_help(seat, now) {
+            return;
+        }
+        let missed = self.ledger.all_precommits(current - 1).filter(|precommit| precommit.by != to);
+        let tell = |vote: &Signed<Vote>| ConsensusOutput::Tell { to, message: Message::Vote(vote.clone()) };
+        self.turn.rest.extend(missed.map(tell));
     }
 
     /// Gives a verified vote to the driver.

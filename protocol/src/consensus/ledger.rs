@@ -12,7 +12,7 @@ use crate::block::{Attempt, Step, Vote};
 use crate::holdings::{Tell, tell};
 use crate::identity::{Hash, PeerKey, Signature, Signed};
 use crate::mutant::Mutant;
-use crate::time::Time;
+use crate::time::{Span, Time};
 
 /// Attempts ahead of the current one whose votes and proposals are taken.
 pub const FUTURE_ATTEMPTS: Attempt = 8;
@@ -28,6 +28,8 @@ pub(super) const AHEAD_PER_SEAT: usize = 32;
 /// Signature checks that a seat's name may cost at once, and microseconds until one more.
 const CHECKS: u64 = 256;
 const CHECK_INTERVAL: u64 = 10_000;
+/// A seat that stayed behind is helped at most this often.
+const HELP_AGAIN: Span = Span::seconds(1);
 
 /// What the ledger thinks of a vote whose signature was not checked yet.
 #[derive(Clone, PartialEq, Eq, Debug)]
@@ -55,6 +57,8 @@ struct Seat {
     evidence: u8,
     checks: u64,
     checks_at: Time,
+    /// When it may be helped again.
+    help_at: Time,
 }
 
 /// The votes of one height.
@@ -76,6 +80,7 @@ impl Ledger {
             evidence: 0,
             checks: CHECKS,
             checks_at: now,
+            help_at: now,
         };
         Ledger { seats: seats.keys.iter().map(seat).collect(), honest: seats.honest() }
     }
@@ -195,14 +200,19 @@ impl Ledger {
         votes.map(|(seat, vote)| (seat as u8, vote.signature)).collect()
     }
 
-    /// Every precommit in `attempt`, whatever it is for, that is not ours.
-    pub fn precommits_of_others(
-        &self,
-        attempt: Attempt,
-        me: Option<PeerKey>,
-    ) -> impl Iterator<Item = &Signed<Vote>> {
-        let others = self.seats.iter().filter(move |seat| Some(seat.key) != me);
-        others.filter_map(move |seat| seat.votes.get(&(attempt, Step::Precommit)))
+    /// Every precommit in `attempt`, whatever it is for.
+    pub fn all_precommits(&self, attempt: Attempt) -> impl Iterator<Item = &Signed<Vote>> {
+        self.seats.iter().filter_map(move |seat| seat.votes.get(&(attempt, Step::Precommit)))
+    }
+
+    /// Whether a seat that stayed behind may be helped again.
+    pub fn may_help(&mut self, seat: usize, now: Time) -> bool {
+        let seat = &mut self.seats[seat];
+        let may = now >= seat.help_at;
+        if may {
+            seat.help_at = now + HELP_AGAIN;
+        }
+        may
     }
 
     /// Every prevote for `block` in `attempt`: the proof behind a block that is proposed again.

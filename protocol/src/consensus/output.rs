@@ -4,6 +4,7 @@ use std::collections::VecDeque;
 
 use super::wal::WalRecord;
 use crate::block::{Attempt, Block, CertifiedBlock, Evidence, Height};
+use crate::identity::PeerKey;
 use crate::mutant::Mutant;
 use crate::wire::Message;
 
@@ -20,6 +21,13 @@ pub enum ConsensusOutput {
     },
     /// Goes to every other voter. Votes may be those of other seats: they prove a lock.
     Broadcast(Message),
+    /// Goes to one other voter.
+    Tell {
+        /// Who stayed behind.
+        to: PeerKey,
+        /// A vote that it missed.
+        message: Message,
+    },
     /// We propose in this attempt: build a block and answer with `value_ready`.
     NeedBlock {
         /// The height.

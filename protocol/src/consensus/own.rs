@@ -124,9 +124,7 @@ impl Instance {
         last.is_some_and(|last| place(vote) <= last) || against_lock
     }
 
-    /// Sends our latest statements again: the network does not repeat anything by itself. With them goes
-    /// what ended the attempt before, or a voter that missed it would stay there, where the last of
-    /// those precommits was of a voter that is gone.
+    /// Sends our latest statements again: the network does not repeat anything by itself.
     pub(super) fn resend(&mut self) {
         if Mutant::SaysOnce.lives() {
             return;
@@ -136,10 +134,6 @@ impl Instance {
             self.send_proposal(&proposal);
         }
         self.turn.sends.extend(self.own.votes.values().cloned().map(Message::Vote));
-        if let Some(before) = current.checked_sub(1) {
-            let others = self.ledger.precommits_of_others(before, self.me);
-            self.turn.sends.extend(others.cloned().map(Message::Vote));
-        }
     }
 
     /// A proposal with its body and, for a block proposed again, the prevotes that allow it:

@@ -142,6 +142,7 @@ impl Session {
                     let to = self.other_voters();
                     self.send(to, message);
                 }
+                ConsensusOutput::Tell { to, message } => self.send(vec![to], message),
                 ConsensusOutput::NeedBlock { height, attempt } => {
                     self.voting.proposing = Some((height, attempt, now));
                 }

@@ -14,8 +14,9 @@ use crate::world::{Violation, World};
 
 /// So long after the last fault, whoever is barred is told that its newer folder is gone.
 const TOLD: Span = Span::seconds(12);
-/// The end must have come by then: a bound on liveness.
-const END: Time = Time(Span::seconds(600).0);
+/// The end must have come by then, a bound on liveness: the longest sessions have 500 heights, over lines that
+/// carry less than a kilobyte a second.
+const END: Time = Time(Span::seconds(1_200).0);
 
 /// What went wrong.
 #[derive(Debug, Clone, PartialEq, Eq)]

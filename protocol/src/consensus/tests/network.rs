@@ -294,6 +294,10 @@ impl Network {
                     }
                 }
                 ConsensusOutput::Broadcast(message) => self.broadcast(peer, message),
+                ConsensusOutput::Tell { to, message } => {
+                    let to = self.signers.iter().position(|signer| signer.key() == to).expect("a seat");
+                    self.send(peer, to, message);
+                }
                 ConsensusOutput::NeedBlock { height, attempt } => {
                     let (span, life) = (self.soon(100), self.peers[peer].life);
                     self.schedule(span, peer, Event::Block { height, attempt, life });
