@@ -3,6 +3,7 @@
 use std::path::PathBuf;
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
+use driftless_protocol::codec::Codec;
 use serde::{Deserialize, Serialize};
 
 use crate::bandwidth::Rate;
@@ -117,15 +118,6 @@ pub enum Command {
     ServeBlobs(ServeBlobsArguments),
 }
 
-/// Which of the codecs.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
-pub enum CodecName {
-    /// 4 bits per parameter.
-    E3m0,
-    /// Plain 32 bits.
-    F32,
-}
-
 /// Options of `demo`.
 #[derive(Debug, Clone, Args)]
 pub struct DemoArguments {
@@ -144,9 +136,9 @@ pub struct DemoArguments {
     /// Inner steps between two exchanges of a fragment (H).
     #[arg(long, value_name = "H")]
     pub period: Option<u32>,
-    /// Encoding of the exchanged updates.
-    #[arg(long)]
-    pub codec: Option<CodecName>,
+    /// Encoding of the exchanged updates: e3m0, f32, stat2, int2 to int8.
+    #[arg(long, value_name = "CODEC")]
+    pub codec: Option<Codec>,
     /// Texts to train on [default: a part of Shakespeare's plays].
     #[arg(long, num_args = 1.., value_name = "FILE")]
     pub data: Vec<PathBuf>,
@@ -242,9 +234,9 @@ pub struct NewArguments {
     /// Inner steps between two exchanges of a fragment (H).
     #[arg(long, value_name = "H", conflicts_with = "manifest")]
     pub period: Option<u32>,
-    /// Encoding of the exchanged updates.
-    #[arg(long, conflicts_with = "manifest")]
-    pub codec: Option<CodecName>,
+    /// Encoding of the exchanged updates: e3m0, f32, stat2, int2 to int8.
+    #[arg(long, value_name = "CODEC", conflicts_with = "manifest")]
+    pub codec: Option<Codec>,
     /// The token budget that the learning rate is planned for.
     #[arg(long, conflicts_with = "manifest")]
     pub tokens: Option<u64>,

@@ -70,6 +70,8 @@ pub enum Work {
         slot: Slot,
         /// The fragment's outer parameters.
         outer: Array,
+        /// What is random in the encoding follows from it.
+        noise: u64,
     },
     /// theta <- alpha theta + (1 - alpha) outer.
     Merge {
@@ -160,8 +162,8 @@ impl<E: Engine> Worker<E> {
             Work::Train { samples, progress } => {
                 Ok(WorkDone::Trained(self.engine.train(&samples, &progress)?))
             }
-            Work::Encode { slot, outer } => {
-                let bytes = self.encode(usize::from(slot.stream), &outer)?;
+            Work::Encode { slot, outer, noise } => {
+                let bytes = self.encode(usize::from(slot.stream), &outer, noise)?;
                 Ok(WorkDone::Encoded { slot, bytes })
             }
             Work::Merge { fragment, outer, alpha } => {
@@ -184,13 +186,13 @@ impl<E: Engine> Worker<E> {
         }
     }
 
-    fn encode(&mut self, fragment: usize, outer: &Array) -> Result<Vec<u8>, EngineFailure> {
+    fn encode(&mut self, fragment: usize, outer: &Array, noise: u64) -> Result<Vec<u8>, EngineFailure> {
         let theta = self.read(fragment)?;
         let mut delta = vec![0.0; theta.len()];
         streaming_diloco::delta(&outer.to_vec(), &theta, &mut delta);
         let codec = self.method.codec();
         let mut bytes = Vec::with_capacity(codec.encoded_len(delta.len()) as usize);
-        codec.encode(&delta, &mut bytes).map_err(|error: CodecError| {
+        codec.encode(&delta, noise, &mut bytes).map_err(|error: CodecError| {
             EngineFailure::NotFinite(format!("the update of fragment {fragment} ({error})"))
         })?;
         Ok(bytes)

@@ -19,7 +19,6 @@ mod sessions;
 mod signals;
 mod verify;
 
-pub(crate) use new::codec;
 pub(crate) use sample::write_text;
 pub(crate) use signals::Signals;
 

@@ -3,7 +3,6 @@
 use std::path::PathBuf;
 
 use driftless_protocol::PeerKey;
-use driftless_protocol::codec::Codec;
 use driftless_protocol::committee::{Committee, QuorumRule};
 use driftless_protocol::identity::Signer;
 use driftless_protocol::manifest::{Admission, DeadlineBounds, Manifest, ManifestError};
@@ -13,7 +12,7 @@ use super::CommandError;
 use super::foreground::Foreground;
 use super::kept;
 use super::new_from::{self, Source};
-use crate::args::{CodecName, NewArguments};
+use crate::args::NewArguments;
 use crate::config::{self, Config};
 use crate::node::SessionOptions;
 use crate::output::Output;
@@ -142,7 +141,7 @@ fn founding(
 pub(super) fn overrides(options: &NewArguments) -> Overrides {
     Overrides {
         period: options.period,
-        codec: options.codec.map(codec),
+        codec: options.codec,
         learning_rate: options.learning_rate,
         batch: options.batch,
         budget_tokens: options.tokens.or(options.stop_at),
@@ -155,14 +154,6 @@ pub(super) fn admission(options: &NewArguments, signer: &Signer) -> Admission {
     match options.open {
         true => Admission::Open,
         false => Admission::Invitation { issuer: signer.key() },
-    }
-}
-
-/// The codec behind its name.
-pub(crate) fn codec(name: CodecName) -> Codec {
-    match name {
-        CodecName::E3m0 => Codec::E3M0,
-        CodecName::F32 => Codec::F32,
     }
 }
 

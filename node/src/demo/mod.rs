@@ -142,7 +142,7 @@ fn plan(options: &DemoArguments) -> Result<Plan, CommandError> {
     let peers = usize::from(options.peers);
     let overrides = Overrides {
         period: options.period,
-        codec: options.codec.map(commands::codec),
+        codec: options.codec,
         // The peers share this machine: who waits for a certificate leaves its cores to the others,
         // so that the paper's rule costs no time, and a merge at tau is what the reference measured.
         max_overrun: Some(Overrun::Strict),

@@ -18,7 +18,7 @@
 //! A block whose largest magnitude is below 2^-119 is encoded as zeros: below it the powers of
 //! two would leave the normal numbers and the products would round.
 
-use super::{BLOCK, CodecError};
+use super::{BLOCK, CodecError, largest_magnitude};
 
 const NIBBLE_BYTES: usize = BLOCK / 2;
 pub(super) const BLOCK_BYTES: usize = 4 + NIBBLE_BYTES;
@@ -42,19 +42,11 @@ pub(super) fn encode(values: &[f32], out: &mut Vec<u8>) -> Result<(), CodecError
         let scale = largest_magnitude(block);
         if !scale.is_finite() {
             out.truncate(start);
-            let within = block.iter().position(|value| !value.is_finite()).unwrap_or(0);
-            return Err(CodecError::ValueNotFinite { index: index * BLOCK + within });
+            return Err(CodecError::not_finite(block, index * BLOCK));
         }
         encode_block(block, scale, out);
     }
     Ok(())
-}
-
-/// The largest magnitude, or something that is not finite if any value is.
-fn largest_magnitude(block: &[f32]) -> f32 {
-    // As integers, magnitudes order like the numbers, and NaN comes after infinity.
-    let bits = block.iter().fold(0, |largest: u32, value| largest.max(value.to_bits() & 0x7fff_ffff));
-    f32::from_bits(bits)
 }
 
 fn encode_block(block: &[f32], scale: f32, out: &mut Vec<u8>) {

@@ -343,6 +343,28 @@ fn training_pacing_and_data_are_checked_and_named() {
 }
 
 #[test]
+fn a_codec_that_leaves_values_out_is_refused_where_nothing_sends_them_later() {
+    use crate::codec::{Codec, TopK};
+    let with = |codec: &str| {
+        sample().to_toml().unwrap().replace("codec = \"e3m0\"", &format!("codec = \"{codec}\""))
+    };
+    for codec in ["f32", "stat2", "int2", "int8"] {
+        assert_eq!(Manifest::from_toml(&with(codec)).unwrap().method.codec(), codec.parse().unwrap());
+    }
+    for codec in ["sign", "top-64/4096-stat2", "rand-1/8"] {
+        let error = Manifest::from_toml(&with(codec)).unwrap_err().to_string();
+        assert!(error.contains("no error feedback"), "{codec}: {error}");
+    }
+    let error = Manifest::from_toml(&with("top-5/4")).unwrap_err().to_string();
+    assert!(error.contains("there is no codec"), "{error}");
+    // Numbers that came in bytes and that no text can name.
+    refused("codec", |m| {
+        let Method::StreamingDiLoCo(numbers) = &mut m.method;
+        numbers.codec = Codec::TopK(TopK { keep: 1, of: 0, whole: false, statistical: false });
+    });
+}
+
+#[test]
 fn a_model_too_large_for_its_blobs_is_refused() {
     let shape = crate::model::GptShape { layers: 20, heads: 1, width: 1 << 16, context: 1, vocabulary: 256 };
     refused("blob", |m| {

@@ -140,7 +140,7 @@ mod tests {
 
     fn part(values: &[f32], tokens: u64, missed: u32) -> Contribution {
         let mut bytes = Vec::new();
-        Codec::F32.encode(values, &mut bytes).unwrap();
+        Codec::F32.encode(values, 1, &mut bytes).unwrap();
         Contribution { bytes, tokens, missed }
     }
 

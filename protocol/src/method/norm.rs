@@ -81,7 +81,7 @@ mod tests {
         let exact = values.iter().map(|v| f64::from(*v).powi(2)).sum::<f64>().sqrt();
         assert!((f64::from(norm(&values)) / exact - 1.0).abs() < 1e-6);
         let mut bytes = Vec::new();
-        Codec::F32.encode(&values, &mut bytes).unwrap();
+        Codec::F32.encode(&values, 1, &mut bytes).unwrap();
         assert_eq!(decoded_norm(Codec::F32, &bytes, values.len()), Ok(norm(&values)));
     }
 

@@ -121,6 +121,9 @@ impl StreamingDiLoCo {
         need(within(0.0, 1.0, self.alpha), "alpha", self.alpha, "0 to 1")?;
         need(within(0.0, 100.0, self.eta) && self.eta > 0.0, "eta", self.eta, "above 0 and at most 100")?;
         need(within(0.0, 0.999, self.mu), "mu", self.mu, "0 to 0.999")?;
+        need(self.codec.is_possible(), "codec", self.codec, "one that can be named")?;
+        let lossy = "one that leaves nothing out (f32, e3m0, stat2, int2 to int8): there is no error feedback here to send the rest later";
+        need(!self.codec.wants_error_feedback(), "codec", self.codec, lossy)?;
         match self.max_overrun {
             Overrun::Steps(steps) => {
                 need(steps <= Self::MAX_STEPS, "max_overrun.steps", steps, "at most 1048576")

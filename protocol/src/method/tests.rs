@@ -62,7 +62,7 @@ impl Replica {
             let mut difference = vec![0.0; theta[fragment].len()];
             delta(&self.outer[fragment][0], &theta[fragment], &mut difference);
             let mut bytes = Vec::new();
-            self.method.codec().encode(&difference, &mut bytes).unwrap();
+            self.method.codec().encode(&difference, 1, &mut bytes).unwrap();
             Contribution { bytes, tokens: 1, missed: 0 }
         };
         let contributions: Vec<Contribution> = self.theta.iter().map(contribution).collect();

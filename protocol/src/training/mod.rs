@@ -19,7 +19,7 @@ use crate::block::{Slot, Work as ClaimedWork};
 use crate::charter::Charter;
 use crate::event::Waiting;
 use crate::holdings::{Tell, tell};
-use crate::identity::PeerKey;
+use crate::identity::{Hash, PeerKey};
 use crate::manifest::Data;
 use crate::membership::{Lease, MAX_LEASE_PIECES};
 use crate::method::{Method, StreamingDiLoCo};
@@ -361,7 +361,15 @@ impl Training {
     /// Changes of theta that came before are carried out: `due_change` does not let one wait here.
     fn contribute(&self, index: usize, state: &State) -> Next {
         let slot = Slot { stream: index as u16, ordinal: state.control.closed[index] };
-        Next::Work(Work::Encode { slot, outer: self.streams[index].base.clone() })
+        Next::Work(Work::Encode { slot, outer: self.streams[index].base.clone(), noise: self.noise(slot) })
+    }
+
+    /// The same again whenever this peer encodes for this slot, and another for every other peer.
+    fn noise(&self, slot: Slot) -> u64 {
+        let mut place = self.me.0.to_vec();
+        place.extend_from_slice(&slot.stream.to_le_bytes());
+        place.extend_from_slice(&slot.ordinal.to_le_bytes());
+        Hash::of(&place).0.first_chunk().map_or(0, |bytes| u64::from_le_bytes(*bytes))
     }
 
     /// The next inner steps; `None` if the leases are used up.

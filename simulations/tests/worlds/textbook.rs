@@ -49,9 +49,11 @@ impl Loop<'_> {
     fn exchange(&mut self, fragment: usize) {
         let outer = Array::new(&self.arrays[0][fragment]);
         let slot = Slot { stream: fragment as u16, ordinal: 0 };
-        let contribution = |worker: &mut Worker<SimEngine>| match worker
-            .execute(Work::Encode { slot, outer: outer.clone() })
-        {
+        let contribution = |worker: &mut Worker<SimEngine>| match worker.execute(Work::Encode {
+            slot,
+            outer: outer.clone(),
+            noise: 0,
+        }) {
             WorkDone::Encoded { bytes, .. } => Contribution { bytes, tokens: 1, missed: 0 },
             other => panic!("{other:?}"),
         };
