@@ -68,7 +68,7 @@ impl RandK {
             let size = of.min(values - start);
             let (noise, mut left) = (Noise::of_block(key, chunk), self.kept(size) as u64);
             for place in 0..size {
-                let draw = u64::from(noise.word(place as u32)) * (size - place) as u64 >> 32;
+                let draw = (u64::from(noise.word(place as u32)) * (size - place) as u64) >> 32;
                 if draw < left {
                     left -= 1;
                     visit(start + place);

@@ -198,7 +198,8 @@ impl Choice {
             bucket -= 1;
             above += self.histogram[bucket] as usize;
         }
-        (self.places.clear(), self.edge.clear());
+        self.places.clear();
+        self.edge.clear();
         for (place, value) in chunk.iter().enumerate() {
             let its = (magnitude(value) >> BUCKET_SHIFT) as usize;
             if its > bucket {
