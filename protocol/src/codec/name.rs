@@ -5,9 +5,6 @@ use std::str::FromStr;
 
 use super::{Codec, RandK, TopK};
 
-/// Keeping more than so much of the values takes more bytes than sending all of them.
-const MAX_OF: u32 = TopK::MAX_CHUNK;
-
 /// A name that no codec has.
 #[derive(Clone, PartialEq, Eq, Debug, thiserror::Error)]
 #[error(
@@ -83,7 +80,7 @@ fn fraction(text: &str) -> Option<(u32, u32)> {
 impl Codec {
     /// Whether its numbers are within bounds: a manifest that came in bytes may say anything.
     pub fn is_possible(&self) -> bool {
-        let part = |keep: u32, of: u32| (1..of).contains(&keep) && of <= MAX_OF;
+        let part = |keep: u32, of: u32| (1..of).contains(&keep) && of <= TopK::MAX_CHUNK;
         match self {
             Codec::F32 | Codec::E3M0 | Codec::Statistical | Codec::Sign => true,
             Codec::Uniform { bits } => (2..=8).contains(bits),
