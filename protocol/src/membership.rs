@@ -101,7 +101,7 @@ pub struct Pool {
 pub struct Draw {
     /// The slot ordinal.
     pub ordinal: u32,
-    /// The drawn keys, ascending; `None` until the block after the one that opened it, because a
+    /// The drawn keys that did not leave since, ascending; `None` until the block after the one that opened it, because a
     /// state cannot contain the hash of its own block.
     pub members: Option<Vec<PeerKey>>,
 }
@@ -149,6 +149,14 @@ pub struct Progress {
     pub position: u64,
     /// Tokens counted.
     pub tokens: u64,
+}
+
+impl Draw {
+    fn leave_out(&mut self, key: &PeerKey) {
+        if let Some(members) = &mut self.members {
+            members.retain(|drawn| drawn != key);
+        }
+    }
 }
 
 impl ControlPage {
@@ -255,11 +263,13 @@ impl ControlPage {
         grant(&mut self.pool, &mut self.members[at], leases.target, ordinal);
     }
 
-    /// Removes a member; its leases return.
+    /// Removes a member; its leases return, and it is drawn for nothing that is open: should it come
+    /// back before that closes, with what it signed forgotten by all, it has no place to sign again.
     pub(crate) fn dismiss(&mut self, key: &PeerKey) {
         if let Some(index) = self.index_of(key) {
             let member = self.members.remove(index);
             self.pool.give_back(&member.leases);
+            self.draws.iter_mut().for_each(|draw| draw.leave_out(key));
         }
     }
 
@@ -511,6 +521,19 @@ mod tests {
         assert_ne!(drawn, control.drawn(0, Hash::of(b"b"), 64));
         control.settle_draws(Hash::of(b"a"), 64);
         assert_eq!(drawn, control.drawn(0, Hash::of(b"anything later"), 64));
+    }
+
+    #[test]
+    fn whoever_left_and_came_back_has_no_place_in_what_was_open_then() {
+        let mut control = page(3);
+        control.settle_draws(Hash::of(b"a"), 64);
+        control.dismiss(&key(1));
+        assert_eq!(control.drawn(0, Hash::of(b"b"), 64), [key(0), key(2)]);
+        control.admit(key(1), RULES);
+        control.settle_draws(Hash::of(b"b"), 64);
+        assert_eq!(control.drawn(0, Hash::of(b"b"), 64), [key(0), key(2)]);
+        close(&mut control, &[]);
+        assert_eq!(control.drawn(1, Hash::of(b"c"), 64), [key(0), key(1), key(2)]);
     }
 
     /// A quarter of one, two or three places is none: newcomers would never become anything else.

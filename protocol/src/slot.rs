@@ -103,12 +103,10 @@ impl Ground<'_> {
         Scope { session: self.charter.session, generation: self.state.control.generation }
     }
 
-    /// Who is drawn for an ordinal and still a member.
+    /// Who is drawn for an ordinal.
     pub fn drawn(&self, ordinal: u32) -> Vec<PeerKey> {
         let maximum = usize::from(self.charter.manifest.max_contributors);
-        let mut drawn = self.state.control.drawn(ordinal, self.head, maximum);
-        drawn.retain(|key| self.state.control.index_of(key).is_some());
-        drawn
+        self.state.control.drawn(ordinal, self.head, maximum)
     }
 }
 

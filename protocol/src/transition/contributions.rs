@@ -12,6 +12,7 @@ use super::{Aggregation, Invalid, Part};
 pub(super) fn close(
     charter: &Charter,
     before: &ControlPage,
+    parent: Hash,
     base: &dyn Fn(usize) -> Option<Hash>,
     scope: Scope,
     control: &mut ControlPage,
@@ -23,7 +24,8 @@ pub(super) fn close(
     if !next || !before.has_draw(slot.ordinal) {
         return Err(Invalid::SlotNotOpen(slot));
     }
-    let drawn = control.drawn(slot.ordinal, Hash::default(), usize::MAX);
+    // As of the parent: whoever another stream's closing shows out was drawn for this one.
+    let drawn = before.drawn(slot.ordinal, parent, usize::from(charter.manifest.max_contributors));
     let base = base(stream);
     let mut previous = None;
     for counted in &closing.counted {

@@ -204,7 +204,7 @@ fn plan(
         match item {
             Item::Reset(word) => reset(charter, parent, &mut control, word).map_err(statement)?,
             Item::Close(closing) => {
-                let next = close(charter, before, base, scope, &mut control, closing)?;
+                let next = close(charter, before, parent, base, scope, &mut control, closing)?;
                 aggregations.extend(next);
             }
             Item::Join(join) => admit(charter, scope, &mut control, join).map_err(statement)?,
