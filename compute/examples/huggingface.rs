@@ -23,7 +23,8 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
 
 fn export(directory: &Path) -> Result<f64, Box<dyn std::error::Error>> {
     let shape = GptShape::named("gpt:tiny", 256).ok_or("no such model")?;
-    let mut engine = Engine::new(shape, EngineOptions { threads: 2, batch: 12, adamw: AdamW::default() })?;
+    let mut engine =
+        Engine::new(shape, EngineOptions { threads: 2, batch: 12, adamw: AdamW::default(), muon: None })?;
     engine.write(0..shape.parameter_count(), &rng::initialise(&shape, 1));
     let corpus = Corpus::embedded(TINY_SHAKESPEARE, shape.context, [1; 32])?;
     let mut trainer = Trainer::new(engine, corpus)?;
@@ -35,7 +36,7 @@ fn export(directory: &Path) -> Result<f64, Box<dyn std::error::Error>> {
 
 fn loss(directory: &Path) -> Result<f64, Box<dyn std::error::Error>> {
     let imported = huggingface::import(directory)?;
-    let options = EngineOptions { threads: 2, batch: 4, adamw: AdamW::default() };
+    let options = EngineOptions { threads: 2, batch: 4, adamw: AdamW::default(), muon: None };
     let mut engine = Engine::new(imported.shape, options)?;
     engine.write(0..imported.parameters.len(), &imported.parameters);
     let corpus = Corpus::embedded(TINY_SHAKESPEARE, imported.shape.context, [1; 32])?;

@@ -11,7 +11,8 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
     let (steps, seed): (u32, u8) = (steps.parse()?, seed.parse()?);
     let schedule = Schedule::new(peak.parse()?);
     let shape = GptShape::named("gpt:tiny", 256).ok_or("no such model")?;
-    let mut engine = Engine::new(shape, EngineOptions { threads: 1, batch: 12, adamw: AdamW::default() })?;
+    let mut engine =
+        Engine::new(shape, EngineOptions { threads: 1, batch: 12, adamw: AdamW::default(), muon: None })?;
     engine.write(0..shape.parameter_count(), &rng::initialise(&shape, seed.into()));
     let corpus = Corpus::embedded(TINY_SHAKESPEARE, shape.context, [seed; 32])?;
     let mut trainer = Trainer::new(engine, corpus)?;

@@ -43,7 +43,8 @@ const PASSES: usize = 3;
 /// # Errors
 /// An impossible shape, batch or number of threads.
 pub fn run(shape: GptShape, batch: usize, threads: usize, seconds: f64) -> Result<BenchReport, EngineError> {
-    let mut engine = Engine::new(shape, EngineOptions { threads, batch, adamw: AdamW::default() })?;
+    let mut engine =
+        Engine::new(shape, EngineOptions { threads, batch, adamw: AdamW::default(), muon: None })?;
     engine.write(0..engine.parameter_count(), &rng::initialise(&shape, 1));
     let mut random = rng::stream([2; 32], 0);
     let mut losses = Vec::new();

@@ -16,7 +16,8 @@ pub use options::EngineOptions;
 use crate::checkpoint::{self, CheckpointError};
 use crate::cpu::{self, Activations, Buffer, Rows};
 use crate::model::{GptShape, Layout, Tensor};
-use crate::optimizer::{Coefficients, Decay, Moments};
+use crate::optimizer::muon::{self, Block, MuonStep, MuonValues, Scratch};
+use crate::optimizer::{Coefficients, Decay, Moments, Muon};
 use rayon::prelude::*;
 use shard::{Shard, Worker};
 use std::ops::Range;
@@ -44,6 +45,8 @@ pub struct Engine {
     tensors: Vec<Tensor>,
     layout: Layout,
     decay: Decay,
+    /// The tensors that are Muon's.
+    blocks: Vec<Block>,
     pub(crate) parameters: Buffer,
     /// The parameters with every matrix transposed; as fresh as the last pass that needed it.
     turned: Buffer,
@@ -91,16 +94,19 @@ impl Engine {
                 nats: 0.0,
             })
             .collect();
+        let blocks = options.muon.map_or(Vec::new(), |_| muon::blocks(&shape, &layout));
         let sequences = options.batch.div_ceil(parts);
         let workers = (0..parts.min(options.threads))
             .map(|_| Worker {
                 activations: Activations::new(&shape, sequences * shape.context),
                 tokens: Vec::with_capacity(sequences * shape.context),
                 targets: Vec::with_capacity(sequences * shape.context),
+                scratch: Scratch::new(&blocks),
             })
             .collect();
         Ok(Engine {
-            decay: Decay::new(&tensors),
+            decay: Decay::new(&tensors, &blocks),
+            blocks,
             parameters: Buffer::zeros(layout.len),
             turned: Buffer::zeros(layout.len),
             first: Buffer::zeros(layout.len),
@@ -250,7 +256,7 @@ impl Engine {
                             shard.sequences.start * (context + 1)..shard.sequences.end * (context + 1);
                         worker.read(&tokens[range], context);
                         let rows = Rows { sequences: shard.sequences.len(), length: context };
-                        let Worker { activations, tokens, targets } = &mut *worker;
+                        let Worker { activations, tokens, targets, .. } = &mut *worker;
                         cpu::forward(model, tokens, rows, activations);
                         let gradients = &mut shard.gradients;
                         shard.nats =
@@ -298,6 +304,37 @@ impl Engine {
                     let values = Moments { parameters, first, second, gradients };
                     decay.update(&coefficients, index * CHUNK, values);
                 });
+        });
+        if let Some(Muon { rate, momentum }) = self.options.muon {
+            let rate = rate * learning_rate * ramp;
+            let keep = 1.0 - rate * self.options.adamw.weight_decay;
+            self.update_blocks(MuonStep { momentum, rate, keep, scale: coefficients.scale });
+        }
+    }
+
+    /// Muon's pass: a matrix is one thread's.
+    fn update_blocks(&mut self, step: MuonStep) {
+        let Engine { shards, parameters, first, blocks, workers, pool, .. } = self;
+        let gradients: &[f32] = &shards[0].gradients;
+        let mut shares: Vec<Vec<(&Block, MuonValues<'_>)>> = workers.iter().map(|_| Vec::new()).collect();
+        let (mut parameters, mut first, mut at): (&mut [f32], &mut [f32], usize) = (parameters, first, 0);
+        for (index, block) in blocks.iter().enumerate() {
+            let (skip, len) = (block.range.start - at, block.range.len());
+            let (values, rest) = std::mem::take(&mut parameters)[skip..].split_at_mut(len);
+            let (momentum, behind) = std::mem::take(&mut first)[skip..].split_at_mut(len);
+            (parameters, first, at) = (rest, behind, block.range.end);
+            let gradients = &gradients[block.range.clone()];
+            let share = index % shares.len();
+            shares[share].push((block, MuonValues { parameters: values, momentum, gradients }));
+        }
+        pool.scope(|scope| {
+            for (worker, share) in workers.iter_mut().zip(shares) {
+                scope.spawn(move |_| {
+                    for (block, values) in share {
+                        muon::update(step, block, values, &mut worker.scratch);
+                    }
+                });
+            }
         });
     }
 

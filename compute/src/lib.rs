@@ -23,7 +23,7 @@ pub use checkpoint::CheckpointError;
 pub use data::{Corpus, DataError, MAX_TOKENIZER_BYTES, Tokenizer, validation_loss};
 pub use engine::{Engine, EngineError, EngineOptions, SHARDS, StepReport};
 pub use model::{GptShape, ShapeError, Tensor};
-pub use optimizer::AdamW;
+pub use optimizer::{AdamW, Muon};
 pub use schedule::Schedule;
 pub use trainer::{TrainError, TrainReport, Trainer};
 

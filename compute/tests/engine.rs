@@ -5,7 +5,8 @@ use driftless_compute::{AdamW, CheckpointError, Engine, EngineError, EngineOptio
 const SHAPE: GptShape = GptShape { layers: 2, heads: 2, width: 24, context: 12, vocabulary: 40 };
 
 fn engine(threads: usize, batch: usize) -> Engine {
-    let mut engine = Engine::new(SHAPE, EngineOptions { threads, batch, adamw: AdamW::default() }).unwrap();
+    let mut engine =
+        Engine::new(SHAPE, EngineOptions { threads, batch, adamw: AdamW::default(), muon: None }).unwrap();
     engine.write(0..SHAPE.parameter_count(), &rng::initialise(&SHAPE, 5));
     engine
 }
@@ -110,7 +111,7 @@ fn a_checkpoint_continues_with_the_same_bits() {
 #[test]
 fn a_checkpoint_with_any_byte_changed_is_refused() {
     let shape = GptShape { layers: 1, heads: 1, width: 2, context: 2, vocabulary: 3 };
-    let options = EngineOptions { threads: 1, batch: 1, adamw: AdamW::default() };
+    let options = EngineOptions { threads: 1, batch: 1, adamw: AdamW::default(), muon: None };
     let mut engine = Engine::new(shape, options).unwrap();
     engine.write(0..shape.parameter_count(), &rng::initialise(&shape, 1));
     engine.step(&[0, 1, 2], 1e-2).unwrap();
@@ -177,7 +178,7 @@ fn logits_agree_with_the_loss() {
 
 #[test]
 fn impossible_engines_are_refused() {
-    let options = EngineOptions { threads: 1, batch: 1, adamw: AdamW::default() };
+    let options = EngineOptions { threads: 1, batch: 1, adamw: AdamW::default(), muon: None };
     let new = |shape, options| Engine::new(shape, options).err().map(|error| error.to_string());
     assert!(new(GptShape { heads: 5, ..SHAPE }, options).unwrap().contains("multiple"));
     assert!(new(SHAPE, EngineOptions { threads: 0, ..options }).unwrap().contains("threads"));

@@ -8,7 +8,7 @@ use driftless_compute::{
 #[test]
 fn three_hundred_steps_reach_the_reference() {
     let shape = GptShape::named("gpt:tiny", 256).unwrap();
-    let options = EngineOptions { threads: 2, batch: 12, adamw: AdamW::default() };
+    let options = EngineOptions { threads: 2, batch: 12, adamw: AdamW::default(), muon: None };
     let mut engine = Engine::new(shape, options).unwrap();
     engine.write(0..shape.parameter_count(), &rng::initialise(&shape, 1));
     let corpus = Corpus::embedded(TINY_SHAKESPEARE, shape.context, [1; 32]).unwrap();

@@ -8,7 +8,7 @@ use driftless_compute::{
 const SHAPE: GptShape = GptShape { layers: 1, heads: 2, width: 16, context: 8, vocabulary: 256 };
 
 fn engine(shape: GptShape) -> Engine {
-    let options = EngineOptions { threads: 1, batch: 2, adamw: AdamW::default() };
+    let options = EngineOptions { threads: 1, batch: 2, adamw: AdamW::default(), muon: None };
     let mut engine = Engine::new(shape, options).unwrap();
     engine.write(0..shape.parameter_count(), &rng::initialise(&shape, 1));
     engine

@@ -4,6 +4,7 @@ use std::path::PathBuf;
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
 use driftless_protocol::codec::Codec;
+use driftless_protocol::method::MethodName;
 use serde::{Deserialize, Serialize};
 
 use crate::bandwidth::Rate;
@@ -133,10 +134,14 @@ pub struct DemoArguments {
     /// End after so many slots, all fragments together, instead of after --tokens.
     #[arg(long, conflicts_with = "tokens", value_parser = clap::value_parser!(u64).range(1..=1 << 32))]
     pub slots: Option<u64>,
+    /// How the peers train together: streaming-diloco, sparse-loco or muloco [default: streaming-diloco].
+    #[arg(long, value_name = "METHOD")]
+    pub method: Option<MethodName>,
     /// Inner steps between two exchanges of a fragment (H).
     #[arg(long, value_name = "H")]
     pub period: Option<u32>,
-    /// Encoding of the exchanged updates: e3m0, f32, stat2, int2 to int8.
+    /// Encoding of the exchanged updates: e3m0, f32, stat2, int2 to int8; where what is left out is sent later
+    /// (sparse-loco) also sign, top-64/4096-stat2 and the like, rand-1/64.
     #[arg(long, value_name = "CODEC")]
     pub codec: Option<Codec>,
     /// Texts to train on [default: a part of Shakespeare's plays].
@@ -231,10 +236,15 @@ pub struct NewArguments {
     /// Let anyone join who reaches a peer; otherwise an invitation is needed.
     #[arg(long, conflicts_with = "manifest")]
     pub open: bool,
+    /// How the peers train together: streaming-diloco, sparse-loco or muloco [default: streaming-diloco, or that of
+    /// the session after --from].
+    #[arg(long, value_name = "METHOD", conflicts_with = "manifest")]
+    pub method: Option<MethodName>,
     /// Inner steps between two exchanges of a fragment (H).
     #[arg(long, value_name = "H", conflicts_with = "manifest")]
     pub period: Option<u32>,
-    /// Encoding of the exchanged updates: e3m0, f32, stat2, int2 to int8.
+    /// Encoding of the exchanged updates: e3m0, f32, stat2, int2 to int8; where what is left out is sent later
+    /// (sparse-loco) also sign, top-64/4096-stat2 and the like, rand-1/64.
     #[arg(long, value_name = "CODEC", conflicts_with = "manifest")]
     pub codec: Option<Codec>,
     /// The token budget that the learning rate is planned for.

@@ -4,10 +4,11 @@ use std::ops::Range;
 use std::path::{Path, PathBuf};
 
 use driftless_compute::{
-    AdamW, Corpus, DataError, Engine, EngineError, EngineOptions, GptShape, Schedule, ShapeError, Tensor,
-    Tokenizer, TrainError, Trainer,
+    AdamW, Corpus, DataError, Engine, EngineError, EngineOptions, GptShape, Muon, Schedule, ShapeError,
+    Tensor, Tokenizer, TrainError, Trainer,
 };
 use driftless_protocol::charter::Charter;
+use driftless_protocol::manifest::Optimizer;
 use driftless_protocol::model::Model;
 use driftless_protocol::worker::{self, EngineFailure, Samples};
 
@@ -118,7 +119,11 @@ impl TrainerEngine {
             return Err(EngineSetupError::Samples { expected: *samples_per_epoch, found: corpus.samples() });
         }
         let adamw = AdamW { weight_decay: training.weight_decay, clip: training.clip, ..AdamW::default() };
-        let options = EngineOptions { threads, batch: training.batch as usize, adamw };
+        let muon = match training.optimizer {
+            Optimizer::AdamW => None,
+            Optimizer::Muon { learning_rate: peak } => Some(Muon::new(peak / training.learning_rate)),
+        };
+        let options = EngineOptions { threads, batch: training.batch as usize, adamw, muon };
         let engine = Engine::new(shape_of(&charter.manifest.model), options)?;
         let schedule =
             Schedule { peak: training.learning_rate, warm_up: training.warmup, floor: training.final_share };

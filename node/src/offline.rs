@@ -12,7 +12,6 @@ use driftless_protocol::charter::Charter;
 use driftless_protocol::election::Sitting;
 use driftless_protocol::layout::LayoutError;
 use driftless_protocol::manifest::Data;
-use driftless_protocol::method::Method;
 use driftless_protocol::state::{PAGE_BYTES, State};
 use driftless_protocol::transition::{self, CandidateError, CandidateJob, Invalid, Parent};
 
@@ -276,9 +275,8 @@ pub(crate) fn genesis(folder: &SessionFolder, charter: &Charter) -> Result<State
 
 /// A contribution, if it is here whole.
 pub(crate) fn read_contribution(folder: &SessionFolder, charter: &Charter, root: &Hash) -> Option<Vec<u8>> {
-    let Method::StreamingDiLoCo(method) = &charter.manifest.method;
     let longest = charter.lengths.iter().max().copied().unwrap_or(0);
-    read_blob(&folder.blobs(), root, method.codec.encoded_len(longest))
+    read_blob(&folder.blobs(), root, charter.manifest.method.codec().encoded_len(longest))
 }
 
 /// A blob of at most so many bytes that hash to its name.

@@ -12,7 +12,7 @@ use driftless_protocol::layout::LayoutError;
 use driftless_protocol::manifest::{
     Admission, Data, DataFile, DeadlineBounds, Manifest, ManifestError, Origin, Preset, SignedManifest,
 };
-use driftless_protocol::method::{Clip, Method, Overrun};
+use driftless_protocol::method::{Clip, Method, MethodName};
 use driftless_protocol::model::{GptShape, Model, ModelError};
 use rand::TryRng;
 use rand::rngs::SysRng;
@@ -47,12 +47,14 @@ pub struct Terms {
 /// Overrides of a preset.
 #[derive(Debug, Clone, Copy, Default)]
 pub struct Overrides {
+    /// The method.
+    pub method: Option<MethodName>,
     /// H.
     pub period: Option<u32>,
     /// The codec.
     pub codec: Option<Codec>,
-    /// How long a peer trains on without a certificate.
-    pub max_overrun: Option<Overrun>,
+    /// Nobody trains on without the certificate that it waits for.
+    pub strict: bool,
     /// The learning rate's peak.
     pub learning_rate: Option<f32>,
     /// Samples of a step.
@@ -113,10 +115,15 @@ pub enum TermsError {
 impl Overrides {
     /// The preset with these numbers.
     pub fn apply(&self, mut preset: Preset) -> Preset {
-        let Method::StreamingDiLoCo(method) = &mut preset.method;
-        method.period = self.period.unwrap_or(method.period);
-        method.codec = self.codec.unwrap_or(method.codec);
-        method.max_overrun = self.max_overrun.unwrap_or(method.max_overrun);
+        if let Some(name) = self.method {
+            preset = preset.with_method(name);
+        }
+        let method = &mut preset.method;
+        self.period.into_iter().for_each(|steps| method.set_period(steps));
+        self.codec.into_iter().for_each(|codec| method.set_codec(codec));
+        if self.strict {
+            method.set_strict();
+        }
         let training = &mut preset.training;
         training.learning_rate = self.learning_rate.unwrap_or(training.learning_rate);
         training.batch = self.batch.unwrap_or(training.batch);
@@ -138,8 +145,9 @@ pub fn preset_for(imported: &Imported) -> Result<Preset, TermsError> {
     let sizes = sizes.collect::<Result<Vec<_>, ModelError>>()?;
     let fitting = sizes.iter().find(|(_, size)| *size >= model.parameters()).or(sizes.last());
     let mut preset = Manifest::preset(fitting.map_or("gpt:tiny", |(name, _)| name))?;
-    let Method::StreamingDiLoCo(method) = &mut preset.method;
-    method.fragments = layers.div_ceil(3);
+    if let Method::StreamingDiLoCo(method) = &mut preset.method {
+        method.fragments = layers.div_ceil(3);
+    }
     Ok(Preset { model, ..preset })
 }
 

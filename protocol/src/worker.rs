@@ -11,8 +11,9 @@ use crate::block::Slot;
 use crate::charter::Charter;
 use crate::codec::CodecError;
 use crate::layout::LayoutError;
-use crate::method::{Method, streaming_diloco};
+use crate::method::{Method, Residual, streaming_diloco};
 use crate::state::Array;
+use crate::wire;
 
 /// What a session needs of a training engine. Parameters are one flat buffer of f32.
 pub trait Engine {
@@ -73,7 +74,8 @@ pub enum Work {
         /// What is random in the encoding follows from it.
         noise: u64,
     },
-    /// theta <- alpha theta + (1 - alpha) outer.
+    /// The fragment's last contribution is counted: theta <- alpha theta + (1 - alpha) outer, and the
+    /// residual is what that contribution left out.
     Merge {
         /// The fragment.
         fragment: usize,
@@ -91,7 +93,7 @@ pub enum Work {
         /// Outer parameters that it shall be relative to.
         now: Array,
     },
-    /// theta <- outer, everywhere; the inner optimizer stays.
+    /// theta <- outer, everywhere, and nothing is left of the residual; the inner optimizer stays.
     Reset {
         /// Outer parameters by fragment.
         outer: Vec<Array>,
@@ -101,7 +103,7 @@ pub enum Work {
         /// Outer parameters by fragment.
         outer: Vec<Array>,
     },
-    /// Save theta and the inner optimizer.
+    /// Save theta, the inner optimizer and the residual.
     Save,
     /// Restore what `Save` returned.
     Restore(Vec<u8>),
@@ -135,6 +137,8 @@ pub struct Worker<E> {
     method: Method,
     /// Each fragment as ranges of the engine's buffer, in the fragment's order.
     ranges: Vec<Vec<Range<usize>>>,
+    /// Of each fragment, where the method has error feedback.
+    residuals: Vec<Residual>,
 }
 
 impl<E: Engine> Worker<E> {
@@ -144,7 +148,10 @@ impl<E: Engine> Worker<E> {
         let tensors: Vec<(&str, usize, usize)> =
             tensors.iter().map(|(name, offset, len)| (name.as_str(), *offset, *len)).collect();
         let ranges = charter.layout.locate(&tensors)?;
-        Ok(Worker { engine, method: charter.manifest.method.clone(), ranges })
+        let mut worker =
+            Worker { engine, method: charter.manifest.method.clone(), ranges, residuals: Vec::new() };
+        worker.forget_residuals();
+        Ok(worker)
     }
 
     /// The engine.
@@ -169,6 +176,7 @@ impl<E: Engine> Worker<E> {
             Work::Merge { fragment, outer, alpha } => {
                 let mut theta = self.read(fragment)?;
                 streaming_diloco::merge(&mut theta, &outer.to_vec(), alpha);
+                self.residuals.get_mut(fragment).into_iter().for_each(Residual::counted);
                 self.write(fragment, &theta)
             }
             Work::Rebase { fragment, base, now } => {
@@ -176,14 +184,45 @@ impl<E: Engine> Worker<E> {
                 streaming_diloco::rebase(&mut theta, &now.to_vec(), &base.to_vec());
                 self.write(fragment, &theta)
             }
-            Work::Reset { outer } => self.write_all(&outer),
-            Work::Evaluate { outer } => self.evaluate(&outer),
-            Work::Save => Ok(WorkDone::Saved(self.engine.save()?)),
-            Work::Restore(bytes) => {
-                self.engine.load(&bytes)?;
-                Ok(WorkDone::Applied)
+            Work::Reset { outer } => {
+                self.forget_residuals();
+                self.write_all(&outer)
             }
+            Work::Evaluate { outer } => self.evaluate(&outer),
+            Work::Save => Ok(WorkDone::Saved(self.save()?)),
+            Work::Restore(bytes) => self.restore(&bytes),
         }
+    }
+
+    fn lengths(&self) -> impl Iterator<Item = usize> {
+        self.ranges.iter().map(|ranges| ranges.iter().map(Range::len).sum())
+    }
+
+    fn forget_residuals(&mut self) {
+        self.residuals.clear();
+        if self.method.feedback().is_some() {
+            self.residuals = self.lengths().map(Residual::new).collect();
+        }
+    }
+
+    /// Of a contribution that is not decided nothing is saved: nobody who starts again knows what it left.
+    fn save(&mut self) -> Result<Vec<u8>, EngineFailure> {
+        let residuals: Vec<Vec<f32>> = self.residuals.iter().map(|one| one.values().to_vec()).collect();
+        Ok(wire::encode(&(residuals, self.engine.save()?)))
+    }
+
+    fn restore(&mut self, bytes: &[u8]) -> Result<WorkDone, EngineFailure> {
+        let other = |reason: String| EngineFailure::Other(reason);
+        let (residuals, engine): (Vec<Vec<f32>>, Vec<u8>) =
+            wire::decode_large("checkpoint", bytes, bytes.len()).map_err(|error| other(error.to_string()))?;
+        let expected = self.lengths().take(self.residuals.len());
+        let fits = expected.eq(residuals.iter().map(Vec::len));
+        if !fits || residuals.iter().flatten().any(|value| !value.is_finite()) {
+            return Err(other("its residuals are not those of this session".into()));
+        }
+        self.engine.load(&engine)?;
+        self.residuals = residuals.into_iter().map(Residual::kept).collect();
+        Ok(WorkDone::Applied)
     }
 
     fn encode(&mut self, fragment: usize, outer: &Array, noise: u64) -> Result<Vec<u8>, EngineFailure> {
@@ -192,7 +231,11 @@ impl<E: Engine> Worker<E> {
         streaming_diloco::delta(&outer.to_vec(), &theta, &mut delta);
         let codec = self.method.codec();
         let mut bytes = Vec::with_capacity(codec.encoded_len(delta.len()) as usize);
-        codec.encode(&delta, noise, &mut bytes).map_err(|error: CodecError| {
+        let encoded = match (self.method.feedback(), self.residuals.get_mut(fragment)) {
+            (Some(beta), Some(residual)) => residual.encode(beta, &delta, codec, noise, &mut bytes),
+            _ => codec.encode(&delta, noise, &mut bytes),
+        };
+        encoded.map_err(|error: CodecError| {
             EngineFailure::NotFinite(format!("the update of fragment {fragment} ({error})"))
         })?;
         Ok(bytes)

@@ -5,7 +5,7 @@ use driftless_protocol::Hash;
 use driftless_protocol::codec::Codec;
 use driftless_protocol::committee::{Committee, QuorumRule};
 use driftless_protocol::identity::{PeerKey, Signer};
-use driftless_protocol::manifest::{Data, DataFile, DeadlineBounds, Manifest, Preset, Training};
+use driftless_protocol::manifest::{Data, DataFile, DeadlineBounds, Manifest, Optimizer, Preset, Training};
 use driftless_protocol::method::{Method, Overrun, StreamingDiLoCo};
 use driftless_protocol::model::{GptShape, Model};
 use driftless_protocol::session::Options;
@@ -135,11 +135,13 @@ impl Setup {
             eta: 0.7,
             mu: 0.9,
             codec: Codec::E3M0,
+            feedback: None,
             max_overrun: Overrun::Slot,
         };
         let stop_at = 8 * 6 * peers as u64 * 10;
         let training = Training {
             batch: 2,
+            optimizer: Optimizer::AdamW,
             learning_rate: 1e-2,
             warmup: 0.05,
             final_share: 0.05,
@@ -193,10 +195,15 @@ impl Setup {
         if real { EngineKind::Cpu } else { EngineKind::BOWL }
     }
 
-    /// The method's numbers.
+    /// The numbers of Streaming DiLoCo.
+    ///
+    /// # Panics
+    /// If the session has another method.
     pub fn method(&mut self) -> &mut StreamingDiLoCo {
-        let Method::StreamingDiLoCo(method) = &mut self.manifest.method;
-        method
+        match &mut self.manifest.method {
+            Method::StreamingDiLoCo(method) => method,
+            other => panic!("the session's method is {other:?}"),
+        }
     }
 
     /// The peers' keys.

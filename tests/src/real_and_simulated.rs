@@ -10,7 +10,6 @@ use driftless_protocol::committee::{Committee, QuorumRule};
 use driftless_protocol::identity::Signer;
 use driftless_protocol::invitation::{Invitation, Ticket};
 use driftless_protocol::manifest::{Admission, DeadlineBounds, Manifest};
-use driftless_protocol::method::Overrun;
 use driftless_protocol::time::Span;
 use driftless_sim::record::record;
 use driftless_sim::replay::{Certificates, Options, Verdict, replay};
@@ -72,7 +71,7 @@ fn found(dir: &Path, data: &Path) -> Manifest {
     let stop_at = PEERS as u64 * STEPS * 12 * 64;
     let overrides = Overrides {
         period: Some(PERIOD),
-        max_overrun: Some(Overrun::Strict),
+        strict: true,
         budget_tokens: Some(stop_at),
         ..Overrides::default()
     };

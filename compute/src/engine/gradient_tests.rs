@@ -127,7 +127,7 @@ fn check(shape: GptShape, batch: usize) {
     let values = parameters(&shape);
     let exact: Vec<f64> = values.iter().map(|value| f64::from(*value)).collect();
     let mut engine =
-        Engine::new(shape, EngineOptions { threads: 2, batch, adamw: AdamW::default() }).unwrap();
+        Engine::new(shape, EngineOptions { threads: 2, batch, adamw: AdamW::default(), muon: None }).unwrap();
     engine.write(0..values.len(), &values);
 
     let sum = engine.loss(&tokens).unwrap() / (batch * shape.context) as f64;

@@ -1,7 +1,7 @@
 //! How an engine trains.
 
 use super::EngineError;
-use crate::optimizer::AdamW;
+use crate::optimizer::{AdamW, Muon};
 
 /// The largest batch and number of threads admitted.
 const MAX_BATCH: usize = 1 << 16;
@@ -16,6 +16,8 @@ pub struct EngineOptions {
     pub batch: usize,
     /// The inner optimizer.
     pub adamw: AdamW,
+    /// The optimizer of the blocks' matrices, if it is another; their weight decay is AdamW's number at its rate.
+    pub muon: Option<Muon>,
 }
 
 impl EngineOptions {
@@ -29,6 +31,9 @@ impl EngineOptions {
         }
         if !self.adamw.is_valid() {
             return Err(EngineError::Option("adamw has a number out of its range"));
+        }
+        if self.muon.is_some_and(|muon| !muon.is_valid()) {
+            return Err(EngineError::Option("muon has a number out of its range"));
         }
         Ok(())
     }

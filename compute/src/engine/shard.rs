@@ -1,6 +1,7 @@
 //! The parts of a batch and the threads that work on them.
 
 use crate::cpu::{Activations, Buffer};
+use crate::optimizer::muon::Scratch;
 use std::ops::Range;
 
 /// One part of the batch.
@@ -15,6 +16,7 @@ pub(super) struct Worker {
     pub activations: Activations,
     pub tokens: Vec<u32>,
     pub targets: Vec<u32>,
+    pub scratch: Scratch,
 }
 
 impl Worker {

@@ -3,6 +3,7 @@
 
 use crate::cpu::math::{fused, power};
 use crate::model::Tensor;
+use crate::optimizer::muon::Block;
 use std::ops::Range;
 
 /// The numbers of the inner optimizer.
@@ -53,7 +54,7 @@ pub(crate) struct Coefficients {
     /// What weight decay leaves of a decayed value.
     keep: f32,
     /// What clipping leaves of the gradient.
-    scale: f32,
+    pub scale: f32,
 }
 
 impl Coefficients {
@@ -94,17 +95,21 @@ impl Moments<'_> {
     }
 }
 
-/// Which ranges of the flat buffer decay: neighbouring tensors of one kind are merged.
+/// Which ranges of the flat buffer are AdamW's, and which of them decay: neighbouring tensors of one kind are merged.
 pub(crate) struct Decay {
     ranges: Vec<(Range<usize>, bool)>,
 }
 
 impl Decay {
-    pub(crate) fn new(tensors: &[Tensor]) -> Decay {
+    /// All but `others`, which another optimizer moves.
+    pub(crate) fn new(tensors: &[Tensor], others: &[Block]) -> Decay {
         let mut ranges: Vec<(Range<usize>, bool)> = Vec::new();
-        for tensor in tensors {
+        let is_ours = |tensor: &&Tensor| others.iter().all(|block| block.range != tensor.range());
+        for tensor in tensors.iter().filter(is_ours) {
             match ranges.last_mut() {
-                Some((range, decays)) if *decays == tensor.is_matrix() => range.end = tensor.range().end,
+                Some((range, decays)) if *decays == tensor.is_matrix() && range.end == tensor.offset => {
+                    range.end = tensor.range().end;
+                }
                 _ => ranges.push((tensor.range(), tensor.is_matrix())),
             }
         }
@@ -185,7 +190,7 @@ mod tests {
     fn matrices_decay_and_vectors_do_not() {
         let shape = GptShape { layers: 1, heads: 1, width: 2, context: 2, vocabulary: 3 };
         let tensors = shape.tensors();
-        let decay = Decay::new(&tensors);
+        let decay = Decay::new(&tensors, &[]);
         let n = shape.parameter_count();
         let (mut p, mut m, mut v) = (vec![1.0; n], vec![0.0; n], vec![0.0; n]);
         let c = Coefficients::new(&AdamW::default(), 1, 0.5, 1.0);

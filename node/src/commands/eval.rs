@@ -59,7 +59,7 @@ pub(super) fn engine_of(
     batch: usize,
 ) -> Result<Engine, CommandError> {
     let threads = threads.unwrap_or_else(cores);
-    let options = EngineOptions { threads, batch, adamw: AdamW::default() };
+    let options = EngineOptions { threads, batch, adamw: AdamW::default(), muon: None };
     let mut engine = Engine::new(shape_of(&offline.charter.manifest.model), options)?;
     engine.write(0..engine.parameter_count(), &offline.parameters()?);
     Ok(engine)

@@ -140,6 +140,7 @@ fn founding(
 /// The numbers that were typed.
 pub(super) fn overrides(options: &NewArguments) -> Overrides {
     Overrides {
+        method: options.method,
         period: options.period,
         codec: options.codec,
         learning_rate: options.learning_rate,

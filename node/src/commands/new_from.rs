@@ -47,6 +47,10 @@ pub(super) fn found(
     signer: &Signer,
     output: Output,
 ) -> Result<Founding, CommandError> {
+    if options.method.is_some() {
+        let reason = "the session after --from says how its peers train: leave --method out";
+        return Err(CommandError::Usage(reason.into()));
+    }
     let model = options.model.as_deref().map(Model::named).transpose();
     let wishes = Wishes {
         name: options.name.clone(),

@@ -22,7 +22,6 @@ use std::path::{Path, PathBuf};
 use driftless_compute::sample::Sampling;
 use driftless_protocol::PeerKey;
 use driftless_protocol::manifest::{DeadlineBounds, Manifest};
-use driftless_protocol::method::Overrun;
 use driftless_protocol::time::Span;
 use serde::{Deserialize, Serialize};
 use serde_json::json;
@@ -141,11 +140,12 @@ fn plan(options: &DemoArguments) -> Result<Plan, CommandError> {
     }
     let peers = usize::from(options.peers);
     let overrides = Overrides {
+        method: options.method,
         period: options.period,
         codec: options.codec,
         // The peers share this machine: who waits for a certificate leaves its cores to the others,
         // so that the paper's rule costs no time, and a merge at tau is what the reference measured.
-        max_overrun: Some(Overrun::Strict),
+        strict: true,
         ..Overrides::default()
     };
     let preset = overrides.apply(preset);

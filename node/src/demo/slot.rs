@@ -89,8 +89,10 @@ pub async fn run(options: &BenchSlotArguments, output: Output) -> Result<(), Com
 
 fn plan(options: &BenchSlotArguments) -> Result<Plan, CommandError> {
     let preset = Manifest::preset("gpt:tiny").map_err(|error| CommandError::Failed(error.to_string()))?;
-    let Method::StreamingDiLoCo(mut method) = preset.method;
-    (method.fragments, method.period, method.tau, method.codec) = (1, 1, 0, Codec::F32);
+    let mut method = preset.method;
+    if let Method::StreamingDiLoCo(method) = &mut method {
+        (method.fragments, method.period, method.tau, method.codec) = (1, 1, 0, Codec::F32);
+    }
     let shape = GptShape { layers: 1, heads: 4, width: 280, context: 8, vocabulary: 256 };
     let mut training = preset.training;
     training.batch = 1;
@@ -99,7 +101,7 @@ fn plan(options: &BenchSlotArguments) -> Result<Plan, CommandError> {
     training.budget_tokens = stop_at;
     Ok(Plan {
         peers,
-        preset: Preset { model: Model::Gpt(shape), method: Method::StreamingDiLoCo(method), training },
+        preset: Preset { model: Model::Gpt(shape), method, training },
         stop_at,
         data: Vec::new(),
         deadline: DeadlineBounds { minimum: Span::seconds(1), maximum: Span::seconds(15) },

@@ -26,7 +26,7 @@ fn manifest(keys: Vec<PeerKey>, stop_at: u64) -> Manifest {
     let data = Data::Public { files: vec![file], samples_per_epoch: corpus.samples() };
     let mut preset = Manifest::preset("gpt:tiny").unwrap();
     preset.model = Model::Gpt(GptShape { layers: 2, heads: 2, width: 32, context: 32, vocabulary: 256 });
-    let Method::StreamingDiLoCo(method) = &mut preset.method;
+    let Method::StreamingDiLoCo(method) = &mut preset.method else { unreachable!() };
     (method.fragments, method.period) = (2, 4);
     preset.training =
         Training { batch: 4, learning_rate: 3e-3, warmup: 0.05, budget_tokens: stop_at, ..preset.training };

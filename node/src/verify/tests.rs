@@ -39,7 +39,7 @@ impl Run {
         let steward = Signer::from_seed([1; 32]);
         let mut preset = Manifest::preset("gpt:tiny").unwrap();
         preset.model = Model::Gpt(GptShape { layers: 2, heads: 1, width: 4, context: 8, vocabulary: 256 });
-        let Method::StreamingDiLoCo(method) = &mut preset.method;
+        let Method::StreamingDiLoCo(method) = &mut preset.method else { unreachable!() };
         method.fragments = 2;
         let data = Data::Private { max_tokens_per_slot: 1 << 20 };
         let manifest = preset.manifest(Committee::Steward { key: steward.key() }, data);

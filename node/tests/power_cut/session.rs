@@ -158,7 +158,7 @@ fn state(signer: &Signer, lengths: &[usize], height: Height) -> State {
 fn terms(founder: &Signer) -> Manifest {
     let mut preset = Manifest::preset("gpt:tiny").unwrap();
     preset.model = Model::Gpt(GptShape { layers: 2, heads: 1, width: 4, context: 8, vocabulary: 256 });
-    let Method::StreamingDiLoCo(method) = &mut preset.method;
+    let Method::StreamingDiLoCo(method) = &mut preset.method else { unreachable!() };
     (method.fragments, method.codec) = (2, Codec::E3M0);
     let committee = Committee::Steward { key: founder.key() };
     let manifest = preset.manifest(committee, Data::Private { max_tokens_per_slot: 1 << 20 });

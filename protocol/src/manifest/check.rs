@@ -2,7 +2,7 @@
 
 use std::collections::BTreeSet;
 
-use super::{Data, DataFile, Manifest, ManifestError, Origin, Pacing, Parent, RULES, Training};
+use super::{Data, DataFile, Manifest, ManifestError, Optimizer, Origin, Pacing, Parent, RULES, Training};
 use crate::method::StreamingDiLoCo;
 use crate::state::page_count;
 use crate::time::Span;
@@ -96,10 +96,15 @@ fn check_parent(parent: &Parent, stop_at: Option<u64>) -> Result<(), ManifestErr
 }
 
 fn check_training(training: &Training) -> Result<(), ManifestError> {
-    let Training { batch, learning_rate, warmup, final_share, weight_decay, clip, budget_tokens } = training;
+    let Training { batch, optimizer, learning_rate, warmup, final_share, weight_decay, clip, budget_tokens } =
+        training;
     need((1..=1 << 20).contains(batch), "training.batch", batch, "1 to 1048576")?;
     let rate = within(0.0, 10.0, *learning_rate) && *learning_rate > 0.0;
     need(rate, "training.learning_rate", learning_rate, "above 0 and at most 10")?;
+    if let Optimizer::Muon { learning_rate } = optimizer {
+        let rate = within(0.0, 10.0, *learning_rate) && *learning_rate > 0.0;
+        need(rate, "training.optimizer.muon.learning_rate", learning_rate, "above 0 and at most 10")?;
+    }
     need(within(0.0, 1.0, *warmup), "training.warmup", warmup, "0 to 1")?;
     need(within(0.0, 1.0, *final_share), "training.final_share", final_share, "0 to 1")?;
     need(within(0.0, 10.0, *weight_decay), "training.weight_decay", weight_decay, "0 to 10")?;

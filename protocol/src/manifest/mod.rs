@@ -106,13 +106,31 @@ pub struct Manifest {
     pub slowest_link: u64,
 }
 
+/// The inner optimizer.
+#[derive(Clone, Copy, PartialEq, Debug, Default, Encode, Decode, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case", deny_unknown_fields)]
+pub enum Optimizer {
+    /// AdamW for everything.
+    #[default]
+    #[serde(rename = "adamw")]
+    AdamW,
+    /// Muon for the matrices of the blocks, AdamW for everything else.
+    Muon {
+        /// Muon's peak learning rate; it rises and falls with AdamW's.
+        learning_rate: f32,
+    },
+}
+
 /// How each peer trains between slots. None of it touches replicated state.
 #[derive(Clone, PartialEq, Debug, Encode, Decode, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Training {
     /// Samples per inner step.
     pub batch: u32,
-    /// Peak learning rate.
+    /// The inner optimizer.
+    #[serde(default)]
+    pub optimizer: Optimizer,
+    /// AdamW's peak learning rate.
     pub learning_rate: f32,
     /// Share of the budget that is warm-up.
     #[serde(default = "text::five_percent")]
@@ -120,7 +138,7 @@ pub struct Training {
     /// Share of the peak rate that is left at the end of the cosine.
     #[serde(default = "text::five_percent")]
     pub final_share: f32,
-    /// AdamW's weight decay.
+    /// Weight decay, per unit of learning rate.
     #[serde(default = "text::weight_decay")]
     pub weight_decay: f32,
     /// Largest norm of an inner gradient.

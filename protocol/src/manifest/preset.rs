@@ -1,11 +1,14 @@
 //! The defaults of the named models (FORMATS, "Defaults").
 
-use super::{Admission, Data, DeadlineBounds, Manifest, Origin, Pacing, Training, text};
+use super::{Admission, Data, DeadlineBounds, Manifest, Optimizer, Origin, Pacing, Training, text};
 use crate::codec::Codec;
 use crate::committee::Committee;
 use crate::identity::Hash;
-use crate::method::{Method, Overrun, StreamingDiLoCo};
+use crate::method::{Method, MethodName, Overrun, SparseLoCo, StreamingDiLoCo};
 use crate::model::{Model, ModelError};
+
+/// Muon's learning rate, whatever the model: its updates have one size.
+const MUON_RATE: f32 = 0.02;
 
 /// A named model with the method and training that suit it.
 #[derive(Clone, PartialEq, Debug)]
@@ -38,10 +41,12 @@ impl Manifest {
             eta,
             mu: 0.9,
             codec: Codec::E3M0,
+            feedback: None,
             max_overrun: Overrun::Slot,
         };
         let training = Training {
             batch,
+            optimizer: Optimizer::AdamW,
             learning_rate,
             warmup,
             final_share: 0.05,
@@ -54,6 +59,24 @@ impl Manifest {
 }
 
 impl Preset {
+    /// The same with another method, whose numbers are those that suit the model as far as they are
+    /// known: the period stays.
+    #[must_use]
+    pub fn with_method(mut self, name: MethodName) -> Preset {
+        match name {
+            MethodName::StreamingDiLoCo => {}
+            MethodName::SparseLoCo => {
+                let (period, eta, beta, codec) = (self.method.period(), 1.0, 0.95, SparseLoCo::CODEC);
+                self.method = Method::SparseLoCo(SparseLoCo { period, eta, beta, codec });
+            }
+            MethodName::MuLoCo => {
+                self.method.set_codec(Codec::Statistical);
+                self.training.optimizer = Optimizer::Muon { learning_rate: MUON_RATE };
+            }
+        }
+        self
+    }
+
     /// A manifest with this model, method and training, and the general defaults in everything else:
     /// anyone may join, nothing is clipped, it has no name, no end, and its seed and genesis are zero.
     #[must_use]

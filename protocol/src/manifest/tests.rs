@@ -6,7 +6,7 @@ use super::*;
 use crate::charter::Charter;
 use crate::committee::QuorumRule;
 use crate::identity::Signer;
-use crate::method::{Overrun, StreamingDiLoCo};
+use crate::method::{MethodName, Overrun, SparseLoCo, StreamingDiLoCo};
 
 fn tokenizer() -> DataFile {
     DataFile { name: "tokenizer.json".into(), length: 9, root: Hash::of(b"tokenizer") }
@@ -65,6 +65,7 @@ fn other() -> Manifest {
             eta: 0.123_456_79,
             mu: 0.0,
             codec: crate::codec::Codec::F32,
+            feedback: Some(0.5),
             max_overrun: Overrun::Steps(7),
         }),
         pacing: Pacing::Proportional { slot_time: Span::millis(1500), minimum: 5, maximum: 50 },
@@ -175,7 +176,7 @@ fn presets_are_the_table_of_defaults() {
         ("gpt:gpt2", 4, 100, 0.4, 8, 6e-4),
     ] {
         let Preset { model, method, training } = Manifest::preset(name).unwrap();
-        let Method::StreamingDiLoCo(numbers) = &method;
+        let Method::StreamingDiLoCo(numbers) = &method else { unreachable!() };
         assert_eq!((numbers.fragments, numbers.period, numbers.tau), (fragments, period, 1), "{name}");
         assert_eq!((numbers.alpha, numbers.eta, numbers.mu), (0.5, eta, 0.9), "{name}");
         assert_eq!((training.batch, training.learning_rate), (batch, rate), "{name}");
@@ -188,9 +189,9 @@ fn presets_are_the_table_of_defaults() {
 #[test]
 fn the_session_id_is_pinned() {
     // A change of the canonical form is a change of every session's name: a decision.
-    assert_eq!(sample().id().short(), "518705e2");
-    assert_eq!(sample().canonical_bytes().len(), 355);
-    assert_eq!(founded().id().short(), "bc04a999");
+    assert_eq!(sample().id().short(), "9d293701");
+    assert_eq!(sample().canonical_bytes().len(), 357);
+    assert_eq!(founded().id().short(), "33f94a95");
 }
 
 #[test]
@@ -297,7 +298,7 @@ fn every_bound_is_checked_and_named() {
         refused("init_scale", |m| m.init_scale = scale);
     }
     refused("method.fragments", |m| {
-        let Method::StreamingDiLoCo(numbers) = &mut m.method;
+        let Method::StreamingDiLoCo(numbers) = &mut m.method else { unreachable!() };
         numbers.fragments = 5;
     });
     refused("named", |m| m.committee = Committee::Named { keys: Vec::new(), quorum: QuorumRule::Majority });
@@ -343,6 +344,22 @@ fn training_pacing_and_data_are_checked_and_named() {
 }
 
 #[test]
+fn every_method_has_a_preset_that_is_written_and_read_as_it_is() {
+    for name in MethodName::ALL {
+        let Preset { model, method, training } = Manifest::preset("gpt:tiny").unwrap().with_method(name);
+        let manifest = Manifest { model, method, training, ..sample() };
+        let text = manifest.to_toml().unwrap();
+        assert_eq!(Manifest::from_toml(&text).unwrap(), manifest, "{name}: {text}");
+    }
+    let sparse = Manifest::preset("gpt:tiny").unwrap().with_method(MethodName::SparseLoCo).method;
+    refused("beta", |m| {
+        let Method::SparseLoCo(numbers) = &sparse else { unreachable!() };
+        m.method = Method::SparseLoCo(SparseLoCo { beta: f32::NAN, ..numbers.clone() });
+    });
+    refused("muon", |m| m.training.optimizer = Optimizer::Muon { learning_rate: 0.0 });
+}
+
+#[test]
 fn a_codec_that_leaves_values_out_is_refused_where_nothing_sends_them_later() {
     use crate::codec::{Codec, TopK};
     let with = |codec: &str| {
@@ -353,13 +370,13 @@ fn a_codec_that_leaves_values_out_is_refused_where_nothing_sends_them_later() {
     }
     for codec in ["sign", "top-64/4096-stat2", "rand-1/8"] {
         let error = Manifest::from_toml(&with(codec)).unwrap_err().to_string();
-        assert!(error.contains("no error feedback"), "{codec}: {error}");
+        assert!(error.contains("without `feedback`"), "{codec}: {error}");
     }
     let error = Manifest::from_toml(&with("top-5/4")).unwrap_err().to_string();
     assert!(error.contains("there is no codec"), "{error}");
     // Numbers that came in bytes and that no text can name.
     refused("codec", |m| {
-        let Method::StreamingDiLoCo(numbers) = &mut m.method;
+        let Method::StreamingDiLoCo(numbers) = &mut m.method else { unreachable!() };
         numbers.codec = Codec::TopK(TopK { keep: 1, of: 0, whole: false, statistical: false });
     });
 }
@@ -369,7 +386,7 @@ fn a_model_too_large_for_its_blobs_is_refused() {
     let shape = crate::model::GptShape { layers: 20, heads: 1, width: 1 << 16, context: 1, vocabulary: 256 };
     refused("blob", |m| {
         m.model = Model::Gpt(shape);
-        let Method::StreamingDiLoCo(numbers) = &mut m.method;
+        let Method::StreamingDiLoCo(numbers) = &mut m.method else { unreachable!() };
         (numbers.fragments, numbers.codec) = (1, crate::codec::Codec::F32);
     });
 }

@@ -5,15 +5,23 @@
 //! fixed order: no fused multiply-add and nothing transcendental, so that all machines agree.
 
 pub mod aggregate;
+pub mod error_feedback;
+mod name;
 pub mod norm;
+mod numbers;
 pub mod outer_optimizer;
+pub mod sparse_loco;
 pub mod streaming_diloco;
 
 use bincode::{Decode, Encode};
 use serde::{Deserialize, Serialize};
 
 pub use aggregate::{Aggregate, Clip, Contribution, MethodError, Rules};
+pub use error_feedback::Residual;
+pub use name::{MethodName, UnknownMethod};
+pub use numbers::MethodNumberError;
 pub use outer_optimizer::OuterOptimizer;
+pub use sparse_loco::SparseLoCo;
 pub use streaming_diloco::{Overrun, StreamingDiLoCo, SyncSchedule};
 
 use crate::codec::Codec;
@@ -25,32 +33,21 @@ pub enum Method {
     /// Douillard et al. 2025, arXiv 2501.18512.
     #[serde(rename = "streaming-diloco")]
     StreamingDiLoCo(StreamingDiLoCo),
-}
-
-/// A method's number outside its bounds.
-#[derive(Clone, PartialEq, Eq, Debug, thiserror::Error)]
-#[error("{field} is {found}, it must be {allowed}")]
-pub struct MethodNumberError {
-    /// The number, named as in the manifest.
-    pub field: &'static str,
-    /// Its value.
-    pub found: String,
-    /// What it may be.
-    pub allowed: &'static str,
+    /// Sarfi et al. 2025, arXiv 2508.15706.
+    #[serde(rename = "sparse-loco")]
+    SparseLoCo(SparseLoCo),
 }
 
 impl Method {
     /// Independent sequences of slots.
     pub fn streams(&self) -> u16 {
-        match self {
-            Method::StreamingDiLoCo(method) => method.fragments,
-        }
+        self.fragments()
     }
 
     /// Slots of one stream that may be open at once.
     pub fn window(&self) -> u32 {
         match self {
-            Method::StreamingDiLoCo(_) => 1,
+            Method::StreamingDiLoCo(_) | Method::SparseLoCo(_) => 1,
         }
     }
 
@@ -58,6 +55,7 @@ impl Method {
     pub fn fragments(&self) -> u16 {
         match self {
             Method::StreamingDiLoCo(method) => method.fragments,
+            Method::SparseLoCo(_) => 1,
         }
     }
 
@@ -65,6 +63,7 @@ impl Method {
     pub fn arrays(&self) -> usize {
         match self {
             Method::StreamingDiLoCo(_) => StreamingDiLoCo::ARRAYS,
+            Method::SparseLoCo(_) => SparseLoCo::ARRAYS,
         }
     }
 
@@ -72,6 +71,16 @@ impl Method {
     pub fn codec(&self) -> Codec {
         match self {
             Method::StreamingDiLoCo(method) => method.codec,
+            Method::SparseLoCo(method) => method.codec,
+        }
+    }
+
+    /// What a contributor keeps, at each contribution, of what the ones before left out; none where it
+    /// keeps no residual at all.
+    pub fn feedback(&self) -> Option<f32> {
+        match self {
+            Method::StreamingDiLoCo(method) => method.feedback,
+            Method::SparseLoCo(method) => Some(method.beta),
         }
     }
 
@@ -79,6 +88,7 @@ impl Method {
     pub fn outer_optimizer(&self) -> OuterOptimizer {
         match self {
             Method::StreamingDiLoCo(method) => method.outer_optimizer(),
+            Method::SparseLoCo(method) => OuterOptimizer::Descent { eta: method.eta },
         }
     }
 
@@ -86,6 +96,7 @@ impl Method {
     pub fn period(&self) -> u32 {
         match self {
             Method::StreamingDiLoCo(method) => method.period,
+            Method::SparseLoCo(method) => method.period,
         }
     }
 
@@ -93,6 +104,64 @@ impl Method {
     pub fn schedule(&self) -> SyncSchedule {
         match self {
             Method::StreamingDiLoCo(method) => method.schedule(),
+            Method::SparseLoCo(method) => method.schedule(),
+        }
+    }
+
+    /// Steps between a contribution and the use of what was agreed.
+    pub fn tau(&self) -> u32 {
+        match self {
+            Method::StreamingDiLoCo(method) => method.tau,
+            Method::SparseLoCo(_) => 0,
+        }
+    }
+
+    /// Share of the local parameters that a merge keeps.
+    pub fn alpha(&self) -> f32 {
+        match self {
+            Method::StreamingDiLoCo(method) => method.alpha,
+            Method::SparseLoCo(_) => 0.0,
+        }
+    }
+
+    /// How long a peer trains on, past `tau`, without the certificate that it waits for.
+    pub fn max_overrun(&self) -> Overrun {
+        match self {
+            Method::StreamingDiLoCo(method) => method.max_overrun,
+            Method::SparseLoCo(_) => SparseLoCo::OVERRUN,
+        }
+    }
+
+    /// The same in steps.
+    pub fn overrun_steps(&self) -> u32 {
+        match self.max_overrun() {
+            Overrun::Strict => 0,
+            Overrun::Slot => self.period(),
+            Overrun::Steps(steps) => steps,
+        }
+    }
+
+    /// Sets the steps between two synchronizations.
+    pub fn set_period(&mut self, steps: u32) {
+        match self {
+            Method::StreamingDiLoCo(method) => method.period = steps,
+            Method::SparseLoCo(method) => method.period = steps,
+        }
+    }
+
+    /// Sets the encoding of contributions.
+    pub fn set_codec(&mut self, to: Codec) {
+        match self {
+            Method::StreamingDiLoCo(method) => method.codec = to,
+            Method::SparseLoCo(method) => method.codec = to,
+        }
+    }
+
+    /// Lets nobody train on without the certificate that it waits for.
+    pub fn set_strict(&mut self) {
+        match self {
+            Method::StreamingDiLoCo(method) => method.max_overrun = Overrun::Strict,
+            Method::SparseLoCo(_) => {}
         }
     }
 
@@ -110,16 +179,14 @@ impl Method {
         clip: Option<Clip>,
         max_lag: u32,
     ) -> Result<(), (usize, MethodError)> {
-        let [outer, momentum] = arrays else {
-            panic!("the state holds {} arrays, the method has {}", arrays.len(), self.arrays());
-        };
+        assert_eq!(arrays.len(), self.arrays(), "as many arrays as the method has");
         if contributions.is_empty() {
             return Ok(());
         }
         let rules = Rules { codec: self.codec(), clip, max_lag };
-        let mut mean = vec![0.0; outer.len()];
+        let mut mean = vec![0.0; arrays[0].len()];
         aggregate::weighted_mean(rules, contributions, &mut mean)?;
-        self.outer_optimizer().step(outer, momentum, &mean);
+        self.outer_optimizer().step(arrays, &mean);
         Ok(())
     }
 
@@ -127,6 +194,7 @@ impl Method {
     pub fn check(&self) -> Result<(), MethodNumberError> {
         match self {
             Method::StreamingDiLoCo(method) => method.check(),
+            Method::SparseLoCo(method) => method.check(),
         }
     }
 }

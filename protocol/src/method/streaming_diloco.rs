@@ -20,6 +20,7 @@
 use bincode::{Decode, Encode};
 use serde::{Deserialize, Serialize};
 
+use super::numbers::{need, within};
 use super::{MethodNumberError, OuterOptimizer};
 use crate::codec::Codec;
 
@@ -41,6 +42,10 @@ pub struct StreamingDiLoCo {
     pub mu: f32,
     /// Encoding of the differences.
     pub codec: Codec,
+    /// Error feedback: what is kept, at each contribution, of what the ones before left out (MuLoCo,
+    /// arXiv 2505.23725; 1 forgets nothing). Without it nothing is kept, as in the paper.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub feedback: Option<f32>,
     /// How long a peer trains on without the result it waits for.
     pub max_overrun: Overrun,
 }
@@ -93,26 +98,8 @@ impl StreamingDiLoCo {
         OuterOptimizer::Nesterov { eta: self.eta, mu: self.mu }
     }
 
-    /// `max_overrun` in steps.
-    pub fn overrun_steps(&self) -> u32 {
-        match self.max_overrun {
-            Overrun::Strict => 0,
-            Overrun::Slot => self.period,
-            Overrun::Steps(steps) => steps,
-        }
-    }
-
     /// Refuses numbers that no session can run with.
     pub fn check(&self) -> Result<(), MethodNumberError> {
-        fn need(
-            holds: bool,
-            field: &'static str,
-            found: impl ToString,
-            allowed: &'static str,
-        ) -> Result<(), MethodNumberError> {
-            if holds { Ok(()) } else { Err(MethodNumberError { field, found: found.to_string(), allowed }) }
-        }
-        let within = |low: f32, high: f32, value: f32| value.is_finite() && low <= value && value <= high;
         need((1..=512).contains(&self.fragments), "fragments", self.fragments, "1 to 512")?;
         need((1..=Self::MAX_STEPS).contains(&self.period), "period", self.period, "1 to 1048576")?;
         let turns = self.period >= u32::from(self.fragments);
@@ -122,8 +109,11 @@ impl StreamingDiLoCo {
         need(within(0.0, 100.0, self.eta) && self.eta > 0.0, "eta", self.eta, "above 0 and at most 100")?;
         need(within(0.0, 0.999, self.mu), "mu", self.mu, "0 to 0.999")?;
         need(self.codec.is_possible(), "codec", self.codec, "one that can be named")?;
-        let lossy = "one that leaves nothing out (f32, e3m0, stat2, int2 to int8): there is no error feedback here to send the rest later";
-        need(!self.codec.wants_error_feedback(), "codec", self.codec, lossy)?;
+        let lossy = "one that leaves nothing out (f32, e3m0, stat2, int2 to int8) without `feedback`, which sends the rest later";
+        let whole = self.feedback.is_some() || !self.codec.wants_error_feedback();
+        need(whole, "codec", self.codec, lossy)?;
+        let feedback = self.feedback.unwrap_or_default();
+        need(within(0.0, 1.0, feedback), "feedback", feedback, "0 to 1")?;
         match self.max_overrun {
             Overrun::Steps(steps) => {
                 need(steps <= Self::MAX_STEPS, "max_overrun.steps", steps, "at most 1048576")

@@ -72,7 +72,7 @@ impl Replica {
 
 fn numbers(fragments: u16, period: u32, tau: u32, alpha: f32, eta: f32, mu: f32) -> StreamingDiLoCo {
     let (codec, max_overrun) = (Codec::F32, Overrun::Slot);
-    StreamingDiLoCo { fragments, period, tau, alpha, eta, mu, codec, max_overrun }
+    StreamingDiLoCo { fragments, period, tau, alpha, eta, mu, codec, feedback: None, max_overrun }
 }
 
 #[test]

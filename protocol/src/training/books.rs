@@ -5,7 +5,7 @@ use std::collections::VecDeque;
 use crate::block::{Closing, Slot, Work as ClaimedWork};
 use crate::manifest::Data;
 use crate::membership::{ControlPage, Lease, consume};
-use crate::method::{Method, SyncSchedule};
+use crate::method::SyncSchedule;
 use crate::state::State;
 use crate::time::Span;
 
@@ -101,8 +101,7 @@ impl Training {
 
     fn apply_closing(&mut self, state: &State, closing: &Closing, counted: bool) {
         let index = usize::from(closing.slot.stream);
-        let Method::StreamingDiLoCo(method) = &self.charter.manifest.method;
-        let tau = u64::from(method.tau);
+        let tau = u64::from(self.charter.manifest.method.tau());
         let now = state.outer(index).clone();
         let stream = &mut self.streams[index];
         let flight = stream.in_flight.take_if(|flight| flight.ordinal == closing.slot.ordinal);

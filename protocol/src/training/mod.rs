@@ -22,7 +22,6 @@ use crate::holdings::{Tell, tell};
 use crate::identity::{Hash, PeerKey};
 use crate::manifest::Data;
 use crate::membership::{Lease, MAX_LEASE_PIECES};
-use crate::method::{Method, StreamingDiLoCo};
 use crate::state::{Array, State};
 use crate::time::Span;
 use crate::worker::{Samples, Work};
@@ -287,7 +286,7 @@ impl Training {
     }
 
     fn carry_out(&self, fragment: usize, change: Change) -> Work {
-        let Method::StreamingDiLoCo(StreamingDiLoCo { alpha, .. }) = self.charter.manifest.method;
+        let alpha = self.charter.manifest.method.alpha();
         match change {
             Change::Merge { outer, .. } => Work::Merge { fragment, outer, alpha },
             Change::Rebase { base, now } => Work::Rebase { fragment, base, now },
@@ -306,8 +305,8 @@ impl Training {
 
     /// The local step at which training waits for a certificate.
     fn overrun_limit(&self) -> u64 {
-        let Method::StreamingDiLoCo(method) = &self.charter.manifest.method;
-        let slack = u64::from(method.tau) + u64::from(method.overrun_steps());
+        let method = &self.charter.manifest.method;
+        let slack = u64::from(method.tau()) + u64::from(method.overrun_steps());
         let in_flight = self.streams.iter().filter_map(|stream| stream.in_flight);
         in_flight.map(|flight| flight.at + slack).min().unwrap_or(u64::MAX)
     }

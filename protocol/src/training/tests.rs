@@ -4,7 +4,7 @@ use super::*;
 use crate::committee::{Committee, QuorumRule};
 use crate::identity::{Hash, Signer};
 use crate::manifest::{DataFile, Manifest, Origin, Parent};
-use crate::method::Overrun;
+use crate::method::{Method, Overrun};
 
 const STEP: Span = Span::millis(10);
 
@@ -34,7 +34,7 @@ fn keys() -> [PeerKey; 2] {
 
 fn manifest() -> Manifest {
     let mut preset = Manifest::preset("gpt:tiny").unwrap();
-    let Method::StreamingDiLoCo(method) = &mut preset.method;
+    let Method::StreamingDiLoCo(method) = &mut preset.method else { unreachable!() };
     (method.period, method.max_overrun) = (4, Overrun::Strict);
     let file = DataFile { name: "text".into(), length: 1 << 20, root: Hash::of(b"text") };
     Manifest {

@@ -4,11 +4,11 @@ use std::ops::Range;
 use std::path::PathBuf;
 
 use driftless_compute::{
-    AdamW, Corpus, DataError, Engine as ComputeEngine, EngineError, EngineOptions, GptShape, Schedule,
+    AdamW, Corpus, DataError, Engine as ComputeEngine, EngineError, EngineOptions, GptShape, Muon, Schedule,
     TINY_SHAKESPEARE, TrainError, Trainer,
 };
 use driftless_protocol::charter::Charter;
-use driftless_protocol::manifest::Training;
+use driftless_protocol::manifest::{Optimizer, Training};
 use driftless_protocol::model::Model;
 use driftless_protocol::worker::{Engine, EngineFailure, Samples};
 
@@ -64,11 +64,15 @@ impl CpuEngine {
         corpus: Result<Corpus, DataError>,
         threads: usize,
     ) -> Result<CpuEngine, EngineFailure> {
-        let Training { batch, learning_rate, warmup, final_share, weight_decay, clip, .. } =
+        let Training { batch, optimizer, learning_rate, warmup, final_share, weight_decay, clip, .. } =
             charter.manifest.training;
         let corpus = corpus.map_err(|error| EngineFailure::Other(error.to_string()))?;
         let adamw = AdamW { weight_decay, clip, ..AdamW::default() };
-        let options = EngineOptions { threads, batch: batch as usize, adamw };
+        let muon = match optimizer {
+            Optimizer::AdamW => None,
+            Optimizer::Muon { learning_rate: peak } => Some(Muon::new(peak / learning_rate)),
+        };
+        let options = EngineOptions { threads, batch: batch as usize, adamw, muon };
         let engine = ComputeEngine::new(shape_of(&charter.manifest.model), options).map_err(failure)?;
         let trainer =
             Trainer::new(engine, corpus).map_err(|error| EngineFailure::Other(error.to_string()))?;

@@ -1,7 +1,6 @@
 //! The engines of a recorded session, if it is one that can be computed again at all.
 
 use driftless_protocol::manifest::{Data, Origin, Pacing};
-use driftless_protocol::method::Method;
 
 use super::ReplayError;
 use crate::engine::CpuEngine;
@@ -16,12 +15,11 @@ impl Engines<'_> {
     /// Refuses sessions in which more than the chain decides what a peer computes.
     pub fn of(folder: &SessionFolder) -> Result<Engines<'_>, ReplayError> {
         let manifest = &folder.charter.manifest;
-        let Method::StreamingDiLoCo(method) = &manifest.method;
         let no = |what: &'static str| Err(ReplayError::Unfit(what));
         if matches!(manifest.data, Data::Private { .. }) {
             return no("its data is private: the folder has nobody else's");
         }
-        if method.overrun_steps() > 0 {
+        if manifest.method.overrun_steps() > 0 {
             return no(
                 "its max_overrun is not strict: how far a peer trained before a certificate came is not in the \
                  chain (`driftless demo` and max_overrun = \"strict\" are)",

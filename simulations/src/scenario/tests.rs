@@ -82,7 +82,9 @@ fn what_is_left_out_has_its_default_and_what_is_named_counts() {
     let plan = Scenario::parse(&text).and_then(|scenario| scenario.plan()).unwrap();
     let Setup { mut manifest, peers, special, faults, .. } = plan.setup.clone();
     assert_eq!((manifest.heartbeat, manifest.stop_at), (Span::seconds(7), Some(1000)));
-    let driftless_protocol::method::Method::StreamingDiLoCo(method) = &mut manifest.method;
+    let driftless_protocol::method::Method::StreamingDiLoCo(method) = &mut manifest.method else {
+        unreachable!()
+    };
     assert_eq!((method.period, method.fragments), (8, 2));
     assert_eq!(peers.iter().map(|peer| peer.seat).collect::<Vec<_>>(), [true, true, true, false, false]);
     assert_eq!((peers[4].start, peers[4].access.up), (Time(15_000_000), Some(250_000)));
@@ -155,7 +157,9 @@ fn any_field_can_be_given_another_value() {
     assert_eq!(varied("peers.0.step", "2s").unwrap().setup.peers[1].step, Span::seconds(2));
     assert_eq!(varied("peers.0.count", "5").unwrap().setup.peers.len(), 5);
     let plan = varied("session.method.streaming-diloco.alpha", "0.25").unwrap();
-    let driftless_protocol::method::Method::StreamingDiLoCo(method) = plan.setup.manifest.method;
+    let driftless_protocol::method::Method::StreamingDiLoCo(method) = plan.setup.manifest.method else {
+        unreachable!()
+    };
     assert_eq!(method.alpha, 0.25);
     for (path, said) in [("peers.1.step", "no such field"), ("sed", "`seed`?"), ("name.x", "no such field")] {
         let error = varied(path, "3").unwrap_err().to_string();

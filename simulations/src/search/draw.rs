@@ -1,10 +1,11 @@
 //! Worlds that a seed makes up: committee, peers, links, faults and what users wish. After the last
 //! fault they must come to their end within a bound.
 
+use driftless_protocol::codec::{Codec, TopK};
 use driftless_protocol::committee::QuorumRule;
 use driftless_protocol::event::Command;
 use driftless_protocol::manifest::Pacing;
-use driftless_protocol::method::Overrun;
+use driftless_protocol::method::{Method, Overrun, SparseLoCo};
 use driftless_protocol::time::{Span, Time};
 
 use crate::faults::{self, Fault};
@@ -65,6 +66,7 @@ impl Draw {
         spells(&mut setup);
         clocks(&mut setup);
         full_disks(&mut setup);
+        method(&mut setup);
         Draw { setup, wishes }
     }
 
@@ -252,6 +254,19 @@ fn full_disks(setup: &mut Setup) {
         let until = (from + random.span(Span::millis(1), Span::seconds(8))).min(FAULTS);
         let full = Fault::Full { peer, lasting: until.since(from) };
         setup.faults.push((growing(setup, from), full));
+    }
+}
+
+/// Contributions may leave something out, which is sent later.
+fn method(setup: &mut Setup) {
+    let mut random = Random::new(setup.seed, "method");
+    let top = Codec::TopK(TopK { keep: 8, of: 64, whole: false, statistical: random.chance(500) });
+    if random.chance(250) {
+        let (period, eta, beta) = (setup.method().period, 0.8, 0.95);
+        setup.manifest.method = Method::SparseLoCo(SparseLoCo { period, eta, beta, codec: top });
+    } else if random.chance(150) {
+        setup.method().codec = [Codec::Sign, Codec::Statistical, top][random.below(3) as usize];
+        setup.method().feedback = Some(1.0);
     }
 }
 

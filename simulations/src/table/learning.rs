@@ -6,16 +6,12 @@
 //! (one peer, and synchronous data parallelism as one engine with the peers' whole batch) train
 //! without a session, on the same samples from the same start.
 
-use driftless_protocol::charter::Charter;
 use driftless_protocol::codec::Codec;
 use driftless_protocol::method::Overrun;
-use driftless_protocol::time::Time;
-use driftless_protocol::worker::{Engine, Samples, Work, WorkDone, Worker};
 
 use super::Progress;
-use crate::engine::{EngineKind, SimEngine};
+use super::runs::{self, Outcome};
 use crate::setup::Setup;
-use crate::world::World;
 
 /// Tokens of every run.
 pub const TOKENS: u64 = 1_536_000;
@@ -102,15 +98,6 @@ impl Terms {
     }
 }
 
-/// One run's result.
-#[derive(Debug, Clone, Copy, PartialEq)]
-pub struct Outcome {
-    /// Validation loss of the outer parameters, nats per byte.
-    pub loss: f64,
-    /// Counted tokens.
-    pub tokens: u64,
-}
-
 impl Row {
     /// The row of this name.
     #[must_use]
@@ -131,61 +118,20 @@ impl Row {
     /// What went wrong, in words.
     pub fn run(&self, terms: Terms, seed: u64, progress: &Progress) -> Result<Outcome, String> {
         match self.kind {
-            Kind::OneEngine { peers, rate } => one_engine(terms, seed, peers, rate, progress),
+            Kind::OneEngine { peers, rate } => {
+                let mut setup = terms.setup(seed, 1)?;
+                setup.manifest.training.batch *= peers;
+                setup.manifest.training.learning_rate = rate;
+                runs::one_engine(&setup, terms.tokens, progress)
+            }
             Kind::Streaming { peers, period, codec } => {
                 let mut setup = terms.setup(seed, peers)?;
                 let method = setup.method();
                 method.period = period;
                 method.codec = codec;
                 method.max_overrun = Overrun::Strict;
-                session(setup, progress)
+                runs::session(setup, progress)
             }
         }
-    }
-}
-
-fn one_engine(
-    terms: Terms,
-    seed: u64,
-    peers: u32,
-    rate: f32,
-    progress: &Progress,
-) -> Result<Outcome, String> {
-    let mut setup = terms.setup(seed, 1)?;
-    setup.manifest.training.batch *= peers;
-    setup.manifest.training.learning_rate = rate;
-    let charter = Charter::new(setup.sealed_manifest()).map_err(|error| error.to_string())?;
-    let engine = SimEngine::new(&EngineKind::Cpu, &charter).map_err(|error| error.to_string())?;
-    let mut worker = Worker::new(engine, &charter).map_err(|error| error.to_string())?;
-    worker.execute(Work::Reset { outer: charter.genesis_state().arrays[0].clone() });
-    let batch = u64::from(setup.manifest.training.batch);
-    let per_step = batch * charter.tokens_per_sample();
-    let steps = terms.tokens / per_step;
-    for step in 0..steps {
-        let samples = Samples::Leased((step * batch..(step + 1) * batch).collect());
-        let share = step as f32 / steps as f32;
-        if let WorkDone::Failed(failure) = worker.execute(Work::Train { samples, progress: vec![share] }) {
-            return Err(failure.to_string());
-        }
-        progress.add(per_step);
-    }
-    let loss = worker.engine().evaluate(None).map_err(|error| error.to_string())?;
-    Ok(Outcome { loss, tokens: steps * per_step })
-}
-
-fn session(setup: Setup, progress: &Progress) -> Result<Outcome, String> {
-    let mut world = World::new(setup).map_err(|error| error.to_string())?;
-    let mut booked = 0;
-    let evaluated = world.run_until(Time(u64::MAX), |world| {
-        let counted = world.certified().control.counted_tokens;
-        progress.add(counted - booked);
-        booked = counted;
-        world.peers().iter().any(|peer| peer.validation_loss().is_some())
-    });
-    let loss = world.peers().iter().find_map(|peer| peer.validation_loss());
-    match (evaluated, loss) {
-        (Err(violation), _) => Err(violation.to_string()),
-        (Ok(_), Some(loss)) => Ok(Outcome { loss, tokens: booked }),
-        (Ok(_), None) => Err("the session did not come to its end".into()),
     }
 }

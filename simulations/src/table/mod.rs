@@ -3,7 +3,9 @@
 
 pub mod chaos;
 pub mod learning;
+pub mod methods;
 mod progress;
+pub mod runs;
 pub mod traffic;
 pub mod utilization;
 

@@ -74,7 +74,7 @@ impl Loop<'_> {
 }
 
 fn textbook(charter: &Charter, slots: u32) -> Vec<Vec<f32>> {
-    let Method::StreamingDiLoCo(method) = &charter.manifest.method;
+    let Method::StreamingDiLoCo(method) = &charter.manifest.method else { unreachable!() };
     let genesis = charter.genesis_state();
     let worker = |_| {
         let engine = SimEngine::new(&EngineKind::Cpu, charter).unwrap();

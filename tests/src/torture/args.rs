@@ -3,6 +3,7 @@
 use std::path::PathBuf;
 
 use clap::Parser;
+use driftless_protocol::method::MethodName;
 
 /// Runs a session of real processes and injects faults from one seed; exit code 1 if a promise broke.
 #[derive(Debug, Clone, Parser)]
@@ -42,6 +43,9 @@ pub struct Arguments {
     /// Tokens that the learning rate is planned for [default: --tokens, or that of the demo].
     #[arg(long)]
     pub budget: Option<u64>,
+    /// How the peers train together [default: as the demo's do].
+    #[arg(long)]
+    pub method: Option<MethodName>,
     /// Inner steps between two exchanges of a fragment.
     #[arg(long, default_value_t = 4)]
     pub period: u32,

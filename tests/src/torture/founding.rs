@@ -19,7 +19,6 @@ use driftless_protocol::committee::{Committee, QuorumRule};
 use driftless_protocol::identity::Signer;
 use driftless_protocol::invitation::{Invitation, Ticket};
 use driftless_protocol::manifest::{Admission, DeadlineBounds, Manifest};
-use driftless_protocol::method::Overrun;
 use driftless_protocol::time::Span;
 
 use crate::args::Arguments;
@@ -93,9 +92,10 @@ fn manifest(args: &Arguments, signers: &[Signer], text: PathBuf) -> Result<Found
     keys.sort_unstable();
     let preset = Manifest::preset("gpt:tiny").map_err(Failure::setup)?;
     let overrides = Overrides {
+        method: args.method,
         period: Some(args.period),
         batch: args.batch,
-        max_overrun: Some(Overrun::Strict),
+        strict: true,
         budget_tokens: args.budget.or((args.tokens > 0).then_some(args.tokens)),
         ..Overrides::default()
     };

@@ -116,7 +116,7 @@ fn a_long_path_gets_a_socket_in_the_temporary_folder() {
 fn manifest(name: &str) -> (SignedManifest, Charter) {
     let founder = Signer::from_seed([1; 32]);
     let mut preset = Manifest::preset("gpt:tiny").unwrap();
-    let Method::StreamingDiLoCo(method) = &mut preset.method;
+    let Method::StreamingDiLoCo(method) = &mut preset.method else { unreachable!() };
     method.codec = Codec::E3M0;
     let committee = Committee::Steward { key: founder.key() };
     let data = Data::Private { max_tokens_per_slot: 1 << 20 };

@@ -1,15 +1,14 @@
 //! `driftless-sim table streaming-diloco-learning`: real runs on real text.
 
 use std::collections::BTreeMap;
-use std::sync::mpsc;
-use std::sync::{Mutex, PoisonError};
-use std::time::Duration;
 
 use serde_json::json;
 
+use super::cells;
 use crate::commands::CommandError;
 use crate::table::Progress;
-use crate::table::learning::{Outcome, REQUIRED, ROWS, Row, TOKENS, Terms};
+use crate::table::learning::{REQUIRED, ROWS, Row, TOKENS, Terms};
+use crate::table::runs::Outcome;
 
 /// What to run.
 #[derive(Debug, clap::Args)]
@@ -33,9 +32,6 @@ pub struct Arguments {
     #[arg(long, default_value_t = 2)]
     pub threads: usize,
 }
-
-/// How often a line tells how far it is.
-const TELL: Duration = Duration::from_secs(10);
 
 type Cell = (&'static Row, u64);
 type Outcomes = BTreeMap<(&'static str, u64), Outcome>;
@@ -70,47 +66,22 @@ fn rows(names: &[String]) -> Result<Vec<&'static Row>, CommandError> {
     names.iter().map(|name| Row::named(name).ok_or_else(|| unknown(name))).collect()
 }
 
-/// Independent worlds on a few threads; this one tells how far they are.
 fn run_all(arguments: &Arguments, cells: &[Cell]) -> Result<Outcomes, CommandError> {
     let terms = Terms { tokens: arguments.tokens, warm_up: arguments.warm_up };
     let progress = Progress::new(arguments.tokens * cells.len() as u64);
-    let next = Mutex::new(cells.iter());
-    let (sender, results) = mpsc::sync_channel(cells.len());
     let mut outcomes = Outcomes::new();
-    std::thread::scope(|scope| {
-        for _ in 0..arguments.threads.min(cells.len()) {
-            let (sender, next, progress) = (sender.clone(), &next, &progress);
-            scope.spawn(move || {
-                loop {
-                    let cell = next.lock().unwrap_or_else(PoisonError::into_inner).next();
-                    let Some((row, seed)) = cell else { break };
-                    let outcome = row.run(terms, *seed, progress);
-                    if sender.send((*row, *seed, outcome)).is_err() {
-                        break;
-                    }
-                }
-            });
-        }
-        drop(sender);
-        loop {
-            match results.recv_timeout(TELL) {
-                Ok((row, seed, Ok(outcome))) => {
-                    tell_cell(arguments, row, seed, outcome);
-                    outcomes.insert((row.name, seed), outcome);
-                }
-                Ok((row, seed, Err(error))) => {
-                    // Dropping the receiver ends the other threads after their present run.
-                    return Err(CommandError::Failed(format!("{} seed {seed}: {error}", row.name)));
-                }
-                Err(mpsc::RecvTimeoutError::Timeout) => eprintln!("{}", progress.line()),
-                Err(mpsc::RecvTimeoutError::Disconnected) => return Ok(outcomes),
-            }
-        }
-    })
+    let run = |(row, seed): Cell| {
+        row.run(terms, seed, &progress).map_err(|error| format!("{} seed {seed}: {error}", row.name))
+    };
+    cells::run_all(cells, arguments.threads, &progress, run, |(row, seed), outcome| {
+        tell_cell(arguments, row, seed, outcome);
+        outcomes.insert((row.name, seed), outcome);
+    })?;
+    Ok(outcomes)
 }
 
 fn tell_cell(arguments: &Arguments, row: &Row, seed: u64, outcome: Outcome) {
-    let Outcome { loss, tokens } = outcome;
+    let Outcome { loss, tokens, .. } = outcome;
     eprintln!("{} seed {seed}: {loss:.3} nats per byte after {tokens} counted tokens", row.name);
     if arguments.json {
         println!(

@@ -1,7 +1,9 @@
 //! `driftless-sim table`: a paper's table, run again.
 
+mod cells;
 pub mod chaos;
 pub mod learning;
+pub mod methods;
 pub mod traffic;
 pub mod utilization;
 
@@ -29,6 +31,15 @@ pub enum Table {
         \"within_two\"}: rows that have a reference, rows whose mean is within 0.03 nats per byte of it, \
         and within 0.06. The whole table is 33 runs: about an hour and a half on one core.")]
     Learning(learning::Arguments),
+    /// All methods on one task: loss, and what was sent for it
+    #[command(name = "methods")]
+    #[command(
+        after_help = "Example:\n  driftless-sim table methods --rows muloco-h15,streaming-h15 --seeds 1\n\n\
+        Without --grid a row runs at the best rate known. The last line is {\"table\",\"cells\",\"reached\"}: \
+        rows that have a reference, and rows at most 0.07 nats per byte above it. The whole table is 30 runs: \
+        about an hour on one core."
+    )]
+    Methods(methods::Arguments),
     /// Goodput of sessions whose peers keep failing, beside synchronous training
     #[command(name = "chaos")]
     #[command(
@@ -51,6 +62,7 @@ pub fn run(table: &Table) -> Result<(), CommandError> {
             Ok(())
         }
         Table::Learning(arguments) => learning::run(arguments),
+        Table::Methods(arguments) => methods::run(arguments),
         Table::Chaos(arguments) => chaos::run(arguments),
     }
 }

@@ -1,0 +1,66 @@
+//! Methods as people name them.
+
+use std::fmt;
+use std::str::FromStr;
+
+/// What a founder may choose.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum MethodName {
+    /// Streaming DiLoCo.
+    StreamingDiLoCo,
+    /// SparseLoCo.
+    SparseLoCo,
+    /// MuLoCo: Streaming DiLoCo with Muon inside and 2 bits outside.
+    MuLoCo,
+}
+
+/// A name that is no method's.
+#[derive(Clone, PartialEq, Eq, Debug, thiserror::Error)]
+#[error("there is no method {found:?}: it is one of {}", MethodName::ALL.map(|name| name.as_str()).join(", "))]
+pub struct UnknownMethod {
+    found: String,
+}
+
+impl MethodName {
+    /// All of them.
+    pub const ALL: [MethodName; 3] =
+        [MethodName::StreamingDiLoCo, MethodName::SparseLoCo, MethodName::MuLoCo];
+
+    /// The name.
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            MethodName::StreamingDiLoCo => "streaming-diloco",
+            MethodName::SparseLoCo => "sparse-loco",
+            MethodName::MuLoCo => "muloco",
+        }
+    }
+}
+
+impl fmt::Display for MethodName {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.as_str())
+    }
+}
+
+impl FromStr for MethodName {
+    type Err = UnknownMethod;
+
+    fn from_str(text: &str) -> Result<MethodName, UnknownMethod> {
+        let named = MethodName::ALL.into_iter().find(|name| name.as_str() == text);
+        named.ok_or_else(|| UnknownMethod { found: text.to_owned() })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn names_are_read_as_they_are_written() {
+        for name in MethodName::ALL {
+            assert_eq!(name.to_string().parse(), Ok(name));
+        }
+        let error = "diloco".parse::<MethodName>().unwrap_err().to_string();
+        assert!(error.ends_with("it is one of streaming-diloco, sparse-loco, muloco"), "{error}");
+    }
+}

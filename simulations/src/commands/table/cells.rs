@@ -1,0 +1,51 @@
+//! The cells of a table about learning: independent runs on a few threads.
+
+use std::sync::mpsc;
+use std::sync::{Mutex, PoisonError};
+use std::time::Duration;
+
+use crate::commands::CommandError;
+use crate::table::Progress;
+use crate::table::runs::Outcome;
+
+/// How often a line tells how far it is.
+const TELL: Duration = Duration::from_secs(10);
+
+/// Runs every cell; `came` hears of each result. This thread tells how far they are.
+///
+/// # Errors
+/// The first run that failed.
+pub(super) fn run_all<C: Copy + Sync + Send>(
+    cells: &[C],
+    threads: usize,
+    progress: &Progress,
+    run: impl Fn(C) -> Result<Outcome, String> + Sync,
+    mut came: impl FnMut(C, Outcome),
+) -> Result<(), CommandError> {
+    let next = Mutex::new(cells.iter());
+    let (sender, results) = mpsc::sync_channel(cells.len());
+    std::thread::scope(|scope| {
+        for _ in 0..threads.min(cells.len()) {
+            let (sender, next, run) = (sender.clone(), &next, &run);
+            scope.spawn(move || {
+                loop {
+                    let cell = next.lock().unwrap_or_else(PoisonError::into_inner).next();
+                    let Some(cell) = cell else { break };
+                    if sender.send((*cell, run(*cell))).is_err() {
+                        break;
+                    }
+                }
+            });
+        }
+        drop(sender);
+        loop {
+            match results.recv_timeout(TELL) {
+                Ok((cell, Ok(outcome))) => came(cell, outcome),
+                // Dropping the receiver ends the other threads after their present run.
+                Ok((_, Err(error))) => return Err(CommandError::Failed(error)),
+                Err(mpsc::RecvTimeoutError::Timeout) => eprintln!("{}", progress.line()),
+                Err(mpsc::RecvTimeoutError::Disconnected) => return Ok(()),
+            }
+        }
+    })
+}

@@ -1,0 +1,178 @@
+//! `driftless-sim table methods`: all methods on one task.
+
+use std::collections::BTreeMap;
+
+use driftless_protocol::manifest::Manifest;
+use serde_json::json;
+
+use super::cells;
+use crate::commands::CommandError;
+use crate::table::Progress;
+use crate::table::methods::{ALLOWED, Kind, PEERS, ROWS, Row, TOKENS};
+use crate::table::runs::Outcome;
+
+/// What to run.
+#[derive(Debug, clap::Args)]
+pub struct Arguments {
+    /// One JSON object per line on standard output
+    #[arg(long)]
+    pub json: bool,
+    /// Tokens of every run
+    #[arg(long, default_value_t = TOKENS)]
+    pub tokens: u64,
+    /// Seeds, each a run of every row and rate
+    #[arg(long, value_delimiter = ',', default_value = "1,2,3")]
+    pub seeds: Vec<u64>,
+    /// Rows by name; all if not given
+    #[arg(long, value_delimiter = ',')]
+    pub rows: Vec<String>,
+    /// Every rate of the row's grid, not only the best known
+    #[arg(long)]
+    pub grid: bool,
+    /// Runs at a time
+    #[arg(long, default_value_t = 2)]
+    pub threads: usize,
+}
+
+/// A row, which of its rates, a seed.
+type Cell = (&'static Row, usize, u64);
+
+/// Runs the table and prints it.
+///
+/// # Errors
+/// An unknown row, or a run that failed.
+pub fn run(arguments: &Arguments) -> Result<(), CommandError> {
+    if arguments.seeds.is_empty() || arguments.threads == 0 || arguments.tokens == 0 {
+        return Err(CommandError::Usage("seeds, threads and tokens must not be nothing".into()));
+    }
+    let rows = rows(&arguments.rows)?;
+    let rates = |row: &Row| if arguments.grid { row.rates.len() } else { 1 };
+    let mut cells: Vec<Cell> = Vec::new();
+    for row in &rows {
+        for rate in 0..rates(row) {
+            cells.extend(arguments.seeds.iter().map(|seed| (*row, rate, *seed)));
+        }
+    }
+    let progress = Progress::new(arguments.tokens * cells.len() as u64);
+    let mut results: BTreeMap<&str, BTreeMap<usize, Vec<Outcome>>> = BTreeMap::new();
+    let run = |(row, rate, seed): Cell| {
+        let found = row.run(arguments.tokens, row.rates[rate], seed, &progress);
+        found.map_err(|error| format!("{} seed {seed}: {error}", row.name))
+    };
+    cells::run_all(&cells, arguments.threads, &progress, run, |(row, rate, seed), outcome| {
+        tell_cell(arguments, row, row.rates[rate], seed, outcome);
+        results.entry(row.name).or_default().entry(rate).or_default().push(outcome);
+    })?;
+    print(arguments, &rows, &results)
+}
+
+fn rows(names: &[String]) -> Result<Vec<&'static Row>, CommandError> {
+    if names.is_empty() {
+        return Ok(ROWS.iter().collect());
+    }
+    let unknown = |name: &String| {
+        let known: Vec<&str> = ROWS.iter().map(|row| row.name).collect();
+        CommandError::Usage(format!("there is no row {name:?}, there are: {}", known.join(", ")))
+    };
+    names.iter().map(|name| Row::named(name).ok_or_else(|| unknown(name))).collect()
+}
+
+fn tell_cell(arguments: &Arguments, row: &Row, rate: f32, seed: u64, outcome: Outcome) {
+    let (loss, tokens) = (outcome.loss, outcome.tokens);
+    eprintln!("{} at {rate}, seed {seed}: {loss:.3} nats per byte after {tokens} tokens", row.name);
+    if arguments.json {
+        println!(
+            "{}",
+            json!({"event": "cell", "row": row.name, "rate": rate, "seed": seed, "loss": loss, "tokens": tokens})
+        );
+    }
+}
+
+/// What a row's runs at its best rate say.
+struct Best {
+    rate: f32,
+    losses: Vec<f64>,
+    mean: f64,
+    /// Bits per parameter that a contribution takes.
+    bits: f64,
+    /// Bytes that a contributor sends, once, per token that it trains on.
+    per_token: f64,
+    /// How many times as much synchronous data parallelism sends, with f32 gradients.
+    factor: f64,
+}
+
+fn best(row: &Row, by_rate: &BTreeMap<usize, Vec<Outcome>>) -> Result<Option<Best>, CommandError> {
+    let failed = |error: String| CommandError::Failed(error);
+    let preset = Manifest::preset("gpt:tiny").map_err(|error| failed(error.to_string()))?;
+    let parameters = preset.model.parameters() as f64;
+    let per_step = f64::from(preset.training.batch) * f64::from(preset.model.context());
+    let mean = |outcomes: &[Outcome]| {
+        outcomes.iter().map(|outcome| outcome.loss).sum::<f64>() / outcomes.len() as f64
+    };
+    let means = by_rate.iter().map(|(rate, outcomes)| (*rate, mean(outcomes), outcomes));
+    let Some((rate, mean, outcomes)) = means.min_by(|a, b| a.1.total_cmp(&b.1)) else { return Ok(None) };
+    let synchronous = 4.0 * parameters / per_step;
+    let (bits, per_token) = match row.kind {
+        Kind::Synchronous { .. } => (32.0, synchronous),
+        Kind::Session { .. } => {
+            let sum = |of: fn(&Outcome) -> u64| outcomes.iter().map(of).sum::<u64>() as f64;
+            let streams =
+                f64::from(row.setup(TOKENS, row.rates[rate], 0).map_err(failed)?.manifest.method.streams());
+            let bytes = sum(|outcome| outcome.bytes);
+            (
+                8.0 * bytes / (sum(|outcome| outcome.contributions) * parameters / streams),
+                bytes / sum(|outcome| outcome.tokens),
+            )
+        }
+    };
+    let losses = outcomes.iter().map(|outcome| outcome.loss).collect();
+    Ok(Some(Best { rate: row.rates[rate], losses, mean, bits, per_token, factor: synchronous / per_token }))
+}
+
+/// Rows with a reference, and how many of them are as good as they have to be.
+fn print(
+    arguments: &Arguments,
+    rows: &[&Row],
+    results: &BTreeMap<&str, BTreeMap<usize, Vec<Outcome>>>,
+) -> Result<(), CommandError> {
+    if !arguments.json {
+        println!(
+            "gpt:tiny, {PEERS} peers, {} tokens in all; bits per parameter and exchange",
+            arguments.tokens
+        );
+        println!(
+            "{:<22}{:>7}{:>7}  {:<22}{:>10}{:>9}{:>13}{:>9}",
+            "row", "rate", "mean", "seeds", "reference", "bits", "bytes/token", "factor"
+        );
+    }
+    let (mut referenced, mut reached) = (0, 0);
+    for row in rows {
+        let Some(best) = results.get(row.name).map(|by_rate| best(row, by_rate)).transpose()?.flatten()
+        else {
+            continue;
+        };
+        if let Some(reference) = row.reference {
+            referenced += 1;
+            reached += u32::from(best.mean <= reference + ALLOWED);
+        }
+        print_row(arguments.json, row, &best);
+    }
+    println!("{}", json!({"table": "methods", "cells": referenced, "reached": reached}));
+    Ok(())
+}
+
+fn print_row(as_json: bool, row: &Row, best: &Best) {
+    let Best { rate, losses, mean, bits, per_token, factor } = best;
+    if as_json {
+        let line = json!({"event": "row", "row": row.name, "rate": rate, "mean": mean, "losses": losses,
+            "reference": row.reference, "bits": bits, "bytes_per_token": per_token, "factor": factor});
+        return println!("{line}");
+    }
+    let losses: Vec<String> = losses.iter().map(|loss| format!("{loss:.3}")).collect();
+    let reference = row.reference.map_or("-".into(), |reference| format!("{reference:.3}"));
+    println!(
+        "{:<22}{rate:>7}{mean:>7.3}  {:<22}{reference:>10}{bits:>9.4}{per_token:>13.2}{factor:>9.1}",
+        row.name,
+        losses.join(" / "),
+    );
+}
