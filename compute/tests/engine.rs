@@ -1,12 +1,17 @@
 //! The engine from outside: bits for any number of threads, errors that change nothing, checkpoints.
 
-use driftless_compute::{AdamW, CheckpointError, Engine, EngineError, EngineOptions, GptShape, rng};
+use driftless_compute::{AdamW, CheckpointError, Engine, EngineError, EngineOptions, GptShape, Muon, rng};
 
 const SHAPE: GptShape = GptShape { layers: 2, heads: 2, width: 24, context: 12, vocabulary: 40 };
 
 fn engine(threads: usize, batch: usize) -> Engine {
-    let mut engine =
-        Engine::new(SHAPE, EngineOptions { threads, batch, adamw: AdamW::default(), muon: None }).unwrap();
+    engine_with(None, threads, batch)
+}
+
+/// Muon moves the blocks' matrices, if it is given.
+fn engine_with(muon: Option<Muon>, threads: usize, batch: usize) -> Engine {
+    let options = EngineOptions { threads, batch, adamw: AdamW::default(), muon };
+    let mut engine = Engine::new(SHAPE, options).unwrap();
     engine.write(0..SHAPE.parameter_count(), &rng::initialise(&SHAPE, 5));
     engine
 }
@@ -16,22 +21,25 @@ fn tokens(rows: usize, step: usize) -> Vec<u32> {
     (0..rows * (SHAPE.context + 1)).map(|i| ((i * i + 7 * step + i / 13) % SHAPE.vocabulary) as u32).collect()
 }
 
+/// AdamW for everything, and Muon for the blocks' matrices.
+const OPTIMIZERS: [Option<Muon>; 2] = [None, Some(Muon { rate: 5.0, momentum: 0.95 })];
+
 fn bits(values: &[f32]) -> Vec<u32> {
     values.iter().map(|value| value.to_bits()).collect()
 }
 
 #[test]
 fn any_number_of_threads_gives_the_same_bits() {
-    for batch in [1, 2, 3, 5, 8] {
+    for (batch, muon) in [1, 2, 3, 5, 8].into_iter().flat_map(|batch| OPTIMIZERS.map(|muon| (batch, muon))) {
         let mut runs = [1, 2, 3, 8].map(|threads| {
-            let mut engine = engine(threads, batch);
+            let mut engine = engine_with(muon, threads, batch);
             let reports: Vec<_> =
                 (0..5).map(|step| engine.step(&tokens(batch, step), 1e-2).unwrap()).collect();
             let loss = engine.loss(&tokens(7, 99)).unwrap();
             (reports, loss.to_bits(), bits(engine.parameters()), engine.save())
         });
         let first = runs[0].clone();
-        assert!(runs.iter_mut().all(|run| *run == first), "batch {batch}");
+        assert!(runs.iter_mut().all(|run| *run == first), "batch {batch}, {muon:?}");
         assert!(first.0.iter().all(|report| report.loss > 0.0 && report.gradient_norm > 0.0));
     }
 }
@@ -93,19 +101,48 @@ fn a_loss_that_is_not_finite_changes_nothing() {
 
 #[test]
 fn a_checkpoint_continues_with_the_same_bits() {
-    let mut first = engine(2, 4);
-    for step in 0..3 {
-        first.step(&tokens(4, step), 1e-2).unwrap();
+    for muon in OPTIMIZERS {
+        let mut first = engine_with(muon, 2, 4);
+        for step in 0..3 {
+            first.step(&tokens(4, step), 1e-2).unwrap();
+        }
+        let saved = first.save();
+        let mut second = engine_with(muon, 1, 4);
+        second.load(&saved).unwrap();
+        assert_eq!(second.optimizer_steps(), 3);
+        assert!(second.save() == saved);
+        for step in 3..6 {
+            let reports =
+                [&mut first, &mut second].map(|engine| engine.step(&tokens(4, step), 1e-2).unwrap());
+            assert_eq!(reports[0], reports[1]);
+        }
+        assert_eq!(bits(first.parameters()), bits(second.parameters()));
     }
-    let saved = first.save();
-    let mut second = engine(1, 4);
-    second.load(&saved).unwrap();
-    assert_eq!(second.optimizer_steps(), 3);
-    assert!(second.save() == saved);
-    for step in 3..6 {
-        assert_eq!(first.step(&tokens(4, step), 1e-2).unwrap(), second.step(&tokens(4, step), 1e-2).unwrap());
+}
+
+/// One step from the same start: AdamW's tensors move as they do without Muon, the blocks' matrices by updates of
+/// Muon's size.
+#[test]
+fn muon_moves_the_matrices_of_the_blocks_and_nothing_else() {
+    let [adamw, muon] = OPTIMIZERS.map(|muon| {
+        let mut engine = engine_with(muon, 2, 4);
+        engine.step(&tokens(4, 0), 1e-2).unwrap();
+        engine
+    });
+    let start = rng::initialise(&SHAPE, 5);
+    for tensor in adamw.tensors() {
+        let of = |engine: &Engine| bits(&engine.parameters()[tensor.range()]);
+        let is_blocks = tensor.name.starts_with("h.") && tensor.is_matrix();
+        assert_eq!(of(&adamw) != of(&muon), is_blocks, "{}", tensor.name);
+        if is_blocks {
+            // rate 0.05, scaled so that a value of a full-rank update is 0.2 of it, singular values within .67 and 1.21
+            // of one; the matrices of heads may have less than full rank.
+            let moved =
+                tensor.range().map(|i| f64::from(muon.parameters()[i] - start[i]).powi(2)).sum::<f64>();
+            let size = (moved / tensor.len() as f64).sqrt() / (0.05 * 0.2);
+            assert!((0.1..1.3).contains(&size), "{}: {size}", tensor.name);
+        }
     }
-    assert_eq!(bits(first.parameters()), bits(second.parameters()));
 }
 
 #[test]

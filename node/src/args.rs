@@ -140,8 +140,8 @@ pub struct DemoArguments {
     /// Inner steps between two exchanges of a fragment (H).
     #[arg(long, value_name = "H")]
     pub period: Option<u32>,
-    /// Encoding of the exchanged updates: e3m0, f32, stat2, int2 to int8; where what is left out is sent later
-    /// (sparse-loco) also sign, top-64/4096-stat2 and the like, rand-1/64.
+    /// Encoding of the exchanged updates: e3m0, f32, stat2, int2 to int8; with sparse-loco also sign,
+    /// top-64/4096-stat2 and the like, rand-1/64, which leave out what is sent later.
     #[arg(long, value_name = "CODEC")]
     pub codec: Option<Codec>,
     /// Texts to train on [default: a part of Shakespeare's plays].
@@ -243,8 +243,8 @@ pub struct NewArguments {
     /// Inner steps between two exchanges of a fragment (H).
     #[arg(long, value_name = "H", conflicts_with = "manifest")]
     pub period: Option<u32>,
-    /// Encoding of the exchanged updates: e3m0, f32, stat2, int2 to int8; where what is left out is sent later
-    /// (sparse-loco) also sign, top-64/4096-stat2 and the like, rand-1/64.
+    /// Encoding of the exchanged updates: e3m0, f32, stat2, int2 to int8; with sparse-loco also sign,
+    /// top-64/4096-stat2 and the like, rand-1/64, which leave out what is sent later.
     #[arg(long, value_name = "CODEC", conflicts_with = "manifest")]
     pub codec: Option<Codec>,
     /// The token budget that the learning rate is planned for.
@@ -253,7 +253,7 @@ pub struct NewArguments {
     /// Counted tokens at which the session ends [default: it goes on].
     #[arg(long, conflicts_with = "manifest")]
     pub stop_at: Option<u64>,
-    /// The inner learning rate's peak.
+    /// AdamW's peak learning rate (under muloco that of embeddings, gains and biases; Muon's is in the manifest).
     #[arg(long, conflicts_with = "manifest")]
     pub learning_rate: Option<f32>,
     /// Samples of an inner step.

@@ -54,6 +54,8 @@ struct OpenSlot {
     excused: BTreeSet<PeerKey>,
     /// It was open before this peer came back: how long those drawn have had, others know better.
     older: bool,
+    /// All who were drawn left, and others are there for the next: nobody is waited for.
+    vacated: bool,
     complete: bool,
 }
 
@@ -178,10 +180,13 @@ impl Slots {
                     entries: BTreeMap::new(),
                     excused: self.gone.union(&self.behind).copied().collect(),
                     older: false,
+                    vacated: false,
                     complete: false,
                 });
+                open.vacated = drawn.is_empty() && !ground.state.control.members.is_empty();
+                // Who left is not drawn any more, even if it is back.
+                open.entries.retain(|key, _| drawn.binary_search(key).is_ok());
                 open.drawn = drawn;
-                open.entries.retain(|key, _| ground.state.control.index_of(key).is_some());
             }
         }
         self.reindex(ground);
@@ -496,7 +501,7 @@ impl OpenSlot {
     fn is_announced(&self) -> bool {
         let here = |key: &PeerKey| self.entries.contains_key(key) || self.excused.contains(key);
         let enough = self.entries.len() + self.excused.len() >= self.drawn.len();
-        enough && !self.entries.is_empty() && self.drawn.iter().all(here)
+        self.vacated || (enough && !self.entries.is_empty() && self.drawn.iter().all(here))
     }
 
     /// Those who did not come while it was open, if they are at least half of those waited for.

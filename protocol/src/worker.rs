@@ -13,7 +13,6 @@ use crate::codec::CodecError;
 use crate::layout::LayoutError;
 use crate::method::{Method, Residual, streaming_diloco};
 use crate::state::Array;
-use crate::wire;
 
 /// What a session needs of a training engine. Parameters are one flat buffer of f32.
 pub trait Engine {
@@ -93,10 +92,12 @@ pub enum Work {
         /// Outer parameters that it shall be relative to.
         now: Array,
     },
-    /// theta <- outer, everywhere, and nothing is left of the residual; the inner optimizer stays.
+    /// theta <- outer, everywhere; the inner optimizer stays.
     Reset {
         /// Outer parameters by fragment.
         outer: Vec<Array>,
+        /// Nor is anything left of the residual: a contribution was counted of which it knows nothing.
+        forget: bool,
     },
     /// Validation loss of the outer parameters; theta is untouched.
     Evaluate {
@@ -184,8 +185,10 @@ impl<E: Engine> Worker<E> {
                 streaming_diloco::rebase(&mut theta, &now.to_vec(), &base.to_vec());
                 self.write(fragment, &theta)
             }
-            Work::Reset { outer } => {
-                self.forget_residuals();
+            Work::Reset { outer, forget } => {
+                if forget {
+                    self.forget_residuals();
+                }
                 self.write_all(&outer)
             }
             Work::Evaluate { outer } => self.evaluate(&outer),
@@ -205,34 +208,44 @@ impl<E: Engine> Worker<E> {
         }
     }
 
-    /// Of a contribution that is not decided nothing is saved: nobody who starts again knows what it left.
+    /// What the engine saves, and the residuals behind it. Of a contribution that is not decided nothing is
+    /// saved: nobody who starts again knows what it left.
     fn save(&mut self) -> Result<Vec<u8>, EngineFailure> {
-        let residuals: Vec<Vec<f32>> = self.residuals.iter().map(|one| one.values().to_vec()).collect();
-        Ok(wire::encode(&(residuals, self.engine.save()?)))
+        let mut bytes = self.engine.save()?;
+        let residuals = self.residuals.iter().flat_map(Residual::values);
+        bytes.extend(residuals.flat_map(|value| value.to_le_bytes()));
+        Ok(bytes)
     }
 
     fn restore(&mut self, bytes: &[u8]) -> Result<WorkDone, EngineFailure> {
-        let other = |reason: String| EngineFailure::Other(reason);
-        let (residuals, engine): (Vec<Vec<f32>>, Vec<u8>) =
-            wire::decode_large("checkpoint", bytes, bytes.len()).map_err(|error| other(error.to_string()))?;
-        let expected = self.lengths().take(self.residuals.len());
-        let fits = expected.eq(residuals.iter().map(Vec::len));
-        if !fits || residuals.iter().flatten().any(|value| !value.is_finite()) {
-            return Err(other("its residuals are not those of this session".into()));
+        let other = |reason: &str| EngineFailure::Other(reason.into());
+        let lengths: Vec<usize> = self.lengths().take(self.residuals.len()).collect();
+        let values = lengths.iter().sum::<usize>();
+        let at = bytes.len().checked_sub(4 * values).ok_or_else(|| other("it is too short"))?;
+        let (engine, residuals) = bytes.split_at(at);
+        let value = |bytes: &[u8; 4]| f32::from_le_bytes(*bytes);
+        let mut values: Vec<f32> = residuals.as_chunks().0.iter().map(value).collect();
+        if values.iter().any(|value| !value.is_finite()) {
+            return Err(other("its residual is not finite"));
         }
-        self.engine.load(&engine)?;
-        self.residuals = residuals.into_iter().map(Residual::kept).collect();
+        self.engine.load(engine)?;
+        self.residuals.clear();
+        for length in lengths {
+            let rest = values.split_off(length);
+            self.residuals.push(Residual::kept(std::mem::replace(&mut values, rest)));
+        }
         Ok(WorkDone::Applied)
     }
 
     fn encode(&mut self, fragment: usize, outer: &Array, noise: u64) -> Result<Vec<u8>, EngineFailure> {
+        let mut delta = outer.to_vec();
         let theta = self.read(fragment)?;
-        let mut delta = vec![0.0; theta.len()];
-        streaming_diloco::delta(&outer.to_vec(), &theta, &mut delta);
+        streaming_diloco::subtract(&mut delta, &theta);
+        drop(theta);
         let codec = self.method.codec();
         let mut bytes = Vec::with_capacity(codec.encoded_len(delta.len()) as usize);
         let encoded = match (self.method.feedback(), self.residuals.get_mut(fragment)) {
-            (Some(beta), Some(residual)) => residual.encode(beta, &delta, codec, noise, &mut bytes),
+            (Some(beta), Some(residual)) => residual.encode(beta, delta, codec, noise, &mut bytes),
             _ => codec.encode(&delta, noise, &mut bytes),
         };
         encoded.map_err(|error: CodecError| {
@@ -279,3 +292,6 @@ impl<E: Engine> Worker<E> {
         Ok(WorkDone::Applied)
     }
 }
+
+#[cfg(test)]
+mod tests;

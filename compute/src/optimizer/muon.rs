@@ -20,8 +20,8 @@ const ITERATIONS: usize = 5;
 const COEFFICIENTS: [f32; 3] = [3.4445, -4.7750, 2.0315];
 /// The root mean square of an update's values, per unit of rate: about AdamW's.
 const SCALE: f32 = 0.2;
-/// A gradient of zero stays zero.
-const SMALLEST_NORM: f64 = 1e-30;
+/// What is smaller counts as zero: its squares are not numbers that add up.
+const SMALLEST_NORM: f64 = 1e-15;
 
 /// The numbers of the optimizer of the blocks' matrices.
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -149,7 +149,10 @@ fn orthogonalise(scratch: &mut Scratch, rows: usize, columns: usize) {
         transpose(&x[..rows * columns], rows, columns, columns, next, rows);
         std::mem::swap(x, next);
     }
-    let norm = sum_of_squares(&x[..n * m]).sqrt().max(SMALLEST_NORM);
+    let norm = sum_of_squares(&x[..n * m]).sqrt();
+    if norm < SMALLEST_NORM {
+        return x[..n * m].fill(0.0);
+    }
     let scale = (1.0 / norm) as f32;
     x[..n * m].iter_mut().for_each(|value| *value *= scale);
     for _ in 0..ITERATIONS {
@@ -285,7 +288,7 @@ mod tests {
         let step = MuonStep { momentum: 0.95, rate: 0.1, keep: 0.99, scale: 1.0 };
         let values =
             MuonValues { parameters: &mut parameters, momentum: &mut momentum, gradients: &gradients };
-        update(step, &block, values, &mut Scratch::new(&[block.clone()]));
+        update(step, &block, values, &mut Scratch::new(std::slice::from_ref(&block)));
         let [a, b, c] = [3.4445_f64, -4.7750, 2.0315];
         let f = (0..5).fold(1.0_f64, |s, _| a * s + b * s.powi(3) + c * s.powi(5));
         for (row, u) in [0.6, 0.8].into_iter().enumerate() {
@@ -297,13 +300,16 @@ mod tests {
     }
 
     #[test]
-    fn no_gradient_is_no_change_but_decay() {
+    fn no_gradient_or_next_to_none_is_no_change_but_decay() {
         let block = Block { range: 0..4, rows: 2, columns: 2, matrices: 1 };
-        let (mut parameters, mut momentum) = (vec![2.0; 4], vec![0.0; 4]);
-        let step = MuonStep { momentum: 0.95, rate: 0.1, keep: 0.5, scale: 1.0 };
-        let values =
-            MuonValues { parameters: &mut parameters, momentum: &mut momentum, gradients: &[0.0; 4] };
-        update(step, &block, values, &mut Scratch::new(&[block.clone()]));
-        assert_eq!(parameters, [1.0; 4]);
+        for gradient in [0.0, 1e-40, 1e-30, 1e-23, 1e-18] {
+            let (mut parameters, mut momentum) = (vec![2.0; 4], vec![0.0; 4]);
+            let step = MuonStep { momentum: 0.95, rate: 0.1, keep: 0.5, scale: 1.0 };
+            let gradients = [gradient, 0.0, -gradient, gradient];
+            let values =
+                MuonValues { parameters: &mut parameters, momentum: &mut momentum, gradients: &gradients };
+            update(step, &block, values, &mut Scratch::new(std::slice::from_ref(&block)));
+            assert_eq!(parameters, [1.0; 4], "{gradient}");
+        }
     }
 }

@@ -27,6 +27,6 @@ impl Noise {
 
     /// Word number `index` as a number in \[0, 1) with 24 bits.
     pub fn unit(self, index: u32) -> f32 {
-        (self.word(index) >> 8) as f32 * (1.0 / (1 << 24) as f32)
+        (self.word(index) >> 8) as i32 as f32 * (1.0 / (1 << 24) as f32)
     }
 }

@@ -51,24 +51,34 @@ fn encode_block(bits: u8, block: &[f32], scale: f32, noise: Noise, out: &mut Vec
         out.resize(out.len() + 4 + packed_bytes, 0);
         return;
     }
-    let mut codes = [0u8; BLOCK];
-    for (index, (code, value)) in codes.iter_mut().zip(block).enumerate() {
+    // Whole blocks only, so that the loops become vectors; zeros become zeros.
+    let mut values = [0.0; BLOCK];
+    values[..block.len()].copy_from_slice(block);
+    let mut codes = [0i32; BLOCK];
+    for (index, (code, value)) in codes.iter_mut().zip(&values).enumerate() {
         // Towards zero after noise in [0, 1): the magnitude's mean is kept.
-        let magnitude = (value.abs() / step + noise.unit(index as u32)).min(levels) as i32;
-        *code = if *value < 0.0 { -magnitude } else { magnitude } as u8;
+        let magnitude = value.abs() / step + noise.unit(index as u32);
+        let magnitude = whole(if magnitude < levels { magnitude } else { levels });
+        *code = if *value < 0.0 { -magnitude } else { magnitude };
     }
     out.extend_from_slice(&step.to_le_bytes());
-    let mask = (1u64 << bits) - 1;
-    let mut left = packed_bytes;
-    for eight in codes.as_chunks::<8>().0 {
-        let pack = |word, (place, code): (usize, &u8)| {
-            word | (u64::from(*code) & mask) << (place * usize::from(bits))
-        };
+    // Eight codes take `bits` bytes; the rest of each word is written over by the next.
+    let mut packed = [0u8; BLOCK + 8];
+    let (mask, bits) = ((1u64 << bits) - 1, usize::from(bits));
+    for (index, eight) in codes.as_chunks::<8>().0.iter().enumerate() {
+        let pack = |word, (place, code): (usize, &i32)| word | (*code as u64 & mask) << (place * bits);
         let word = eight.iter().enumerate().fold(0u64, pack);
-        let taken = left.min(usize::from(bits));
-        out.extend_from_slice(&word.to_le_bytes()[..taken]);
-        left -= taken;
+        packed[index * bits..index * bits + 8].copy_from_slice(&word.to_le_bytes());
     }
+    out.extend_from_slice(&packed[..packed_bytes]);
+}
+
+/// The integer below a number from 0 to 2^22: `as` would check for what cannot be.
+fn whole(number: f32) -> i32 {
+    const SHIFT: f32 = (1 << 23) as f32;
+    let nearest = number + SHIFT;
+    let above = i32::from(nearest - SHIFT > number);
+    (nearest.to_bits() & 0x7f_ffff) as i32 - above
 }
 
 /// Refuses steps that no encoder writes and padding that is not zero; the length is checked already.

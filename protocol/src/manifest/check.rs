@@ -17,7 +17,7 @@ impl Manifest {
     pub fn check(&self) -> Result<(), ManifestError> {
         let name = self.name.trim() == self.name && is_printable(&self.name, 64);
         need(name, "name", format!("{:?}", head(&self.name)), "1 to 64 printable bytes")?;
-        need(self.rules == RULES, "rules", self.rules, "2: this release speaks no other")?;
+        need(self.rules == RULES, "rules", self.rules, "3: this release speaks no other")?;
         self.check_model_and_method()?;
         self.committee.check()?;
         check_training(&self.training)?;

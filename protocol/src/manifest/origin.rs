@@ -5,9 +5,6 @@
 //! parent's. What is not a tensor begins anew, but for two numbers: where the order of training samples
 //! goes on, and how many tokens the model has seen, which is where its learning rate stands. The order
 //! itself follows from the manifest's seed, which is the parent's.
-//!
-//! Encoded, the first two variants are the bytes of an optional list of pages. That is what manifests said
-//! before there was a third, so the older sessions keep their names.
 
 use bincode::{Decode, Encode};
 use serde::{Deserialize, Serialize};

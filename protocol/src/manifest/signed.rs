@@ -9,7 +9,7 @@ use crate::identity::{Domain, Hash, PeerKey, Scope, Signed, Signer};
 use crate::wire;
 
 const MAGIC: [u8; 4] = *b"DLMF";
-pub(super) const FORMAT: u8 = 1;
+pub(super) const FORMAT: u8 = 2;
 const HEADER: usize = MAGIC.len() + 1;
 
 /// A checked manifest whose signature holds. There is no other way to make one.

@@ -35,21 +35,23 @@ impl Residual {
     }
 
     /// Appends the encoding of `beta` times the residual plus `delta` to `out`; what is random in it
-    /// follows from `noise`. On an error nothing has changed.
+    /// follows from `noise`. Whatever was sent before is not counted any more. On an error nothing is
+    /// appended.
     ///
     /// # Panics
     /// If `delta` is not as long as the residual.
     pub fn encode(
         &mut self,
         beta: f32,
-        delta: &[f32],
+        mut delta: Vec<f32>,
         codec: Codec,
         noise: u64,
         out: &mut Vec<u8>,
     ) -> Result<(), CodecError> {
         assert_eq!(delta.len(), self.counted.len());
-        let sums = self.counted.iter().zip(delta).map(|(rest, delta)| beta * rest + delta);
-        let mut rest: Vec<f32> = sums.collect();
+        self.sent = None;
+        delta.iter_mut().zip(&self.counted).for_each(|(delta, rest)| *delta += beta * rest);
+        let mut rest = delta;
         let start = out.len();
         codec.encode(&rest, noise, out)?;
         codec.decode_add(&out[start..], -1.0, &mut rest).inspect_err(|_| out.truncate(start))?;
@@ -78,7 +80,7 @@ mod tests {
 
     fn encode(residual: &mut Residual, beta: f32, delta: &[f32], codec: Codec) -> Vec<f32> {
         let (mut bytes, mut sent) = (Vec::new(), vec![0.0; delta.len()]);
-        residual.encode(beta, delta, codec, 7, &mut bytes).unwrap();
+        residual.encode(beta, delta.to_vec(), codec, 7, &mut bytes).unwrap();
         codec.decode_into(&bytes, &mut sent).unwrap();
         sent
     }
@@ -110,10 +112,10 @@ mod tests {
     fn nothing_moves_where_nothing_can_be_sent() {
         let mut residual = Residual::new(2);
         let mut bytes = vec![9];
-        residual.encode(1.0, &[1.0, 2.0], top_1(2), 7, &mut bytes).unwrap();
+        residual.encode(1.0, vec![1.0, 2.0], top_1(2), 7, &mut bytes).unwrap();
         residual.counted();
         let before = (residual.clone(), bytes.clone());
-        assert!(residual.encode(1.0, &[f32::NAN, 0.0], top_1(2), 7, &mut bytes).is_err());
+        assert!(residual.encode(1.0, vec![f32::NAN, 0.0], top_1(2), 7, &mut bytes).is_err());
         assert_eq!((residual, bytes), before);
     }
 

@@ -6,7 +6,7 @@
 //! | paper | here |
 //! |---|---|
 //! | theta, theta_r | `outer`, replicated; `theta`, the engine's |
-//! | Delta_r = theta - theta_r | [`delta`](super::streaming_diloco::delta) |
+//! | Delta_r = theta - theta_r | [`subtract`](super::streaming_diloco::subtract) |
 //! | e_r, beta | [`Residual`](super::Residual), `beta` |
 //! | Q(TopK(.)) | `codec` |
 //! | outer rate alpha, H | `eta`, `period` |
@@ -32,7 +32,7 @@ pub struct SparseLoCo {
     pub period: u32,
     /// Outer learning rate (the paper's alpha).
     pub eta: f32,
-    /// What is kept of the residual at each contribution.
+    /// What is kept of the residual at each contribution; 0 is no error feedback, to compare with.
     pub beta: f32,
     /// Encoding of what is sent.
     pub codec: Codec,
@@ -43,7 +43,8 @@ impl SparseLoCo {
     pub const ARRAYS: usize = 1;
     /// Nothing is trained without the certificate that the next difference is taken against.
     pub const OVERRUN: Overrun = Overrun::Strict;
-    /// The paper's codec: the 64 largest of each 4096 values (a tile of 64 x 64), in 2 bits.
+    /// The paper's codec: the 64 largest of each 4096 values, in 2 bits. (The paper's chunks are tiles of
+    /// 64 x 64 of a matrix, ours are runs of the flat fragment.)
     pub const CODEC: Codec = Codec::TopK(TopK { keep: 64, of: 4096, whole: false, statistical: true });
 
     /// One exchange of everything each period.

@@ -7,7 +7,7 @@
 //! |---|---|
 //! | theta (local parameters) | `theta`, the engine's |
 //! | theta at the last synchronization | `outer`, replicated |
-//! | Delta = old minus new | [`delta`] |
+//! | Delta = old minus new | [`subtract`] |
 //! | OuterOpt | [`OuterOptimizer`] |
 //! | H, tau, alpha | `period`, `tau`, `alpha` |
 //! | fragment p of P, its offset t_p | stream of `fragments`, [`SyncSchedule`] |
@@ -110,7 +110,7 @@ impl StreamingDiLoCo {
         need(within(0.0, 0.999, self.mu), "mu", self.mu, "0 to 0.999")?;
         need(self.codec.is_possible(), "codec", self.codec, "one that can be named")?;
         let lossy = "one that leaves nothing out (f32, e3m0, stat2, int2 to int8) without `feedback`, which sends the rest later";
-        let whole = self.feedback.is_some() || !self.codec.wants_error_feedback();
+        let whole = self.feedback.is_some_and(|kept| kept > 0.0) || !self.codec.wants_error_feedback();
         need(whole, "codec", self.codec, lossy)?;
         let feedback = self.feedback.unwrap_or_default();
         need(within(0.0, 1.0, feedback), "feedback", feedback, "0 to 1")?;
@@ -123,11 +123,11 @@ impl StreamingDiLoCo {
     }
 }
 
-/// `out = outer - theta`: a descent direction, old minus new.
-pub fn delta(outer: &[f32], theta: &[f32], out: &mut [f32]) {
-    assert!(outer.len() == theta.len() && outer.len() == out.len());
-    for ((out, outer), theta) in out.iter_mut().zip(outer).zip(theta) {
-        *out = outer - theta;
+/// `outer <- outer - theta`: the difference, old minus new, which is a descent direction.
+pub fn subtract(outer: &mut [f32], theta: &[f32]) {
+    assert_eq!(outer.len(), theta.len());
+    for (outer, theta) in outer.iter_mut().zip(theta) {
+        *outer -= theta;
     }
 }
 

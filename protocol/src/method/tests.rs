@@ -3,7 +3,7 @@
 //! `Replica` drives the pure functions as a session does: a difference leaves when its fragment
 //! is due, the outer arrays move, and `tau` steps later theta is merged.
 
-use super::streaming_diloco::{delta, merge, rebase};
+use super::streaming_diloco::{merge, rebase, subtract};
 use super::*;
 
 /// Parameters by fragment.
@@ -59,8 +59,8 @@ impl Replica {
 
     fn exchange(&mut self, fragment: usize) {
         let contribution = |theta: &Fragments| {
-            let mut difference = vec![0.0; theta[fragment].len()];
-            delta(&self.outer[fragment][0], &theta[fragment], &mut difference);
+            let mut difference = self.outer[fragment][0].clone();
+            subtract(&mut difference, &theta[fragment]);
             let mut bytes = Vec::new();
             self.method.codec().encode(&difference, 1, &mut bytes).unwrap();
             Contribution { bytes, tokens: 1, missed: 0 }
@@ -281,11 +281,10 @@ fn merges_at_the_ends_are_bitwise() {
 fn a_rebased_difference_carries_the_whole_work_once() {
     let (base, now) = ([1.0f32, 2.0], [1.5f32, 1.0]);
     let mut theta = [0.5, 2.25];
-    let mut work = [0.0; 2];
-    delta(&base, &theta, &mut work);
+    let (mut work, mut after) = (base, now);
+    subtract(&mut work, &theta);
     rebase(&mut theta, &now, &base);
-    let mut after = [0.0; 2];
-    delta(&now, &theta, &mut after);
+    subtract(&mut after, &theta);
     assert_eq!(work, after);
 }
 

@@ -120,12 +120,12 @@ impl Training {
                 }
                 stream.changes.push_back(Change::Merge { outer: now, not_before: flight.at + tau });
                 if flight.restored {
-                    self.start_over(state);
+                    self.forget_and_start_over(state);
                 } else {
                     self.fall_into_step(closing.slot, flight.at, &state.control.closed);
                 }
             }
-            None if counted => self.start_over(state),
+            None if counted => self.forget_and_start_over(state),
             None if base == now => {}
             None => match stream.changes.back_mut() {
                 Some(Change::Rebase { now: latest, .. }) => *latest = now,
@@ -187,7 +187,15 @@ impl Training {
         self.start_over(state);
     }
 
-    /// theta <- outer, everywhere; all uncounted work is dropped.
+    /// The same where a contribution was counted that this engine did not make, or does not remember: nobody
+    /// knows what it left out.
+    fn forget_and_start_over(&mut self, state: &State) {
+        self.forget = true;
+        self.start_over(state);
+    }
+
+    /// theta <- outer, everywhere; all uncounted work is dropped. The residual, which is of counted work,
+    /// stays.
     ///
     /// What was announced stays announced: its slot takes no second contribution, and if it is
     /// counted after all, theta starts over once more.

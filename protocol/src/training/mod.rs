@@ -81,6 +81,8 @@ pub struct Training {
     counted_tokens: u64,
     /// Theta must be replaced by the outer parameters before anything else.
     reset: bool,
+    /// And the residual is not what the last counted contribution left out.
+    forget: bool,
     /// It began anew in a session that runs and contributed nothing since: its steps are not those of
     /// the others.
     adrift: bool,
@@ -125,6 +127,7 @@ impl Training {
             contributors: 1,
             counted_tokens: 0,
             reset: true,
+            forget: true,
             adrift: false,
             paused: false,
             finish_at: None,
@@ -267,7 +270,7 @@ impl Training {
     fn reset_to(&mut self, state: &State) -> Work {
         self.reset = false;
         self.streams.iter_mut().for_each(|stream| stream.changes.clear());
-        Work::Reset { outer: state.arrays[0].clone() }
+        Work::Reset { outer: state.arrays[0].clone(), forget: std::mem::take(&mut self.forget) }
     }
 
     fn due_change(&mut self) -> Option<Work> {

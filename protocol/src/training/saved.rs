@@ -49,6 +49,7 @@ impl Training {
             && u64::from(saved.used) <= leased;
         self.step = saved.step;
         self.start_over(state);
+        self.forget = counted_since;
         if !goes_on {
             return;
         }

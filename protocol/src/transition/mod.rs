@@ -263,3 +263,6 @@ fn item_order(item: &Item) -> (u8, u16) {
         Item::Seats(_) => (7, 0),
     }
 }
+
+#[cfg(test)]
+mod tests;

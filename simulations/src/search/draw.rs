@@ -47,6 +47,14 @@ impl Draw {
     /// The world of a seed.
     #[must_use]
     pub fn new(seed: u64) -> Draw {
+        let mut draw = Draw::streaming(seed);
+        method(&mut draw.setup);
+        draw
+    }
+
+    /// The same under Streaming DiLoCo, whatever the seed says.
+    #[must_use]
+    pub fn streaming(seed: u64) -> Draw {
         let mut random = Random::new(seed, "random world");
         let mut setup = Setup::small(seed, 1 + random.below(5) as usize);
         peers(&mut random, &mut setup);
@@ -66,7 +74,6 @@ impl Draw {
         spells(&mut setup);
         clocks(&mut setup);
         full_disks(&mut setup);
-        method(&mut setup);
         Draw { setup, wishes }
     }
 

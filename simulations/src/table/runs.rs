@@ -32,7 +32,7 @@ pub fn one_engine(setup: &Setup, tokens: u64, progress: &Progress) -> Result<Out
     let charter = Charter::new(setup.sealed_manifest()).map_err(|error| error.to_string())?;
     let engine = SimEngine::new(&EngineKind::Cpu, &charter).map_err(|error| error.to_string())?;
     let mut worker = Worker::new(engine, &charter).map_err(|error| error.to_string())?;
-    worker.execute(Work::Reset { outer: charter.genesis_state().arrays[0].clone() });
+    worker.execute(Work::Reset { outer: charter.genesis_state().arrays[0].clone(), forget: true });
     let batch = u64::from(setup.manifest.training.batch);
     let per_step = batch * charter.tokens_per_sample();
     let steps = tokens / per_step;

@@ -19,7 +19,7 @@ fn five_hundred_random_worlds_keep_every_promise_and_come_to_their_end() {
 #[test]
 fn worlds_that_once_came_to_a_stop_come_to_their_end() {
     for seed in [52_132, 55_144, 65_438, 15_295, 66_917] {
-        assert_eq!(try_out(&Draw::new(seed)), Ok(()), "seed {seed}");
+        assert_eq!(try_out(&Draw::streaming(seed)), Ok(()), "seed {seed}");
     }
 }
 

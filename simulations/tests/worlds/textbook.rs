@@ -3,7 +3,8 @@
 
 use driftless_protocol::block::Slot;
 use driftless_protocol::charter::Charter;
-use driftless_protocol::method::{Contribution, Method, Overrun};
+use driftless_protocol::codec::{Codec, TopK};
+use driftless_protocol::method::{Contribution, Method, Overrun, SparseLoCo};
 use driftless_protocol::model::{GptShape, Model};
 use driftless_protocol::state::Array;
 use driftless_protocol::worker::{Samples, Work, WorkDone, Worker};
@@ -74,30 +75,30 @@ impl Loop<'_> {
 }
 
 fn textbook(charter: &Charter, slots: u32) -> Vec<Vec<f32>> {
-    let Method::StreamingDiLoCo(method) = &charter.manifest.method else { unreachable!() };
+    let method = &charter.manifest.method;
     let genesis = charter.genesis_state();
     let worker = |_| {
         let engine = SimEngine::new(&EngineKind::Cpu, charter).unwrap();
         let mut worker = Worker::new(engine, charter).unwrap();
-        worker.execute(Work::Reset { outer: genesis.arrays[0].clone() });
+        worker.execute(Work::Reset { outer: genesis.arrays[0].clone(), forget: true });
         worker
     };
     let arrays = genesis.arrays.iter().map(|array| array.iter().map(Array::to_vec).collect()).collect();
     let mut run = Loop { charter, workers: (0..PEERS).map(worker).collect(), arrays };
-    let per_slot = u64::from(method.period * charter.manifest.training.batch);
+    let per_slot = u64::from(method.period() * charter.manifest.training.batch);
     let mut positions: Vec<_> = (0..PEERS as u64).map(|index| positions(index, per_slot)).collect();
     let schedule = method.schedule();
     let end = schedule.due(0, slots - 1);
     let due = |step: u64| {
-        (0..method.fragments)
+        (0..method.fragments())
             .find(|fragment| (0..slots).any(|ordinal| schedule.due(*fragment, ordinal) == step))
     };
     for step in 0..=end {
-        if let Some(fragment) = step.checked_sub(u64::from(method.tau)).and_then(due) {
-            run.merge(usize::from(fragment), method.alpha);
-        }
         if let Some(fragment) = due(step) {
             run.exchange(usize::from(fragment));
+        }
+        if let Some(fragment) = step.checked_sub(u64::from(method.tau())).and_then(due) {
+            run.merge(usize::from(fragment), method.alpha());
         }
         run.step(step, &mut positions);
     }
@@ -106,6 +107,18 @@ fn textbook(charter: &Charter, slots: u32) -> Vec<Vec<f32>> {
 
 #[test]
 fn a_session_in_lockstep_is_the_papers_algorithm_bit_for_bit() {
+    let top = Codec::TopK(TopK { keep: 4, of: 64, whole: false, statistical: true });
+    same_as_the_textbook(|_| {});
+    same_as_the_textbook(|method| {
+        let Method::StreamingDiLoCo(method) = method else { unreachable!() };
+        (method.codec, method.feedback) = (top, Some(0.9));
+    });
+    same_as_the_textbook(|method| {
+        *method = Method::SparseLoCo(SparseLoCo { period: 7, eta: 0.8, beta: 0.95, codec: top });
+    });
+}
+
+fn same_as_the_textbook(change: impl Fn(&mut Method)) {
     let slots = 6;
     let mut setup = Setup::real(5, PEERS, "gpt:tiny", 1).unwrap();
     setup.manifest.model =
@@ -116,12 +129,18 @@ fn a_session_in_lockstep_is_the_papers_algorithm_bit_for_bit() {
     setup.manifest.stop_at = Some(tokens);
     setup.method().period = 7;
     setup.method().max_overrun = Overrun::Strict;
+    change(&mut setup.manifest.method);
     let mut world = world(setup);
     complete(&mut world, 600);
     let expected = textbook(world.charter(), slots);
     for (fragment, expected) in expected.iter().enumerate() {
         let found = world.certified().outer(fragment).to_vec();
         let bits = |values: &[f32]| values.iter().map(|value| value.to_bits()).collect::<Vec<_>>();
-        assert_eq!(bits(&found), bits(expected), "fragment {fragment}");
+        assert_eq!(
+            bits(&found),
+            bits(expected),
+            "fragment {fragment}, {:?}",
+            world.charter().manifest.method
+        );
     }
 }

@@ -1,0 +1,185 @@
+//! The residual moves with the certificate, survives what it has to, and nothing else.
+
+use super::*;
+use crate::codec::{Codec, TopK};
+use crate::committee::Committee;
+use crate::identity::PeerKey;
+use crate::manifest::{Data, Manifest};
+use crate::method::SparseLoCo;
+use crate::model::{GptShape, Model};
+
+/// Only a buffer: a test moves theta itself.
+struct Plain(Vec<(String, usize, usize)>, Vec<f32>);
+
+impl Engine for Plain {
+    fn tensors(&self) -> Vec<(String, usize, usize)> {
+        self.0.clone()
+    }
+
+    fn train(&mut self, _: &Samples, progress: &[f32]) -> Result<Vec<f32>, EngineFailure> {
+        Ok(vec![0.0; progress.len()])
+    }
+
+    fn read(&mut self, range: Range<usize>, into: &mut [f32]) -> Result<(), EngineFailure> {
+        into.copy_from_slice(&self.1[range]);
+        Ok(())
+    }
+
+    fn write(&mut self, range: Range<usize>, values: &[f32]) -> Result<(), EngineFailure> {
+        self.1[range].copy_from_slice(values);
+        Ok(())
+    }
+
+    fn evaluate(&mut self, _: Option<u64>) -> Result<f64, EngineFailure> {
+        Ok(0.0)
+    }
+
+    fn save(&mut self) -> Result<Vec<u8>, EngineFailure> {
+        Ok(self.1.iter().flat_map(|value| value.to_le_bytes()).collect())
+    }
+
+    fn load(&mut self, bytes: &[u8]) -> Result<(), EngineFailure> {
+        if bytes.len() != 4 * self.1.len() {
+            return Err(EngineFailure::Other("another length".into()));
+        }
+        self.1 = bytes.as_chunks().0.iter().map(|bytes| f32::from_le_bytes(*bytes)).collect();
+        Ok(())
+    }
+}
+
+/// Half of the values of each pair are sent: the larger.
+const CODEC: Codec = Codec::TopK(TopK { keep: 1, of: 2, whole: false, statistical: false });
+
+fn charter() -> Charter {
+    let mut preset = Manifest::preset("gpt:tiny").unwrap();
+    preset.model = Model::Gpt(GptShape { layers: 1, heads: 1, width: 4, context: 4, vocabulary: 256 });
+    preset.method = Method::SparseLoCo(SparseLoCo { period: 4, eta: 1.0, beta: 1.0, codec: CODEC });
+    let committee = Committee::Steward { key: PeerKey::default() };
+    let manifest = preset.manifest(committee, Data::Private { max_tokens_per_slot: 1 << 20 });
+    Charter::new(Manifest { name: "worker".into(), ..manifest }).unwrap()
+}
+
+struct Peer {
+    worker: Worker<Plain>,
+    outer: Array,
+}
+
+impl Peer {
+    fn new() -> Peer {
+        let charter = charter();
+        let mut end = 0;
+        let tensors = charter.manifest.model.tensors().into_iter().map(|tensor| {
+            let (offset, len) = (end, tensor.len() as usize);
+            end += len;
+            (tensor.name, offset, len)
+        });
+        let tensors = tensors.collect();
+        let worker = Worker::new(Plain(tensors, vec![0.0; end]), &charter).unwrap();
+        Peer { worker, outer: Array::new(&vec![0.0; end]) }
+    }
+
+    /// The first two values of the fragment, in the engine's buffer.
+    fn theta(&mut self) -> &mut [f32] {
+        let start = self.worker.ranges[0][0].start;
+        &mut self.worker.engine.1[start..start + 2]
+    }
+
+    /// Inner steps, where outer parameters of zero were taken.
+    fn work(&mut self, first: f32, second: f32) {
+        self.theta().copy_from_slice(&[-first, -second]);
+    }
+
+    /// The first two values of what is sent.
+    fn sends(&mut self) -> [f32; 2] {
+        let outer = self.outer.clone();
+        match self.worker.execute(Work::Encode { slot: Slot { stream: 0, ordinal: 0 }, outer, noise: 0 }) {
+            WorkDone::Encoded { bytes, .. } => {
+                let mut sent = vec![0.0; self.outer.len()];
+                CODEC.decode_into(&bytes, &mut sent).unwrap();
+                [sent[0], sent[1]]
+            }
+            other => panic!("{other:?}"),
+        }
+    }
+
+    fn done(&mut self, work: Work) {
+        let done = self.worker.execute(work);
+        assert!(matches!(done, WorkDone::Applied), "{done:?}");
+    }
+
+    fn counted(&mut self) {
+        let outer = self.outer.clone();
+        self.done(Work::Merge { fragment: 0, outer, alpha: 0.0 });
+        assert_eq!(self.theta(), [0.0; 2]);
+    }
+
+    fn reset(&mut self, forget: bool) {
+        let outer = vec![self.outer.clone()];
+        self.done(Work::Reset { outer, forget });
+    }
+
+    fn saved(&mut self) -> Vec<u8> {
+        match self.worker.execute(Work::Save) {
+            WorkDone::Saved(bytes) => bytes,
+            other => panic!("{other:?}"),
+        }
+    }
+}
+
+/// One that was counted with (5, 3), so that 3 are left of the second value.
+fn with_a_residual() -> Peer {
+    let mut peer = Peer::new();
+    peer.work(5.0, 3.0);
+    assert_eq!(peer.sends(), [5.0, 0.0]);
+    peer.counted();
+    peer
+}
+
+#[test]
+fn what_was_left_out_is_sent_once_it_is_counted_that_the_rest_was() {
+    let mut peer = with_a_residual();
+    peer.work(1.0, 1.0);
+    assert_eq!(peer.sends(), [0.0, 4.0]);
+    peer.counted();
+    assert_eq!(peer.sends(), [1.0, 0.0]);
+}
+
+#[test]
+fn what_is_not_counted_is_as_if_it_had_not_been_sent() {
+    let mut peer = with_a_residual();
+    peer.work(1.0, 1.0);
+    assert_eq!(peer.sends(), [0.0, 4.0]);
+    // The others moved the outer parameters; theta moves with them, and holds the same work.
+    let now = Array::new(&vec![2.0; peer.outer.len()]);
+    let base = std::mem::replace(&mut peer.outer, now.clone());
+    peer.done(Work::Rebase { fragment: 0, base, now });
+    assert_eq!(peer.sends(), [0.0, 4.0]);
+}
+
+#[test]
+fn lost_work_takes_nothing_of_the_residual_and_an_unknown_contribution_takes_all() {
+    let mut peer = with_a_residual();
+    peer.work(1.0, 1.0);
+    peer.reset(false);
+    assert_eq!(peer.sends(), [0.0, 3.0]);
+    peer.reset(true);
+    assert_eq!(peer.sends(), [0.0, 0.0]);
+}
+
+#[test]
+fn it_is_saved_and_restored_and_nothing_of_what_is_not_decided() {
+    let mut peer = with_a_residual();
+    peer.work(0.0, 1.0);
+    assert_eq!(peer.sends(), [0.0, 4.0]);
+    let saved = peer.saved();
+    let mut again = Peer::new();
+    again.done(Work::Restore(saved.clone()));
+    assert_eq!(again.sends(), [0.0, 4.0]);
+    // What is no checkpoint of this session changes nothing.
+    let not_finite = [&saved[..saved.len() - 4], &f32::NAN.to_le_bytes()].concat();
+    for bytes in [&saved[..7], &saved[..saved.len() - 4], &not_finite, &[]] {
+        let done = again.worker.execute(Work::Restore(bytes.to_vec()));
+        assert!(matches!(done, WorkDone::Failed(_)), "{done:?}");
+        assert_eq!(again.sends(), [0.0, 4.0]);
+    }
+}
