@@ -4,7 +4,7 @@ use std::path::PathBuf;
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
 use driftless_protocol::codec::Codec;
-use driftless_protocol::method::MethodName;
+use driftless_protocol::method::{Combine, MethodName};
 use serde::{Deserialize, Serialize};
 
 use crate::bandwidth::Rate;
@@ -134,9 +134,9 @@ pub struct DemoArguments {
     /// End after so many slots, all fragments together, instead of after --tokens.
     #[arg(long, conflicts_with = "tokens", value_parser = clap::value_parser!(u64).range(1..=1 << 32))]
     pub slots: Option<u64>,
-    /// How the peers train together: streaming-diloco, sparse-loco or muloco [default: streaming-diloco].
-    #[arg(long, value_name = "METHOD")]
-    pub method: Option<MethodName>,
+    /// How the peers train together: streaming-diloco, sparse-loco or muloco.
+    #[arg(long, value_name = "METHOD", default_value_t = MethodName::DEFAULT)]
+    pub method: MethodName,
     /// Inner steps between two exchanges of a fragment (H).
     #[arg(long, value_name = "H")]
     pub period: Option<u32>,
@@ -236,8 +236,8 @@ pub struct NewArguments {
     /// Let anyone join who reaches a peer; otherwise an invitation is needed.
     #[arg(long, conflicts_with = "manifest")]
     pub open: bool,
-    /// How the peers train together: streaming-diloco, sparse-loco or muloco [default: streaming-diloco, or that of
-    /// the session after --from].
+    /// How the peers train together: streaming-diloco, sparse-loco or muloco [default: muloco, or that of the
+    /// session after --from].
     #[arg(long, value_name = "METHOD", conflicts_with = "manifest")]
     pub method: Option<MethodName>,
     /// Inner steps between two exchanges of a fragment (H).
@@ -247,6 +247,10 @@ pub struct NewArguments {
     /// top-64/4096-stat2 and the like, rand-1/64, which leave out what is sent later.
     #[arg(long, value_name = "CODEC", conflicts_with = "manifest")]
     pub codec: Option<Codec>,
+    /// What becomes of the updates of a slot: mean, median, or trimmed-mean-0.1 (without a tenth at either end), which
+    /// a few members cannot move; the last two where the members are named.
+    #[arg(long, value_name = "HOW", conflicts_with = "manifest")]
+    pub combine: Option<Combine>,
     /// The token budget that the learning rate is planned for.
     #[arg(long, conflicts_with = "manifest")]
     pub tokens: Option<u64>,

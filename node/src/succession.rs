@@ -13,6 +13,7 @@ use driftless_protocol::identity::Signer;
 use driftless_protocol::manifest::{
     Admission, Data, DataFile, Manifest, ManifestError, Origin, Parent, Preset, SignedManifest,
 };
+use driftless_protocol::method::Combine;
 use driftless_protocol::model::Model;
 use driftless_protocol::state::State;
 
@@ -33,6 +34,8 @@ pub struct Wishes {
     pub data: Vec<PathBuf>,
     /// An own copy of the tokenizer.
     pub tokenizer: Option<PathBuf>,
+    /// What becomes of the updates of a slot, if not what became of them before.
+    pub combine: Option<Combine>,
     /// Numbers that are to be others from now on.
     pub overrides: Overrides,
     /// Who votes.
@@ -148,6 +151,7 @@ pub fn found_on(parent: &Offline, wishes: &Wishes, founder: &Signer) -> Result<F
         training,
         committee: wishes.committee.clone(),
         admission: wishes.admission,
+        combine: wishes.combine.unwrap_or(terms.combine),
         stop_at: stop_at(session, terms, wishes, origin.tokens)?,
         clip: terms.clip.or(clip_for(&wishes.committee)),
         origin: Origin::Session(origin),

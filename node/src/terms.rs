@@ -12,7 +12,7 @@ use driftless_protocol::layout::LayoutError;
 use driftless_protocol::manifest::{
     Admission, Data, DataFile, DeadlineBounds, Manifest, ManifestError, Origin, Preset, SignedManifest,
 };
-use driftless_protocol::method::{Clip, Method, MethodName};
+use driftless_protocol::method::{Clip, Combine, Method, MethodName};
 use driftless_protocol::model::{GptShape, Model, ModelError};
 use rand::TryRng;
 use rand::rngs::SysRng;
@@ -38,6 +38,8 @@ pub struct Terms {
     pub committee: Committee,
     /// Who may join.
     pub admission: Admission,
+    /// What becomes of the updates of a slot.
+    pub combine: Combine,
     /// Counted tokens at which the session ends.
     pub stop_at: Option<u64>,
     /// Bounds of slot deadlines.
@@ -172,6 +174,7 @@ pub fn found(terms: &Terms, founder: &Signer) -> Result<Founding, TermsError> {
         stop_at: terms.stop_at,
         deadline: terms.deadline,
         clip: clip_for(&terms.committee),
+        combine: terms.combine,
         ..terms.preset.clone().manifest(terms.committee.clone(), data)
     };
     let files =
@@ -281,6 +284,7 @@ mod tests {
             parameters: None,
             committee: Committee::Steward { key },
             admission: Admission::Invitation { issuer: key },
+            combine: Combine::Mean,
             stop_at: None,
             deadline: DeadlineBounds::default(),
         }

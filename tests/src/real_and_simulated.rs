@@ -10,6 +10,7 @@ use driftless_protocol::committee::{Committee, QuorumRule};
 use driftless_protocol::identity::Signer;
 use driftless_protocol::invitation::{Invitation, Ticket};
 use driftless_protocol::manifest::{Admission, DeadlineBounds, Manifest};
+use driftless_protocol::method::{Combine, MethodName};
 use driftless_protocol::time::Span;
 use driftless_sim::record::record;
 use driftless_sim::replay::{Certificates, Options, Verdict, replay};
@@ -26,9 +27,23 @@ const PERIOD: u32 = 4;
 
 #[test]
 fn the_simulator_makes_the_same_bits_as_four_processes() {
+    same_bits(MethodName::StreamingDiLoCo);
+}
+
+#[test]
+fn and_of_what_is_left_out_and_sent_later() {
+    same_bits(MethodName::SparseLoCo);
+}
+
+#[test]
+fn and_with_muon() {
+    same_bits(MethodName::MuLoCo);
+}
+
+fn same_bits(method: MethodName) {
     let (folder, data) = folder_with_text();
     let dir = folder.path();
-    let manifest = found(dir, &data);
+    let manifest = found(method, dir, &data);
     let mut peers: Vec<Running> = (0..PEERS).map(|peer| start(dir, peer, &data)).collect();
     peers.iter_mut().for_each(|peer| drop(peer.event("started")));
     let order = Order { peers: (0..PEERS).map(|peer| addresses(dir, peer)).collect() };
@@ -62,7 +77,7 @@ fn the_simulator_makes_the_same_bits_as_four_processes() {
 
 /// The demo's terms, but for slots that wait for everybody, however busy the machine is: when one that was
 /// left out heard of it would not be in the chain.
-fn found(dir: &Path, data: &Path) -> Manifest {
+fn found(method: MethodName, dir: &Path, data: &Path) -> Manifest {
     let identity =
         |peer| Folder::create(dir.join(format!("peer-{peer}"))).unwrap().identity_or_new().unwrap();
     let signers: Vec<Signer> = (0..PEERS).map(identity).collect();
@@ -70,6 +85,7 @@ fn found(dir: &Path, data: &Path) -> Manifest {
     keys.sort_unstable();
     let stop_at = PEERS as u64 * STEPS * 12 * 64;
     let overrides = Overrides {
+        method: Some(method),
         period: Some(PERIOD),
         strict: true,
         budget_tokens: Some(stop_at),
@@ -83,6 +99,7 @@ fn found(dir: &Path, data: &Path) -> Manifest {
         parameters: None,
         committee: Committee::Named { keys: keys.clone(), quorum: QuorumRule::TwoThirds },
         admission: Admission::Invitation { issuer: signers[0].key() },
+        combine: Combine::Mean,
         stop_at: Some(stop_at),
         deadline: DeadlineBounds { minimum: Span::seconds(240), maximum: Span::seconds(600) },
     };

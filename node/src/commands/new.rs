@@ -6,6 +6,7 @@ use driftless_protocol::PeerKey;
 use driftless_protocol::committee::{Committee, QuorumRule};
 use driftless_protocol::identity::Signer;
 use driftless_protocol::manifest::{Admission, DeadlineBounds, Manifest, ManifestError};
+use driftless_protocol::method::MethodName;
 use driftless_protocol::model::Model;
 
 use super::CommandError;
@@ -125,12 +126,17 @@ fn founding(
     let tokenizer = tokenizer.or_else(|| imported.as_ref().and_then(|imported| imported.tokenizer.clone()));
     let terms = Terms {
         name: options.name.clone(),
-        preset: overrides(options).apply(preset),
+        preset: Overrides {
+            method: Some(options.method.unwrap_or(MethodName::DEFAULT)),
+            ..overrides(options)
+        }
+        .apply(preset),
         data: options.data.clone(),
         tokenizer,
         parameters: imported.map(|imported| imported.parameters),
         committee: committee(&options.committee, signer.key())?,
         admission: admission(options, signer),
+        combine: options.combine.unwrap_or_default(),
         stop_at: options.stop_at,
         deadline: DeadlineBounds::default(),
     };

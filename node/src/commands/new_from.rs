@@ -60,6 +60,7 @@ pub(super) fn found(
         overrides: overrides(options),
         committee: committee(&options.committee, signer.key())?,
         admission: admission(options, signer),
+        combine: options.combine,
         stop_at: options.stop_at,
     };
     let parent = with_progress(output, |told| succession::read_parent(parent, told))?;

@@ -140,7 +140,7 @@ fn plan(options: &DemoArguments) -> Result<Plan, CommandError> {
     }
     let peers = usize::from(options.peers);
     let overrides = Overrides {
-        method: options.method,
+        method: Some(options.method),
         period: options.period,
         codec: options.codec,
         // The peers share this machine: who waits for a certificate leaves its cores to the others,

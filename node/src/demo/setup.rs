@@ -7,6 +7,7 @@ use driftless_protocol::committee::{Committee, MAX_SEATS, QuorumRule};
 use driftless_protocol::identity::Signer;
 use driftless_protocol::invitation::{Invitation, Ticket};
 use driftless_protocol::manifest::{Admission, DeadlineBounds, Preset};
+use driftless_protocol::method::Combine;
 
 use super::children::ChildSpec;
 use super::ledger::Facts;
@@ -71,6 +72,7 @@ pub fn prepare(plan: &Plan, dir: &Path) -> Result<Stage, CommandError> {
         parameters: None,
         committee: Committee::Named { keys: seats.clone(), quorum: QuorumRule::TwoThirds },
         admission: Admission::Invitation { issuer: founder.key() },
+        combine: Combine::Mean,
         stop_at: Some(plan.stop_at),
         deadline: plan.deadline,
     };

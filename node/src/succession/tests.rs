@@ -22,6 +22,7 @@ fn wishes() -> Wishes {
         overrides: Overrides::default(),
         committee: Committee::Elected { founder: key },
         admission: Admission::Invitation { issuer: key },
+        combine: None,
         stop_at: None,
     }
 }

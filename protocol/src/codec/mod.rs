@@ -234,6 +234,22 @@ impl Codec {
         Ok(())
     }
 
+    /// Whether every value is sent.
+    pub fn is_dense(&self) -> bool {
+        self.dense().is_some()
+    }
+
+    /// Values that are decoded at a time; 1 where not every value is sent.
+    pub(crate) fn chunk_values(&self) -> usize {
+        self.dense().map_or(1, |chunk| chunk.values)
+    }
+
+    /// Decodes the `index`-th chunk of a checked payload of a dense codec.
+    pub(crate) fn decode_part(&self, bytes: &[u8], index: usize, out: &mut [f32]) {
+        let chunk = self.dense().and_then(|chunk| bytes.chunks(chunk.bytes).nth(index));
+        chunk.into_iter().for_each(|bytes| self.decode_chunk(bytes, out));
+    }
+
     /// A full chunk of a codec that sends every value.
     fn dense(&self) -> Option<Chunk> {
         let (values, bytes) = match self {

@@ -3,7 +3,8 @@
 use std::collections::BTreeSet;
 
 use super::{Data, DataFile, Manifest, ManifestError, Optimizer, Origin, Pacing, Parent, RULES, Training};
-use crate::method::StreamingDiLoCo;
+use crate::committee::Committee;
+use crate::method::{Combine, StreamingDiLoCo};
 use crate::state::page_count;
 use crate::time::Span;
 use crate::wire::limits;
@@ -43,6 +44,7 @@ impl Manifest {
         need(snapshots, "snapshot_every", self.snapshot_every, "1 to 1048576")?;
         let factor = self.clip.map_or(1.0, |clip| clip.factor);
         need(within(0.01, 1000.0, factor), "clip.factor", factor, "0.01 to 1000")?;
+        self.check_combine()?;
         let link = (1..=1 << 40).contains(&self.slowest_link);
         need(link, "slowest_link", self.slowest_link, "1 to 2^40 bytes per second")
     }
@@ -62,6 +64,21 @@ impl Manifest {
         let values = usize::try_from(largest).unwrap_or(usize::MAX);
         let blob = self.method.codec().encoded_len(values);
         need(blob <= limits::BLOB, "a fragment's blob", blob, "at most 2^40 bytes: use more fragments")
+    }
+
+    /// Where anybody may join, whoever has many keys has many votes in a median.
+    fn check_combine(&self) -> Result<(), ManifestError> {
+        if self.combine == Combine::Mean {
+            return Ok(());
+        }
+        let found = self.combine;
+        need(found.is_possible(), "combine", found, "one that trims at most 0.49 at either end")?;
+        let named = matches!(self.committee, Committee::Named { .. });
+        need(named, "combine", found, "mean where the members are not named")?;
+        let dense = self.method.codec().is_dense();
+        need(dense, "combine", found, "mean with a codec that leaves values out: most medians would be 0")?;
+        let kept = self.method.feedback().is_some();
+        need(!kept, "combine", found, "mean with error feedback: nobody knows what of an update was taken")
     }
 
     fn check_origin(&self) -> Result<(), ManifestError> {

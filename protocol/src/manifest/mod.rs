@@ -32,7 +32,7 @@ pub use signed::SignedManifest;
 use crate::committee::{Committee, CommitteeError};
 use crate::identity::{Hash, PeerKey};
 use crate::layout::Layout;
-use crate::method::{Clip, Method, MethodNumberError};
+use crate::method::{Clip, Combine, Method, MethodNumberError, Rules};
 use crate::model::{Model, ModelError};
 use crate::time::Span;
 use crate::wire::{self, WireError};
@@ -101,6 +101,9 @@ pub struct Manifest {
     /// Clipping of norms; off where members are trusted.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub clip: Option<Clip>,
+    /// How the contributions to a slot become one.
+    #[serde(default)]
+    pub combine: Combine,
     /// The slowest link admitted, in bytes per second.
     #[serde(default = "text::slowest_link")]
     pub slowest_link: u64,
@@ -298,6 +301,11 @@ impl Manifest {
             Pacing::Uniform => self.method.period(),
             Pacing::Proportional { maximum, .. } => maximum,
         }
+    }
+
+    /// How contributions are aggregated.
+    pub fn aggregation(&self) -> Rules {
+        Rules { codec: self.method.codec(), combine: self.combine, clip: self.clip, max_lag: self.max_lag }
     }
 
     /// The cut of the model into fragments.

@@ -4,7 +4,7 @@ use super::{Admission, Data, DeadlineBounds, Manifest, Optimizer, Origin, Pacing
 use crate::codec::Codec;
 use crate::committee::Committee;
 use crate::identity::Hash;
-use crate::method::{Method, MethodName, Overrun, SparseLoCo, StreamingDiLoCo};
+use crate::method::{Combine, Method, MethodName, Overrun, SparseLoCo, StreamingDiLoCo};
 use crate::model::{Model, ModelError};
 
 /// Muon's learning rate, measured on `gpt:tiny`; its updates have one size, whatever the model.
@@ -103,6 +103,7 @@ impl Preset {
             max_contributors: text::max_contributors(),
             snapshot_every: text::snapshot_every(),
             clip: None,
+            combine: Combine::Mean,
             slowest_link: text::slowest_link(),
         }
     }

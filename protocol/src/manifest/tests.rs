@@ -6,7 +6,7 @@ use super::*;
 use crate::charter::Charter;
 use crate::committee::QuorumRule;
 use crate::identity::Signer;
-use crate::method::{MethodName, Overrun, SparseLoCo, StreamingDiLoCo};
+use crate::method::{Combine, MethodName, Overrun, SparseLoCo, StreamingDiLoCo};
 
 fn tokenizer() -> DataFile {
     DataFile { name: "tokenizer.json".into(), length: 9, root: Hash::of(b"tokenizer") }
@@ -46,6 +46,7 @@ fn sample() -> Manifest {
         max_contributors: 64,
         snapshot_every: 16,
         clip: None,
+        combine: Combine::TrimmedMean { trim: 0.1 },
         slowest_link: 125_000,
     }
 }
@@ -75,6 +76,7 @@ fn other() -> Manifest {
         stop_at: None,
         heartbeat: Span(90_000_001),
         clip: Some(Clip { factor: 2.5 }),
+        combine: Combine::Mean,
         ..sample()
     }
 }
@@ -189,9 +191,9 @@ fn presets_are_the_table_of_defaults() {
 #[test]
 fn the_session_id_is_pinned() {
     // A change of the canonical form is a change of every session's name: a decision.
-    assert_eq!(sample().id().short(), "0253c54e");
-    assert_eq!(sample().canonical_bytes().len(), 357);
-    assert_eq!(founded().id().short(), "2dbec371");
+    assert_eq!(sample().id().short(), "d9db2725");
+    assert_eq!(sample().canonical_bytes().len(), 362);
+    assert_eq!(founded().id().short(), "a10f99c3");
 }
 
 #[test]
@@ -350,7 +352,7 @@ fn training_pacing_and_data_are_checked_and_named() {
 fn every_method_has_a_preset_that_is_written_and_read_as_it_is() {
     for name in MethodName::ALL {
         let Preset { model, method, training } = Manifest::preset("gpt:tiny").unwrap().with_method(name);
-        let manifest = Manifest { model, method, training, ..sample() };
+        let manifest = Manifest { model, method, training, combine: Combine::Mean, ..sample() };
         let text = manifest.to_toml().unwrap();
         assert_eq!(Manifest::from_toml(&text).unwrap(), manifest, "{name}: {text}");
     }
@@ -358,6 +360,13 @@ fn every_method_has_a_preset_that_is_written_and_read_as_it_is() {
     refused("beta", |m| {
         let Method::SparseLoCo(numbers) = &sparse else { unreachable!() };
         m.method = Method::SparseLoCo(SparseLoCo { beta: f32::NAN, ..numbers.clone() });
+    });
+    refused("combine", |m| m.combine = Combine::TrimmedMean { trim: 0.5 });
+    refused("combine", |m| m.committee = Committee::Steward { key: founder().key() });
+    refused("combine", |m| m.method = sparse.clone());
+    refused("combine", |m| {
+        let Method::StreamingDiLoCo(numbers) = &mut m.method else { unreachable!() };
+        numbers.feedback = Some(1.0);
     });
     refused("muon", |m| m.training.optimizer = Optimizer::Muon { learning_rate: 0.0 });
 }

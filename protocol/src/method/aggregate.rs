@@ -1,4 +1,6 @@
-//! The agreed mean of a slot's contributions.
+//! What is agreed of a slot's contributions.
+//!
+//! The mean here, other ways in [`robust`].
 //!
 //! Source: the weighted mean of Douillard et al. 2025, arXiv 2501.18512, equation 2 (weights by
 //! tokens are ours); clipping and capped weights are ours (DESIGN, "Who is counted").
@@ -12,6 +14,7 @@ use bincode::{Decode, Encode};
 use serde::{Deserialize, Serialize};
 
 use super::norm::decoded_norm;
+use super::robust::{self, Combine};
 use crate::codec::{Codec, CodecError};
 
 /// Norms are clipped to `factor` times their median.
@@ -38,10 +41,19 @@ pub struct Contribution {
 pub struct Rules {
     /// How contributions are encoded.
     pub codec: Codec,
+    /// What becomes of them.
+    pub combine: Combine,
     /// Whether and how norms are clipped.
     pub clip: Option<Clip>,
     /// The most missed slots that widen a clip.
     pub max_lag: u32,
+}
+
+impl Rules {
+    /// The mean, and nothing is clipped.
+    pub const fn plain(codec: Codec) -> Rules {
+        Rules { codec, combine: Combine::Mean, clip: None, max_lag: 0 }
+    }
 }
 
 /// What became of the contributions, in their order.
@@ -49,7 +61,7 @@ pub struct Rules {
 pub struct Aggregate {
     /// Norms of the decoded values.
     pub norms: Vec<f32>,
-    /// The factor applied to each: its share of the tokens, times its clip.
+    /// The factor applied to each: its clip, times its share of the tokens where the mean is taken.
     pub weights: Vec<f32>,
 }
 
@@ -67,23 +79,29 @@ pub enum MethodError {
     Tokens,
 }
 
-/// Writes the weighted mean of `contributions` into `mean`, whose length is the fragment's.
+/// Writes what the rules make of `contributions` into `out`, whose length is the fragment's.
 ///
-/// Without contributions the mean is zero: such a slot takes no outer step. On an error `mean`
-/// holds nothing of use.
-pub fn weighted_mean(
+/// Without contributions that is zero: such a slot takes no outer step. On an error `out` holds nothing
+/// of use.
+pub fn aggregate(
     rules: Rules,
     contributions: &[Contribution],
-    mean: &mut [f32],
+    out: &mut [f32],
 ) -> Result<Aggregate, (usize, MethodError)> {
-    mean.fill(0.0);
+    out.fill(0.0);
     if contributions.is_empty() {
         return Ok(Aggregate { norms: Vec::new(), weights: Vec::new() });
     }
-    let norms = norms(rules.codec, contributions, mean.len())?;
-    let weights = weights(rules, contributions, &norms)?;
+    let norms = norms(rules.codec, contributions, out.len())?;
+    let shares = shares(contributions)?;
+    let clips = clips(rules, contributions, &norms);
+    if rules.combine != Combine::Mean {
+        robust::combine(rules.combine, rules.codec, contributions, &clips, out);
+        return Ok(Aggregate { norms, weights: clips });
+    }
+    let weights: Vec<f32> = shares.into_iter().zip(clips).map(|(share, clip)| share * clip).collect();
     for (index, (contribution, weight)) in contributions.iter().zip(&weights).enumerate() {
-        let added = rules.codec.decode_add(&contribution.bytes, *weight, mean);
+        let added = rules.codec.decode_add(&contribution.bytes, *weight, out);
         added.map_err(|error| (index, error.into()))?;
     }
     Ok(Aggregate { norms, weights })
@@ -102,11 +120,7 @@ fn norms(
     contributions.iter().enumerate().map(norm).collect()
 }
 
-fn weights(
-    rules: Rules,
-    contributions: &[Contribution],
-    norms: &[f32],
-) -> Result<Vec<f32>, (usize, MethodError)> {
+fn shares(contributions: &[Contribution]) -> Result<Vec<f32>, (usize, MethodError)> {
     let mut total = 0u64;
     for (index, one) in contributions.iter().enumerate() {
         total = total.checked_add(one.tokens).ok_or((index, MethodError::Tokens))?;
@@ -114,17 +128,21 @@ fn weights(
     if total == 0 {
         return Err((0, MethodError::Tokens));
     }
+    Ok(contributions.iter().map(|one| one.tokens as f32 / total as f32).collect())
+}
+
+/// By how much each is scaled down.
+fn clips(rules: Rules, contributions: &[Contribution], norms: &[f32]) -> Vec<f32> {
+    let Some(clip) = rules.clip else { return vec![1.0; norms.len()] };
     let mut sorted = norms.to_vec();
     sorted.sort_unstable_by(f32::total_cmp);
     let (low, high) = middle(&sorted).unwrap_or((0.0, 0.0));
     let median = 0.5 * (low + high);
-    let weight = |(one, norm): (&Contribution, &f32)| {
-        let share = one.tokens as f32 / total as f32;
-        let Some(clip) = rules.clip else { return share };
+    let scale = |(one, norm): (&Contribution, &f32)| {
         let bound = clip.factor * median * one.missed.min(rules.max_lag).saturating_add(1) as f32;
-        if *norm > bound { share * (bound / *norm) } else { share }
+        if *norm > bound { bound / *norm } else { 1.0 }
     };
-    Ok(contributions.iter().zip(norms).map(weight).collect())
+    contributions.iter().zip(norms).map(scale).collect()
 }
 
 /// The two values around the middle of a sorted list, the same one twice if its length is odd.
@@ -145,30 +163,27 @@ mod tests {
     }
 
     fn rules(factor: Option<f32>) -> Rules {
-        Rules { codec: Codec::F32, clip: factor.map(|factor| Clip { factor }), max_lag: 4 }
+        Rules { clip: factor.map(|factor| Clip { factor }), max_lag: 4, ..Rules::plain(Codec::F32) }
     }
 
     #[test]
     fn the_mean_is_weighted_by_tokens_in_the_given_order() {
         let mut mean = [9.0; 2];
         let parts = [part(&[4.0, 0.0], 1, 0), part(&[0.0, 8.0], 3, 0)];
-        let aggregate = weighted_mean(rules(None), &parts, &mut mean).unwrap();
-        assert_eq!(
-            (mean, aggregate.weights, aggregate.norms),
-            ([1.0, 6.0], vec![0.25, 0.75], vec![4.0, 8.0])
-        );
+        let found = aggregate(rules(None), &parts, &mut mean).unwrap();
+        assert_eq!((mean, found.weights, found.norms), ([1.0, 6.0], vec![0.25, 0.75], vec![4.0, 8.0]));
         // The order matters in the last bit, so it is part of the contract.
         let big = [part(&[1.0e8], 1, 0), part(&[-1.0e8], 1, 0), part(&[3.0], 1, 0)];
         let third = 1.0f32 / 3.0;
         let mut mean = [0.0];
-        weighted_mean(rules(None), &big, &mut mean).unwrap();
+        aggregate(rules(None), &big, &mut mean).unwrap();
         assert_eq!(mean[0].to_bits(), (third * 1.0e8 + third * -1.0e8 + third * 3.0).to_bits());
     }
 
     #[test]
     fn without_contributions_the_mean_is_zero() {
         let mut mean = [9.0; 2];
-        assert_eq!(weighted_mean(rules(None), &[], &mut mean).unwrap().weights, []);
+        assert_eq!(aggregate(rules(None), &[], &mut mean).unwrap().weights, []);
         assert_eq!(mean, [0.0; 2]);
     }
 
@@ -177,26 +192,26 @@ mod tests {
         let mut mean = [0.0];
         // Norms 1, 2, 64, 64: the median is 33 for four, 2 for the first three.
         let three = [part(&[1.0], 1, 0), part(&[2.0], 1, 0), part(&[64.0], 2, 0)];
-        let weights = weighted_mean(rules(Some(2.0)), &three, &mut mean).unwrap().weights;
+        let weights = aggregate(rules(Some(2.0)), &three, &mut mean).unwrap().weights;
         assert_eq!(weights, [0.25, 0.25, 0.5 * (4.0 / 64.0)]);
         assert_eq!(mean, [2.75]);
         let lagging = [part(&[1.0], 1, 0), part(&[2.0], 1, 0), part(&[64.0], 2, 3)];
-        let weights = weighted_mean(rules(Some(2.0)), &lagging, &mut mean).unwrap().weights;
+        let weights = aggregate(rules(Some(2.0)), &lagging, &mut mean).unwrap().weights;
         assert_eq!(weights[2], 0.5 * (16.0 / 64.0));
         let long_gone = [part(&[1.0], 1, 0), part(&[2.0], 1, 0), part(&[64.0], 2, 99)];
-        let weights = weighted_mean(rules(Some(2.0)), &long_gone, &mut mean).unwrap().weights;
+        let weights = aggregate(rules(Some(2.0)), &long_gone, &mut mean).unwrap().weights;
         assert_eq!(weights[2], 0.5 * (20.0 / 64.0));
         let four = [part(&[1.0], 1, 0), part(&[2.0], 1, 0), part(&[64.0], 1, 0), part(&[64.0], 1, 0)];
-        assert_eq!(weighted_mean(rules(Some(2.0)), &four, &mut mean).unwrap().weights, [0.25; 4]);
+        assert_eq!(aggregate(rules(Some(2.0)), &four, &mut mean).unwrap().weights, [0.25; 4]);
         let idle = [part(&[0.0], 1, 0), part(&[0.0], 1, 0), part(&[5.0], 1, 0)];
-        weighted_mean(rules(Some(2.0)), &idle, &mut mean).unwrap();
+        aggregate(rules(Some(2.0)), &idle, &mut mean).unwrap();
         assert_eq!(mean, [0.0]);
     }
 
     #[test]
     fn what_cannot_be_aggregated_is_named_by_index() {
         let mut mean = [0.0];
-        let mut refuse = |parts: &[Contribution]| weighted_mean(rules(None), parts, &mut mean).unwrap_err();
+        let mut refuse = |parts: &[Contribution]| aggregate(rules(None), parts, &mut mean).unwrap_err();
         let good = part(&[1.0], 1, 0);
         let huge = part(&[1.0e20], 1, 0);
         assert_eq!(refuse(&[good.clone(), huge]), (1, MethodError::Norm));

@@ -10,6 +10,7 @@ mod name;
 pub mod norm;
 mod numbers;
 pub mod outer_optimizer;
+pub mod robust;
 pub mod sparse_loco;
 pub mod streaming_diloco;
 
@@ -21,6 +22,7 @@ pub use error_feedback::Residual;
 pub use name::{MethodName, UnknownMethod};
 pub use numbers::MethodNumberError;
 pub use outer_optimizer::OuterOptimizer;
+pub use robust::{Combine, UnknownCombine};
 pub use sparse_loco::SparseLoCo;
 pub use streaming_diloco::{Overrun, StreamingDiLoCo, SyncSchedule};
 
@@ -176,17 +178,15 @@ impl Method {
         &self,
         arrays: &mut [Vec<f32>],
         contributions: &[Contribution],
-        clip: Option<Clip>,
-        max_lag: u32,
+        rules: Rules,
     ) -> Result<(), (usize, MethodError)> {
         assert_eq!(arrays.len(), self.arrays(), "as many arrays as the method has");
         if contributions.is_empty() {
             return Ok(());
         }
-        let rules = Rules { codec: self.codec(), clip, max_lag };
-        let mut mean = vec![0.0; arrays[0].len()];
-        aggregate::weighted_mean(rules, contributions, &mut mean)?;
-        self.outer_optimizer().step(arrays, &mean);
+        let mut delta = vec![0.0; arrays[0].len()];
+        aggregate::aggregate(rules, contributions, &mut delta)?;
+        self.outer_optimizer().step(arrays, &delta);
         Ok(())
     }
 

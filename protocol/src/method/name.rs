@@ -26,6 +26,10 @@ impl MethodName {
     pub const ALL: [MethodName; 3] =
         [MethodName::StreamingDiLoCo, MethodName::SparseLoCo, MethodName::MuLoCo];
 
+    /// What a session has whose founder does not choose: the least loss of `driftless-sim table methods`, and
+    /// with few bytes.
+    pub const DEFAULT: MethodName = MethodName::MuLoCo;
+
     /// The name.
     pub const fn as_str(self) -> &'static str {
         match self {

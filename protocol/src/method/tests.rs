@@ -66,7 +66,9 @@ impl Replica {
             Contribution { bytes, tokens: 1, missed: 0 }
         };
         let contributions: Vec<Contribution> = self.theta.iter().map(contribution).collect();
-        self.method.outer_step(&mut self.outer[fragment], &contributions, None, 4).unwrap();
+        self.method
+            .outer_step(&mut self.outer[fragment], &contributions, Rules::plain(self.method.codec()))
+            .unwrap();
     }
 }
 
@@ -292,9 +294,9 @@ fn a_rebased_difference_carries_the_whole_work_once() {
 fn a_failed_or_empty_outer_step_moves_nothing() {
     let method = Method::StreamingDiLoCo(numbers(1, 4, 0, 0.0, 0.5, 0.5));
     let mut arrays = vec![vec![1.0], vec![2.0]];
-    method.outer_step(&mut arrays, &[], None, 4).unwrap();
+    method.outer_step(&mut arrays, &[], Rules::plain(Codec::F32)).unwrap();
     let bad = Contribution { bytes: vec![0; 3], tokens: 1, missed: 0 };
-    let (index, error) = method.outer_step(&mut arrays, &[bad], None, 4).unwrap_err();
+    let (index, error) = method.outer_step(&mut arrays, &[bad], Rules::plain(Codec::F32)).unwrap_err();
     assert_eq!((index, error.to_string()), (0, "payload has 3 bytes where 4 encode the values".into()));
     assert_eq!(arrays, [[1.0], [2.0]]);
 }

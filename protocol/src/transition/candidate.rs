@@ -142,8 +142,7 @@ impl CandidateJob {
         let mut arrays: Vec<Vec<f32>> =
             self.state.arrays.iter().map(|array| array[fragment].to_vec()).collect();
         let manifest = &self.charter.manifest;
-        let stepped =
-            manifest.method.outer_step(&mut arrays, &contributions, manifest.clip, manifest.max_lag);
+        let stepped = manifest.method.outer_step(&mut arrays, &contributions, manifest.aggregation());
         stepped.map_err(|(index, reason)| {
             let member = aggregation.parts[index].member;
             CandidateError::Contribution { member, slot, reason }

@@ -5,7 +5,7 @@ use driftless_protocol::codec::{Codec, TopK};
 use driftless_protocol::committee::QuorumRule;
 use driftless_protocol::event::Command;
 use driftless_protocol::manifest::Pacing;
-use driftless_protocol::method::{Method, Overrun, SparseLoCo};
+use driftless_protocol::method::{Combine, Method, Overrun, SparseLoCo};
 use driftless_protocol::time::{Span, Time};
 
 use crate::faults::{self, Fault};
@@ -264,7 +264,7 @@ fn full_disks(setup: &mut Setup) {
     }
 }
 
-/// Contributions may leave something out, which is sent later.
+/// Contributions may leave something out, which is sent later, and be combined in another way.
 fn method(setup: &mut Setup) {
     let mut random = Random::new(setup.seed, "method");
     let top = Codec::TopK(TopK { keep: 8, of: 64, whole: false, statistical: random.chance(500) });
@@ -274,6 +274,10 @@ fn method(setup: &mut Setup) {
     } else if random.chance(150) {
         setup.method().codec = [Codec::Sign, Codec::Statistical, top][random.below(3) as usize];
         setup.method().feedback = Some(1.0);
+    } else if random.chance(150) && !setup.elected && setup.peers.iter().filter(|peer| peer.seat).count() > 1
+    {
+        setup.manifest.combine =
+            [Combine::Median, Combine::TrimmedMean { trim: 0.2 }][random.below(2) as usize];
     }
 }
 

@@ -4,7 +4,7 @@
 use driftless_protocol::block::Slot;
 use driftless_protocol::charter::Charter;
 use driftless_protocol::codec::{Codec, TopK};
-use driftless_protocol::method::{Contribution, Method, Overrun, SparseLoCo};
+use driftless_protocol::method::{Contribution, Method, Overrun, Rules, SparseLoCo};
 use driftless_protocol::model::{GptShape, Model};
 use driftless_protocol::state::Array;
 use driftless_protocol::worker::{Samples, Work, WorkDone, Worker};
@@ -60,7 +60,11 @@ impl Loop<'_> {
         };
         let contributions: Vec<_> = self.workers.iter_mut().map(contribution).collect();
         let mut arrays: Vec<Vec<f32>> = self.arrays.iter().map(|array| array[fragment].clone()).collect();
-        self.charter.manifest.method.outer_step(&mut arrays, &contributions, None, 4).unwrap();
+        self.charter
+            .manifest
+            .method
+            .outer_step(&mut arrays, &contributions, Rules::plain(self.charter.manifest.method.codec()))
+            .unwrap();
         for (array, moved) in self.arrays.iter_mut().zip(arrays) {
             array[fragment] = moved;
         }

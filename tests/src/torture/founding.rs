@@ -19,6 +19,7 @@ use driftless_protocol::committee::{Committee, QuorumRule};
 use driftless_protocol::identity::Signer;
 use driftless_protocol::invitation::{Invitation, Ticket};
 use driftless_protocol::manifest::{Admission, DeadlineBounds, Manifest};
+use driftless_protocol::method::Combine;
 use driftless_protocol::time::Span;
 
 use crate::args::Arguments;
@@ -107,6 +108,7 @@ fn manifest(args: &Arguments, signers: &[Signer], text: PathBuf) -> Result<Found
         parameters: None,
         committee: Committee::Named { keys, quorum: QuorumRule::TwoThirds },
         admission: Admission::Invitation { issuer: founder.key() },
+        combine: Combine::Mean,
         stop_at: None,
         deadline: DeadlineBounds { minimum: Span::seconds(1), maximum: Span::seconds(15) },
     };

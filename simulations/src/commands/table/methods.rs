@@ -129,6 +129,44 @@ fn best(row: &Row, by_rate: &BTreeMap<usize, Vec<Outcome>>) -> Result<Option<Bes
     Ok(Some(Best { rate: row.rates[rate], losses, mean, bits, per_token, factor: synchronous / per_token }))
 }
 
+/// What one row has to be beside another.
+struct Check {
+    name: &'static str,
+    row: &'static str,
+    beside: &'static str,
+    /// How much lower its loss has to be, ...
+    lower: f64,
+    /// ... or the most that it may be of the other's.
+    share: Option<f64>,
+}
+
+/// The specs' relations, and the aim: two bits at most 3% above synchronous Muon.
+const CHECKS: [Check; 4] = [
+    Check { name: "M2", row: "synchronous-muon", beside: "synchronous-adamw", lower: 0.1, share: None },
+    Check { name: "M3", row: "muloco-h15-f32", beside: "streaming-h15", lower: 0.15, share: None },
+    Check { name: "M3", row: "muloco-h15", beside: "muloco-h15-f32", lower: 0.0, share: Some(1.02) },
+    Check { name: "aim", row: "muloco-h15", beside: "synchronous-muon", lower: 0.0, share: Some(1.03) },
+];
+
+impl Check {
+    /// Where both rows were run.
+    fn print(&self, as_json: bool, means: &BTreeMap<&str, f64>) {
+        let (Some(found), Some(other)) = (means.get(self.row), means.get(self.beside)) else { return };
+        let most = self.share.map_or(other - self.lower, |share| share * other);
+        let holds = *found <= most;
+        if as_json {
+            let line = json!({"event": "check", "check": self.name, "row": self.row, "beside": self.beside,
+                "loss": found, "most": most, "holds": holds});
+            return println!("{line}");
+        }
+        let verdict = if holds { "holds" } else { "DOES NOT HOLD" };
+        println!(
+            "{:<4} {} {found:.3}, at most {most:.3} beside {} ({other:.3}): {verdict}",
+            self.name, self.row, self.beside
+        );
+    }
+}
+
 /// Rows with a reference, and how many of them are as good as they have to be.
 fn print(
     arguments: &Arguments,
@@ -145,7 +183,7 @@ fn print(
             "row", "rate", "mean", "seeds", "reference", "bits", "bytes/token", "factor"
         );
     }
-    let (mut referenced, mut reached) = (0, 0);
+    let (mut referenced, mut reached, mut means) = (0, 0, BTreeMap::new());
     for row in rows {
         let Some(best) = results.get(row.name).map(|by_rate| best(row, by_rate)).transpose()?.flatten()
         else {
@@ -155,8 +193,10 @@ fn print(
             referenced += 1;
             reached += u32::from(best.mean <= reference + ALLOWED);
         }
+        means.insert(row.name, best.mean);
         print_row(arguments.json, row, &best);
     }
+    CHECKS.iter().for_each(|check| check.print(arguments.json, &means));
     println!("{}", json!({"table": "methods", "cells": referenced, "reached": reached}));
     Ok(())
 }
