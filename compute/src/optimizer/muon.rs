@@ -159,7 +159,9 @@ fn orthogonalise(scratch: &mut Scratch, rows: usize, columns: usize) {
         let [first, second, third] = COEFFICIENTS;
         let (a, b) = (&mut a[..n * n], &mut b[..n * n]);
         let view = Matrix::new(&x[..n * m], n, m, m);
-        multiply(a, n, Write::Replace, 1.0, view, view.transposed());
+        // A transposed copy costs less than the matrix library's own packing of a transposed view.
+        transpose(&x[..n * m], n, m, m, next, n);
+        multiply(a, n, Write::Replace, 1.0, view, Matrix::new(&next[..n * m], m, n, n));
         let square = Matrix::new(a, n, n, n);
         multiply(b, n, Write::Replace, third, square, square);
         b.iter_mut().zip(&*a).for_each(|(b, a)| *b += second * a);
