@@ -6,11 +6,11 @@ use driftless_sim::search::{Draw, quietly, shrink, try_out};
 /// The first world of seeds 0, 1, 2, ... that catches it, and which checker does.
 const CAUGHT: [(Mutant, u64, &str); 22] = [
     (Mutant::HalfDecides, 3, "quorum"),
-    (Mutant::VotesBeforeFsync, 5, "innocent"),
+    (Mutant::VotesBeforeFsync, 7, "innocent"),
     (Mutant::SkipsLock, 152, "innocent"),
-    (Mutant::ForgetsVotes, 5, "innocent"),
+    (Mutant::ForgetsVotes, 7, "innocent"),
     (Mutant::ForgetsContributions, 5, "innocent"),
-    (Mutant::AsksNobody, 185, "signed once"),
+    (Mutant::AsksNobody, 192, "signed once"),
     (Mutant::ShrugsAtItself, 134, "signed once"),
     (Mutant::ForgetsProposals, 9, "innocent"),
     (Mutant::LeasesTwice, 0, "counted once"),
