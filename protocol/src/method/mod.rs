@@ -126,20 +126,12 @@ impl Method {
         }
     }
 
-    /// How long a peer trains on, past `tau`, without the certificate that it waits for.
-    pub fn max_overrun(&self) -> Overrun {
-        match self {
-            Method::StreamingDiLoCo(method) => method.max_overrun,
-            Method::SparseLoCo(_) => SparseLoCo::OVERRUN,
-        }
-    }
-
-    /// The same in steps.
+    /// Steps that a peer trains on, past `tau`, without the certificate that it waits for.
     pub fn overrun_steps(&self) -> u32 {
-        match self.max_overrun() {
-            Overrun::Strict => 0,
-            Overrun::Slot => self.period(),
-            Overrun::Steps(steps) => steps,
+        match self {
+            Method::StreamingDiLoCo(method) => method.overrun_steps(),
+            // The next difference is taken against what the certificate brings.
+            Method::SparseLoCo(_) => 0,
         }
     }
 

@@ -21,7 +21,7 @@ use bincode::{Decode, Encode};
 use serde::{Deserialize, Serialize};
 
 use super::numbers::{need, within};
-use super::{MethodNumberError, Overrun, StreamingDiLoCo, SyncSchedule};
+use super::{MethodNumberError, StreamingDiLoCo, SyncSchedule};
 use crate::codec::{Codec, TopK};
 
 /// The method's numbers.
@@ -41,8 +41,6 @@ pub struct SparseLoCo {
 impl SparseLoCo {
     /// Replicated arrays: the outer parameters.
     pub const ARRAYS: usize = 1;
-    /// Nothing is trained without the certificate that the next difference is taken against.
-    pub const OVERRUN: Overrun = Overrun::Strict;
     /// The paper's codec: the 64 largest of each 4096 values, in 2 bits. (The paper's chunks are tiles of
     /// 64 x 64 of a matrix, ours are runs of the flat fragment.)
     pub const CODEC: Codec = Codec::TopK(TopK { keep: 64, of: 4096, whole: false, statistical: true });

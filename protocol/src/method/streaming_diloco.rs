@@ -98,6 +98,15 @@ impl StreamingDiLoCo {
         OuterOptimizer::Nesterov { eta: self.eta, mu: self.mu }
     }
 
+    /// `max_overrun` in steps.
+    pub fn overrun_steps(&self) -> u32 {
+        match self.max_overrun {
+            Overrun::Strict => 0,
+            Overrun::Slot => self.period,
+            Overrun::Steps(steps) => steps,
+        }
+    }
+
     /// Refuses numbers that no session can run with.
     pub fn check(&self) -> Result<(), MethodNumberError> {
         need((1..=512).contains(&self.fragments), "fragments", self.fragments, "1 to 512")?;

@@ -122,12 +122,6 @@ pub const ROWS: [Row; 10] = [
 ];
 
 impl Row {
-    /// The row of this name.
-    #[must_use]
-    pub fn named(name: &str) -> Option<&'static Row> {
-        ROWS.iter().find(|row| row.name == name)
-    }
-
     /// Runs it with one peak rate.
     ///
     /// # Errors

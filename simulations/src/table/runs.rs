@@ -17,7 +17,7 @@ pub struct Outcome {
     pub loss: f64,
     /// Counted tokens.
     pub tokens: u64,
-    /// Contributions counted, and their bytes.
+    /// Contributions counted.
     pub contributions: u64,
     /// Their bytes.
     pub bytes: u64,

@@ -11,6 +11,26 @@ use crate::table::runs::Outcome;
 /// How often a line tells how far it is.
 const TELL: Duration = Duration::from_secs(10);
 
+/// The rows of these names; all if none is given.
+///
+/// # Errors
+/// An unknown name.
+pub(super) fn rows<R>(
+    all: &'static [R],
+    name: impl Fn(&R) -> &'static str,
+    names: &[String],
+) -> Result<Vec<&'static R>, CommandError> {
+    if names.is_empty() {
+        return Ok(all.iter().collect());
+    }
+    let unknown = |wanted: &String| {
+        let known: Vec<&str> = all.iter().map(&name).collect();
+        CommandError::Usage(format!("there is no row {wanted:?}, there are: {}", known.join(", ")))
+    };
+    let named = |wanted: &String| all.iter().find(|row| name(row) == wanted).ok_or_else(|| unknown(wanted));
+    names.iter().map(named).collect()
+}
+
 /// Runs every cell; `came` hears of each result. This thread tells how far they are.
 ///
 /// # Errors

@@ -41,7 +41,7 @@ type Outcomes = BTreeMap<(&'static str, u64), Outcome>;
 /// # Errors
 /// An unknown row, or a run that failed.
 pub fn run(arguments: &Arguments) -> Result<(), CommandError> {
-    let rows = rows(&arguments.rows)?;
+    let rows = cells::rows(&ROWS, |row| row.name, &arguments.rows)?;
     let cells: Vec<Cell> =
         rows.iter().flat_map(|row| arguments.seeds.iter().map(move |seed| (*row, *seed))).collect();
     if !(0.0..=1.0).contains(&arguments.warm_up) {
@@ -53,17 +53,6 @@ pub fn run(arguments: &Arguments) -> Result<(), CommandError> {
     let outcomes = run_all(arguments, &cells)?;
     print(arguments, &rows, &outcomes);
     Ok(())
-}
-
-fn rows(names: &[String]) -> Result<Vec<&'static Row>, CommandError> {
-    if names.is_empty() {
-        return Ok(ROWS.iter().collect());
-    }
-    let unknown = |name: &String| {
-        let known: Vec<&str> = ROWS.iter().map(|row| row.name).collect();
-        CommandError::Usage(format!("there is no row {name:?}, there are: {}", known.join(", ")))
-    };
-    names.iter().map(|name| Row::named(name).ok_or_else(|| unknown(name))).collect()
 }
 
 fn run_all(arguments: &Arguments, cells: &[Cell]) -> Result<Outcomes, CommandError> {

@@ -45,7 +45,7 @@ pub fn run(arguments: &Arguments) -> Result<(), CommandError> {
     if arguments.seeds.is_empty() || arguments.threads == 0 || arguments.tokens == 0 {
         return Err(CommandError::Usage("seeds, threads and tokens must not be nothing".into()));
     }
-    let rows = rows(&arguments.rows)?;
+    let rows = cells::rows(&ROWS, |row| row.name, &arguments.rows)?;
     let rates = |row: &Row| if arguments.grid { row.rates.len() } else { 1 };
     let mut cells: Vec<Cell> = Vec::new();
     for row in &rows {
@@ -64,17 +64,6 @@ pub fn run(arguments: &Arguments) -> Result<(), CommandError> {
         results.entry(row.name).or_default().entry(rate).or_default().push(outcome);
     })?;
     print(arguments, &rows, &results)
-}
-
-fn rows(names: &[String]) -> Result<Vec<&'static Row>, CommandError> {
-    if names.is_empty() {
-        return Ok(ROWS.iter().collect());
-    }
-    let unknown = |name: &String| {
-        let known: Vec<&str> = ROWS.iter().map(|row| row.name).collect();
-        CommandError::Usage(format!("there is no row {name:?}, there are: {}", known.join(", ")))
-    };
-    names.iter().map(|name| Row::named(name).ok_or_else(|| unknown(name))).collect()
 }
 
 fn tell_cell(arguments: &Arguments, row: &Row, rate: f32, seed: u64, outcome: Outcome) {
