@@ -101,8 +101,8 @@ pub struct Pool {
 pub struct Draw {
     /// The slot ordinal.
     pub ordinal: u32,
-    /// The drawn keys that did not leave since, ascending; `None` until the block after the one that opened it, because a
-    /// state cannot contain the hash of its own block.
+    /// The drawn keys that did not leave since, ascending; `None` until the block after the one that
+    /// opened it, because a state cannot contain the hash of its own block.
     pub members: Option<Vec<PeerKey>>,
 }
 

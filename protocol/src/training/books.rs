@@ -181,10 +181,11 @@ impl Training {
         self.counted_tokens = control.counted_tokens;
     }
 
-    /// Adopts `state` without history: at the start, after a snapshot, after joining.
+    /// Adopts `state` without history: at the start, after a snapshot, after joining. What was in flight may
+    /// have been counted on the way.
     pub fn align(&mut self, state: &State) {
         self.adopt(&state.control);
-        self.start_over(state);
+        self.forget_and_start_over(state);
     }
 
     /// The same where a contribution was counted that this engine did not make, or does not remember: nobody

@@ -89,6 +89,20 @@ fn streams_are_contributed_to_in_turn_and_strict_waits_tau_steps_later() {
 }
 
 #[test]
+fn a_jump_forgets_what_was_left_out_and_lost_work_does_not() {
+    let mut peer = Peer::new();
+    let forgets = |peer: &mut Peer| match peer.training.next(&peer.state) {
+        Next::Work(Work::Reset { forget, .. }) => forget,
+        other => panic!("{other:?}"),
+    };
+    assert!(forgets(&mut peer));
+    peer.training.start_over(&peer.state);
+    assert!(!forgets(&mut peer));
+    peer.training.align(&peer.state);
+    assert!(forgets(&mut peer));
+}
+
+#[test]
 fn whoever_waits_for_a_certificate_contributes_to_earlier_slots_first() {
     let mut peer = Peer::new();
     peer.training.streams[0].due = 100;
