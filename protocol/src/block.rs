@@ -7,6 +7,7 @@
 use bincode::{Decode, Encode};
 
 use crate::identity::{Domain, Hash, PeerKey, Scope, Signature, Signed};
+use crate::positions::Positions;
 use crate::wire;
 
 /// Position in the chain; the genesis state has height 0.
@@ -38,16 +39,14 @@ pub enum Payload {
 }
 
 /// The work behind a contribution, as its author claims it.
-#[derive(Clone, Copy, PartialEq, Eq, Debug, Default, Encode, Decode)]
+#[derive(Clone, PartialEq, Eq, Debug, Default, Encode, Decode)]
 pub struct Work {
     /// Inner steps since this stream was last counted.
     pub steps: u32,
     /// Tokens (or bytes, or samples) trained on in those steps.
     pub tokens: u64,
-    /// Position of the first sample used: the front of the author's leases. 0 where none are used.
-    pub first: u64,
-    /// Samples used from there on, in lease order; 0 on streams other than 0.
-    pub samples: u32,
+    /// Which samples of the author's leases were used; none on streams other than 0.
+    pub samples: Positions,
     /// Steps in 1000 seconds that the author's machine manages; 0 if not measured yet.
     pub speed: u32,
 }
@@ -81,7 +80,7 @@ pub struct Counted {
 impl Counted {
     /// The announcement that the member signed.
     pub fn announcement(&self, slot: Slot, base: Hash) -> Announcement {
-        Announcement { slot, base, payload: self.payload.clone(), work: self.work }
+        Announcement { slot, base, payload: self.payload.clone(), work: self.work.clone() }
     }
 }
 

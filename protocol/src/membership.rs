@@ -7,6 +7,7 @@ use rand_chacha::rand_core::{Rng, SeedableRng};
 use crate::block::Height;
 use crate::identity::{Hash, PeerKey};
 use crate::mutant::Mutant;
+use crate::positions::{Piece, Positions};
 use crate::wire;
 
 /// The most members a session has.
@@ -60,6 +61,16 @@ impl Member {
     pub fn leased(&self) -> u64 {
         self.leases.iter().map(|lease| u64::from(lease.samples)).sum()
     }
+
+    /// The samples that it may train on.
+    pub fn positions(&self) -> Positions {
+        positions(&self.leases)
+    }
+}
+
+/// The samples of leases, in order of use.
+pub(crate) fn positions(leases: &[Lease]) -> Positions {
+    leases.iter().map(|lease| Piece { start: lease.start, samples: lease.samples }).collect()
 }
 
 /// Whether the holder of a seat is there.
@@ -73,18 +84,14 @@ pub struct Attendance {
     pub vacant: bool,
 }
 
-/// Takes `samples`, or all there are, from the front of `leases`.
-pub(crate) fn consume(leases: &mut Vec<Lease>, mut samples: u32) {
-    while samples > 0 && !leases.is_empty() {
-        let front = &mut leases[0];
-        let taken = samples.min(front.samples);
-        front.start += u64::from(taken);
-        front.samples -= taken;
-        samples -= taken;
-        if front.samples == 0 {
-            leases.remove(0);
-        }
-    }
+/// What is left of `leases` once `used` is taken out of them.
+pub(crate) fn consume(leases: &[Lease], used: &Positions) -> Vec<Lease> {
+    let left = |lease: &Lease| {
+        let rest = Positions::range(lease.start, lease.samples).without(used);
+        let part = |piece: &Piece| Lease { start: piece.start, samples: piece.samples, ..*lease };
+        rest.pieces().iter().map(part).collect::<Vec<_>>()
+    };
+    leases.iter().flat_map(left).collect()
 }
 
 /// Positions of the sample order that nobody holds.
@@ -274,10 +281,10 @@ impl ControlPage {
     }
 
     /// Books one counted stream-0 contribution.
-    pub(crate) fn book(&mut self, index: usize, samples: u32, tokens: u64, speed: u32) {
+    pub(crate) fn book(&mut self, index: usize, samples: &Positions, tokens: u64, speed: u32) {
         let member = &mut self.members[index];
         if !Mutant::KeepsLeases.lives() {
-            consume(&mut member.leases, samples);
+            member.leases = consume(&member.leases, samples);
         }
         member.counted = member.counted.saturating_add(1);
         member.speed = speed;
@@ -430,7 +437,8 @@ mod tests {
         let drawn: Vec<PeerKey> = control.members.iter().map(|member| member.key).collect();
         for (key, samples) in counted {
             let index = control.index_of(key).unwrap();
-            control.book(index, *samples, u64::from(*samples), 0);
+            let used = control.members[index].positions().first(u64::from(*samples));
+            control.book(index, &used, u64::from(*samples), 0);
         }
         control.closed[0] += 1;
         let keys: Vec<PeerKey> = counted.iter().map(|(key, _)| *key).collect();

@@ -245,7 +245,7 @@ impl Slots {
         let counted = Counted {
             member: index as u16,
             payload: announcement.payload.clone(),
-            work: announcement.work,
+            work: announcement.work.clone(),
             signature: signed.signature,
         };
         let base = ground.state.outer(usize::from(slot.stream)).digest();

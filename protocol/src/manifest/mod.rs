@@ -38,7 +38,7 @@ use crate::time::Span;
 use crate::wire::{self, WireError};
 
 /// The meaning of the state transition that this release speaks.
-pub const RULES: u32 = 3;
+pub const RULES: u32 = 4;
 
 /// The terms of a session.
 #[derive(Clone, PartialEq, Debug, Encode, Decode, Serialize, Deserialize)]

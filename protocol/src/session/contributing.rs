@@ -345,7 +345,7 @@ impl Session {
         let base = self.state.outer(usize::from(slot.stream)).digest();
         self.outputs.push_back(Output::Persist { record: Record::Blob { root, bytes }, sync: true });
         self.hold(root);
-        self.training.announced(slot, work);
+        self.training.announced(slot, work.clone());
         let (since, longest) = (now, self.longest_push(length));
         self.contributing.prepared.push(Prepared { slot, base, root, length, work, since, longest });
         let to = self.mirror_candidates();

@@ -178,7 +178,7 @@ impl Session {
         if !open || signed.by != self.me || !self.slots.is_open(slot) {
             return;
         }
-        self.training.restore_announced(slot, signed.content.work);
+        self.training.restore_announced(slot, signed.content.work.clone());
         let signed = match signed.holds(Domain::Announcement, self.scope()) {
             true => signed,
             // A reset came between: signatures are of a generation.

@@ -3,9 +3,9 @@
 use std::collections::VecDeque;
 
 use crate::block::{Closing, Slot, Work as ClaimedWork};
-use crate::manifest::Data;
-use crate::membership::{ControlPage, Lease, consume};
+use crate::membership::{ControlPage, positions};
 use crate::method::SyncSchedule;
+use crate::positions::Positions;
 use crate::state::State;
 use crate::time::Span;
 
@@ -15,6 +15,7 @@ impl Training {
     /// Books steps that the engine did in `span`.
     pub fn trained(&mut self, steps: u32, span: Span) {
         self.measure(steps, span);
+        let in_use = std::mem::take(&mut self.in_use);
         if self.reset {
             // A block voided these steps while they ran: theta is about to be replaced.
             return;
@@ -25,9 +26,8 @@ impl Training {
             stream.steps = stream.steps.saturating_add(steps);
             stream.tokens += tokens;
         }
-        if matches!(self.charter.manifest.data, Data::Public { .. }) {
-            self.used += steps * self.charter.manifest.training.batch;
-        }
+        let samples = u64::from(steps) * u64::from(self.charter.manifest.training.batch);
+        self.used.extend(in_use.first(samples).pieces().iter().copied());
     }
 
     fn measure(&mut self, steps: u32, span: Span) {
@@ -41,12 +41,10 @@ impl Training {
     /// The work that an encoded contribution to `slot` stands for.
     pub fn claim(&self, slot: Slot) -> ClaimedWork {
         let stream = &self.streams[usize::from(slot.stream)];
-        let leased = slot.stream == 0 && !self.leases.is_empty();
         ClaimedWork {
             steps: stream.steps,
             tokens: stream.tokens,
-            first: if leased { self.leases[0].start } else { 0 },
-            samples: if leased { self.used } else { 0 },
+            samples: if slot.stream == 0 { self.used.clone() } else { Positions::default() },
             speed: self.speed(),
         }
     }
@@ -85,9 +83,9 @@ impl Training {
             closed.push(closing.slot);
         }
         let was_member = self.member;
-        let before = std::mem::take(&mut self.leases);
         self.adopt(&state.control);
-        let kept = same_positions(&before, &self.leases, self.used);
+        let leased = positions(&self.leases);
+        let kept = self.used.are_in(&leased) && self.in_use.are_in(&leased);
         if !was_member && self.member {
             self.start_over(state);
         } else if self.member && !kept {
@@ -106,7 +104,7 @@ impl Training {
         let stream = &mut self.streams[index];
         let flight = stream.in_flight.take_if(|flight| flight.ordinal == closing.slot.ordinal);
         let base = std::mem::replace(&mut stream.base, now.clone());
-        if flight.is_some_and(|flight| !counted && !flight.restored) {
+        if flight.as_ref().is_some_and(|flight| !counted && !flight.restored) {
             // Too late for this slot: the work is there, so the next one gets it at once.
             stream.due = self.step;
         }
@@ -115,8 +113,7 @@ impl Training {
                 stream.steps = stream.steps.saturating_sub(flight.work.steps);
                 stream.tokens = stream.tokens.saturating_sub(flight.work.tokens);
                 if index == 0 {
-                    consume(&mut self.leases, flight.work.samples);
-                    self.used = self.used.saturating_sub(flight.work.samples);
+                    self.used = self.used.without(&flight.work.samples);
                 }
                 stream.changes.push_back(Change::Merge { outer: now, not_before: flight.at + tau });
                 if flight.restored {
@@ -155,7 +152,7 @@ impl Training {
         let here = schedule.due(slot.stream, slot.ordinal);
         for (index, closed) in closed.iter().enumerate() {
             // Its own slot may close in the same block.
-            let flight = self.streams[index].in_flight;
+            let flight = self.streams[index].in_flight.as_ref();
             let next = flight.map_or(*closed, |flight| flight.ordinal.saturating_add(1).max(*closed));
             // What comes before `slot` is left to its own time: this peer may just be slow.
             if let Some(ahead) = schedule.due(index as u16, next).checked_sub(here) {
@@ -203,11 +200,11 @@ impl Training {
     pub fn start_over(&mut self, state: &State) {
         self.reset = true;
         self.adrift = true;
-        self.used = 0;
+        self.used = Positions::default();
         let schedule = self.own_schedule();
         for (index, stream) in self.streams.iter_mut().enumerate() {
             let open = |flight: &InFlight| flight.ordinal >= state.control.closed[index];
-            let in_flight = stream.in_flight.filter(open);
+            let in_flight = stream.in_flight.take().filter(open);
             *stream = Stream {
                 due: self.step + schedule.due(index as u16, 0),
                 steps: 0,
@@ -218,13 +215,4 @@ impl Training {
             };
         }
     }
-}
-
-/// Whether the first `count` positions of two lists of leases are the same.
-fn same_positions(before: &[Lease], after: &[Lease], count: u32) -> bool {
-    fn positions(leases: &[Lease], count: u32) -> impl Iterator<Item = u64> + '_ {
-        let all = leases.iter().flat_map(|lease| lease.start..lease.start + u64::from(lease.samples));
-        all.take(count as usize)
-    }
-    positions(before, count).eq(positions(after, count))
 }

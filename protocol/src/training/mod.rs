@@ -21,7 +21,8 @@ use crate::event::Waiting;
 use crate::holdings::{Tell, tell};
 use crate::identity::{Hash, PeerKey};
 use crate::manifest::Data;
-use crate::membership::{Lease, MAX_LEASE_PIECES};
+use crate::membership::{Lease, MAX_LEASE_PIECES, positions};
+use crate::positions::Positions;
 use crate::state::{Array, State};
 use crate::time::Span;
 use crate::worker::{Samples, Work};
@@ -34,7 +35,7 @@ const CHUNK: Span = Span::millis(100);
 const MAX_CHANGES: usize = 3;
 
 /// A contribution that was announced and not yet decided.
-#[derive(Debug, Clone, Copy, Encode, Decode)]
+#[derive(Debug, Clone, Encode, Decode)]
 struct InFlight {
     ordinal: u32,
     /// The local step at which it was taken.
@@ -71,8 +72,10 @@ pub struct Training {
     me: PeerKey,
     step: u64,
     streams: Vec<Stream>,
-    /// Samples used from the front of the leases and not counted yet.
-    used: u32,
+    /// Samples used and not counted yet.
+    used: Positions,
+    /// Samples that the engine trains on now.
+    in_use: Positions,
     leases: Vec<Lease>,
     member: bool,
     /// Open ordinals that this peer is drawn for.
@@ -120,7 +123,8 @@ impl Training {
             charter,
             me,
             step: 0,
-            used: 0,
+            used: Positions::default(),
+            in_use: Positions::default(),
             leases: Vec::new(),
             member: false,
             drawn: BTreeSet::new(),
@@ -310,7 +314,7 @@ impl Training {
     fn overrun_limit(&self) -> u64 {
         let method = &self.charter.manifest.method;
         let slack = u64::from(method.tau()) + u64::from(method.overrun_steps());
-        let in_flight = self.streams.iter().filter_map(|stream| stream.in_flight);
+        let in_flight = self.streams.iter().filter_map(|stream| stream.in_flight.as_ref());
         in_flight.map(|flight| flight.at + slack).min().unwrap_or(u64::MAX)
     }
 
@@ -333,7 +337,8 @@ impl Training {
     /// circle until the deadline, and in the same way at the next slots.
     fn owed_stream(&self, state: &State, waiting: Waiting) -> Option<usize> {
         let schedule = self.charter.manifest.method.schedule();
-        let flights = self.streams.iter().enumerate().filter_map(|(index, s)| Some((index, s.in_flight?)));
+        let flights =
+            self.streams.iter().enumerate().filter_map(|(index, s)| Some((index, s.in_flight.as_ref()?)));
         let last = match waiting {
             Waiting::Turn => u64::MAX,
             _ => flights.map(|(index, flight)| schedule.due(index as u16, flight.ordinal)).max()?,
@@ -375,7 +380,7 @@ impl Training {
     }
 
     /// The next inner steps; `None` if the leases are used up.
-    fn train(&self) -> Option<Work> {
+    fn train(&mut self) -> Option<Work> {
         let next_due = self.streams.iter().map(|stream| stream.due).filter(|due| *due > self.step).min();
         let merges = self.streams.iter().filter_map(|stream| match stream.changes.front() {
             Some(Change::Merge { not_before, .. }) => Some(*not_before),
@@ -400,15 +405,16 @@ impl Training {
     }
 
     /// Samples for up to `steps` steps from the unused part of the leases; at least one step's.
-    fn leased_samples(&self, steps: u32) -> Option<Vec<u64>> {
-        let batch = self.charter.manifest.training.batch as usize;
-        let positions = self.leases.iter().flat_map(|lease| {
-            let end = lease.start + u64::from(lease.samples);
-            lease.start..end
+    fn leased_samples(&mut self, steps: u32) -> Option<Vec<u64>> {
+        let batch = u64::from(self.charter.manifest.training.batch);
+        let flights = self.streams[0].in_flight.iter();
+        let unused = flights.fold(positions(&self.leases).without(&self.used), |unused, flight| {
+            // Of a contribution that was signed before a restart this peer does not know more.
+            unused.without(&flight.work.samples)
         });
-        let mut samples: Vec<u64> = positions.skip(self.used as usize).take(steps as usize * batch).collect();
-        samples.truncate(samples.len() / batch * batch);
-        (!samples.is_empty()).then_some(samples)
+        let whole = (unused.len() / batch * batch).min(u64::from(steps) * batch);
+        self.in_use = unused.first(whole);
+        (whole > 0).then(|| self.in_use.iter().collect())
     }
 
     /// Share of the budget: counted tokens, and own ones since, times the contributors drawn.

@@ -2,6 +2,8 @@
 
 use bincode::{Decode, Encode};
 
+use crate::membership::positions;
+use crate::positions::Positions;
 use crate::state::{Array, State};
 
 use super::{Change, Training};
@@ -13,8 +15,7 @@ pub struct SavedTraining {
     due: Vec<u64>,
     steps: Vec<u32>,
     tokens: Vec<u64>,
-    used: u32,
-    front: Option<u64>,
+    used: Positions,
     /// The outer parameters that theta is relative to, by fragment.
     base: Vec<Vec<f32>>,
 }
@@ -27,8 +28,7 @@ impl Training {
             due: self.streams.iter().map(|stream| stream.due).collect(),
             steps: self.streams.iter().map(|stream| stream.steps).collect(),
             tokens: self.streams.iter().map(|stream| stream.tokens).collect(),
-            used: self.used,
-            front: self.leases.first().map(|lease| lease.start),
+            used: self.used.clone(),
             base: self.streams.iter().map(|stream| stream.base.to_vec()).collect(),
         }
     }
@@ -39,14 +39,12 @@ impl Training {
     /// uncounted work moved on, theta <- outer and only the optimizer goes on. Otherwise theta is
     /// rebased: the next contribution carries the uncounted work, once.
     pub fn restore(&mut self, saved: SavedTraining, state: &State, counted_since: bool) {
-        let leased: u64 = self.leases.iter().map(|lease| u64::from(lease.samples)).sum();
         let goes_on = !counted_since
             && [saved.due.len(), saved.steps.len(), saved.tokens.len(), saved.base.len()]
                 .iter()
                 .all(|len| *len == self.streams.len())
             && saved.base.iter().enumerate().all(|(f, base)| base.len() == state.outer(f).len())
-            && saved.front == self.leases.first().map(|lease| lease.start)
-            && u64::from(saved.used) <= leased;
+            && saved.used.are_in(&positions(&self.leases));
         self.step = saved.step;
         self.start_over(state);
         self.forget = counted_since;

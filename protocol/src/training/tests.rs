@@ -127,7 +127,7 @@ fn a_due_stream_whose_slot_is_in_flight_hides_no_earlier_one() {
 fn a_contribution_signed_before_a_restart_makes_the_next_one_due_a_slot_later() {
     let mut peer = Peer::new();
     assert_eq!(peer.goes_on(), Did::Contributed(slot(0, 0), 4));
-    let work = peer.training.streams[0].in_flight.unwrap().work;
+    let work = peer.training.streams[0].in_flight.take().unwrap().work;
     peer.training.streams[0].due = 4;
     peer.training.streams[0].in_flight = None;
     peer.training.restore_announced(slot(0, 0), work);

@@ -4,7 +4,7 @@ use crate::block::{Closing, Counted, Payload, Slot, Work};
 use crate::charter::Charter;
 use crate::identity::{Domain, Hash, PeerKey, Scope};
 use crate::manifest::Data;
-use crate::membership::{ControlPage, Member};
+use crate::membership::{ControlPage, MAX_LEASE_PIECES, Member, consume};
 use crate::mutant::Mutant;
 
 use super::{Aggregation, Invalid, Part};
@@ -95,12 +95,18 @@ fn check_work(charter: &Charter, slot: Slot, work: &Work, member: &Member) -> Re
 }
 
 fn check_lease(work: &Work, member: &Member) -> Result<(), &'static str> {
-    match member.leases.first() {
-        _ if work.samples == 0 => Err("no samples were used"),
-        Some(front) if front.start != work.first => Err("its lease moved on"),
-        Some(_) if u64::from(work.samples) <= member.leased() => Ok(()),
-        _ => Err("more samples were used than are leased"),
+    if work.samples.is_empty() {
+        return Err("no samples were used");
     }
+    if !work.samples.are_distinct() {
+        return Err("a sample was used twice");
+    }
+    if !work.samples.are_in(&member.positions()) {
+        return Err("samples were used that are not leased");
+    }
+    // Whoever used every other sample would make its leases as long as they have samples.
+    let left = consume(&member.leases, &work.samples).len();
+    if left > MAX_LEASE_PIECES { Err("its leases are cut into too many pieces") } else { Ok(()) }
 }
 
 /// Weight = min(claimed tokens, leased tokens, 2 x the slot's median of those two). Stream 0 names
@@ -109,7 +115,7 @@ fn weigh(charter: &Charter, control: &ControlPage, slot: Slot, counted: &[Counte
     let admitted = |counted: &Counted| {
         let samples = match &charter.manifest.data {
             Data::Private { .. } => return counted.work.tokens,
-            Data::Public { .. } if slot.stream == 0 => u64::from(counted.work.samples),
+            Data::Public { .. } if slot.stream == 0 => counted.work.samples.len(),
             Data::Public { .. } => control.members[usize::from(counted.member)].leased(),
         };
         counted.work.tokens.min(samples.saturating_mul(charter.tokens_per_sample()))
@@ -153,7 +159,7 @@ fn book(
     }
     for (part, counted) in parts.iter().zip(counted) {
         let index = control.index_of(&part.member).expect("checked against the parent's members");
-        control.book(index, counted.work.samples, part.tokens, counted.work.speed);
+        control.book(index, &counted.work.samples, part.tokens, counted.work.speed);
     }
     control.turn_slot(slot.ordinal, charter.lease_rules());
 }

@@ -8,6 +8,7 @@ use crate::manifest::{Data, Manifest};
 use crate::membership::MISSED_LIMIT;
 use crate::method::Method;
 use crate::model::{GptShape, Model};
+use crate::positions::Positions;
 
 /// Whoever one stream's closing shows out was drawn for the other stream's slot, and is counted there.
 #[test]
@@ -33,9 +34,9 @@ fn a_member_that_one_closing_shows_out_is_counted_by_the_next() {
     let scope = Scope { session: charter.session, generation: 0 };
     let length = charter.manifest.method.codec().encoded_len(charter.lengths[1]);
     let payload = Payload::Blob { root: Hash::of(b"an update"), length };
-    let work = Work { steps: 1, tokens: 4, first: 0, samples: 0, speed: 1 };
+    let work = Work { steps: 1, tokens: 4, samples: Positions::default(), speed: 1 };
     let base = state.outer(1).digest();
-    let announcement = Announcement { slot, base, payload: payload.clone(), work };
+    let announcement = Announcement { slot, base, payload: payload.clone(), work: work.clone() };
     let signature = signers[0].seal(Domain::Announcement, scope, announcement).signature;
     let counted = Counted { member: index as u16, payload, work, signature };
     let items = [

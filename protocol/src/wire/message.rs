@@ -292,6 +292,7 @@ mod tests {
         Admittance, Certificate, Closing, Counted, Evidence, Roll, Seating, Slot, Step, Work,
     };
     use crate::identity::Signature;
+    use crate::positions::Positions;
 
     fn block(items: Vec<Item>) -> Block {
         Block { height: 1, generation: 0, parent: Hash([1; 32]), items, digest: Hash([2; 32]) }
@@ -323,13 +324,14 @@ mod tests {
     fn golden_bytes_of_statements_and_blocks() {
         let signed = |content: &[u8]| [&[8; 32][..], content, &[7; 64]].concat();
         let (by, signature) = (PeerKey([8; 32]), Signature([7; 64]));
-        let work = Work { steps: 15, tokens: 11_520, first: 70_000, samples: 180, speed: 300 };
-        let work_bytes = [15, 251, 0, 45, 252, 112, 17, 1, 0, 180, 251, 44, 1];
+        let work = Work { steps: 15, tokens: 11_520, samples: Positions::range(70_000, 180), speed: 300 };
+        let work_bytes = [15, 251, 0, 45, 1, 252, 112, 17, 1, 0, 180, 251, 44, 1];
         let payload = Payload::Blob { root: Hash([3; 32]), length: 251 };
         let payload_bytes = [&[0][..], &[3; 32], &[251, 251, 0]].concat();
         let slot = Slot { stream: 2, ordinal: 9 };
 
-        let content = Announcement { slot, base: Hash([5; 32]), payload: payload.clone(), work };
+        let content =
+            Announcement { slot, base: Hash([5; 32]), payload: payload.clone(), work: work.clone() };
         let announcement = Signed { by, content, signature };
         let mirrors = vec![PeerKey([6; 32])];
         let announce = Message::Announce { announcement: announcement.clone(), mirrors, relay: true };

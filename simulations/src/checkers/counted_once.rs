@@ -29,14 +29,8 @@ impl CountedOnce {
             if !self.slots.insert((member.key, closing.slot)) {
                 return Err(format!("{} is counted twice for {:?}", member.key.short(), closing.slot));
             }
-            let mut left = u64::from(counted.work.samples);
-            for lease in &member.leases {
-                let taken = left.min(u64::from(lease.samples));
-                self.range(lease.start, lease.start + taken)?;
-                left -= taken;
-            }
-            if closing.slot.stream == 0 && left > 0 && !member.leases.is_empty() {
-                return Err(format!("{} is counted for more than it leased", member.key.short()));
+            for piece in counted.work.samples.pieces() {
+                self.range(piece.start, piece.start + u64::from(piece.samples))?;
             }
         }
         Ok(())

@@ -3,8 +3,7 @@
 //!
 //! - A slot counts a member once, none that was not drawn, and none that was convicted.
 //! - A claim is of at most `max_lag + 2` slots' largest work (H, or the manifest's most steps), holds no
-//!   more tokens than its steps, and on stream 0 begins at the first position of the member's lease and
-//!   uses no more samples than it has left.
+//!   more tokens than its steps, and on stream 0 uses samples of the member's leases, each once.
 //! - A contribution weighs what it claims, at most what was leased, at most twice the slot's median; so
 //!   much, and no more, is counted towards the session's tokens.
 //! - Of more members than are drawn, those without 8 counted slots share at most a quarter, or what the
@@ -21,7 +20,7 @@ use driftless_protocol::block::{Block, Closing, Counted, Item};
 use driftless_protocol::charter::Charter;
 use driftless_protocol::identity::PeerKey;
 use driftless_protocol::manifest::{Data, Pacing};
-use driftless_protocol::membership::{ControlPage, Member};
+use driftless_protocol::membership::{ControlPage, Lease, Member};
 use driftless_protocol::transition::Aggregation;
 
 /// Members that one block admits.
@@ -178,11 +177,20 @@ impl Influence {
             }
             Data::Private { .. } => Ok(work.tokens),
             Data::Public { .. } if closing.slot.stream > 0 => Ok(work.tokens.min(leased * context)),
-            Data::Public { .. } if u64::from(work.samples) > leased => Err("more samples than it leased"),
-            Data::Public { .. } if member.leases.first().map(|lease| lease.start) != Some(work.first) => {
-                Err("samples that are not the first of its lease")
+            Data::Public { .. } => {
+                let mut used: Vec<u64> = work.samples.iter().collect();
+                used.sort_unstable();
+                if used.windows(2).any(|pair| pair[0] == pair[1]) {
+                    return Err("a sample twice");
+                }
+                let of = |position: &u64, lease: &Lease| {
+                    position.checked_sub(lease.start).is_some_and(|at| at < u64::from(lease.samples))
+                };
+                if !used.iter().all(|position| member.leases.iter().any(|lease| of(position, lease))) {
+                    return Err("samples that it did not lease");
+                }
+                Ok(work.tokens.min(used.len() as u64 * context))
             }
-            Data::Public { .. } => Ok(work.tokens.min(u64::from(work.samples) * context)),
         }
     }
 
@@ -216,6 +224,7 @@ mod tests {
     use driftless_protocol::block::{Payload, Slot, Work};
     use driftless_protocol::identity::{Hash, Signature};
     use driftless_protocol::membership::Draw;
+    use driftless_protocol::positions::Piece;
     use driftless_protocol::transition::Part;
 
     use super::*;
@@ -233,8 +242,7 @@ mod tests {
             work: Work {
                 steps,
                 tokens: u64::from(steps) * 8,
-                first: before.members[usize::from(member)].leases[0].start,
-                samples: 2 * steps,
+                samples: before.members[usize::from(member)].positions().first(2 * u64::from(steps)),
                 speed: 1,
             },
             signature: Signature([0; 64]),
@@ -276,11 +284,15 @@ mod tests {
 
     #[test]
     fn claims_beyond_the_lease_are_seen() {
-        let broken = |change: fn(&mut Work)| verdict(|counted| change(&mut counted[1].work)).unwrap_err();
-        assert!(broken(|work| work.samples = 25).contains("than it leased"));
-        assert!(broken(|work| work.first += 1).contains("not the first"));
-        assert!(broken(|work| work.tokens = 49).contains("than its steps hold"));
-        assert!(broken(|work| work.steps = 37).contains("leases live"));
+        let broken =
+            |change: &dyn Fn(&mut Work)| verdict(|counted| change(&mut counted[1].work)).unwrap_err();
+        let first = |work: &Work| work.samples.pieces()[0];
+        assert!(
+            broken(&|work| work.samples.push(Piece { start: 1 << 40, samples: 1 })).contains("not lease")
+        );
+        assert!(broken(&|work| work.samples.push(Piece { samples: 1, ..first(work) })).contains("twice"));
+        assert!(broken(&|work| work.tokens = 49).contains("than its steps hold"));
+        assert!(broken(&|work| work.steps = 37).contains("leases live"));
     }
 
     #[test]
@@ -288,9 +300,10 @@ mod tests {
         // One claims 48 tokens, one 8, one 8: the first weighs 16.
         let (influence, before, mut block, after, mut aggregations) = step();
         change(&mut block, |counted| {
-            counted[1].work = Work { steps: 1, tokens: 8, samples: 2, ..counted[1].work };
-            let first = before.members[3].leases[0].start;
-            let work = Work { first, ..counted[1].work };
+            let used = |member: usize| before.members[member].positions().first(2);
+            let work = |member| Work { steps: 1, tokens: 8, samples: used(member), speed: 1 };
+            counted[1].work = work(2);
+            let work = work(3);
             counted.push(Counted { member: 3, work, ..counted[1].clone() });
         });
         let parts = &mut aggregations[0].parts;

@@ -98,7 +98,7 @@ impl Peer {
             }
             WorkDone::Encoded { slot, bytes } => {
                 let work = self.training.claim(slot);
-                self.training.announced(slot, work);
+                self.training.announced(slot, work.clone());
                 let root = Hash::of(&bytes);
                 self.announced.insert(slot, Contribution { bytes, root, work });
             }

@@ -114,7 +114,9 @@ impl std::fmt::Display for Difference {
 /// A contribution in words that are the same exactly if it is; the speed that its author measured is left
 /// out.
 pub(super) fn told(root: Option<Hash>, work: &Work) -> String {
-    let Work { steps, tokens, first, samples, speed: _ } = work;
+    let Work { steps, tokens, samples, speed: _ } = work;
+    let first = samples.iter().next().unwrap_or_default();
+    let samples = format!("{} samples in {} pieces from {first}", samples.len(), samples.pieces().len());
     let root = root.map_or("no blob".into(), |root| root.to_string());
-    format!("{root} ({steps} steps, {tokens} tokens, {samples} samples from {first})")
+    format!("{root} ({steps} steps, {tokens} tokens, {samples})")
 }
