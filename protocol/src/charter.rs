@@ -42,11 +42,11 @@ impl Charter {
 
     /// The genesis state with the given outer parameters, fragment by fragment.
     pub fn genesis_with(&self, outer: Vec<Vec<f32>>) -> State {
-        let zeros = |length: &usize| Array::new(&vec![0.0; *length]);
-        let mut arrays = vec![outer.iter().map(|values| Array::new(values)).collect::<Vec<_>>()];
-        for _ in 1..self.manifest.method.arrays() {
-            arrays.push(self.lengths.iter().map(zeros).collect());
-        }
+        let outer: Vec<Array> = outer.iter().map(|values| Array::new(values)).collect();
+        let zeros: Vec<Array> = self.lengths.iter().map(|length| Array::new(&vec![0.0; *length])).collect();
+        let method = &self.manifest.method;
+        let array = |array| if method.starts_as_outer(array) { outer.clone() } else { zeros.clone() };
+        let arrays = (0..method.arrays()).map(array).collect();
         State { control: self.genesis_control().into(), arrays }
     }
 
@@ -87,13 +87,16 @@ impl Charter {
         self.manifest.committee.quorum_rule().needed(seats)
     }
 
-    /// Lease sizes: two slots' largest work, so that a peer trains on while its slot is decided.
+    /// Lease sizes: a slot's largest work more than may be under way, so that a peer trains on while that
+    /// is decided.
     pub fn lease_rules(&self) -> LeaseRules {
+        let window = self.manifest.method.window();
+        let slot = self.manifest.largest_steps().saturating_mul(self.manifest.training.batch);
         let target = match &self.manifest.data {
-            Data::Public { .. } => 2 * self.manifest.largest_steps() * self.manifest.training.batch,
+            Data::Public { .. } => slot.saturating_mul(window + 1),
             Data::Private { .. } => 0,
         };
-        LeaseRules { target, max_lag: self.manifest.max_lag }
+        LeaseRules { target, max_lag: self.manifest.max_lag, window }
     }
 
     /// Inner steps for a member's next slot: H, or its certified speed times the slot time.

@@ -147,6 +147,8 @@ pub struct LeaseRules {
     pub target: u32,
     /// Stream-0 slots that a lease lives.
     pub max_lag: u32,
+    /// Slots of one stream that are open at a time.
+    pub window: u32,
 }
 
 /// What was done before a session's first block: nothing, unless it was founded on another one.
@@ -188,7 +190,7 @@ impl ControlPage {
             seats_changed: 0,
             attendance: vec![Attendance::default(); seats.len()],
             pool: Pool { next: done.position, returned: Vec::new() },
-            draws: vec![Draw { ordinal: 0, members: None }],
+            draws: (0..leases.window).map(|ordinal| Draw { ordinal, members: None }).collect(),
             counted_tokens: done.tokens,
             convicted: Vec::new(),
         };
@@ -227,7 +229,7 @@ impl ControlPage {
         self.index_of(key).map(|index| &self.members[index])
     }
 
-    /// Whether contributors are drawn for `ordinal`: not before stream 0 closed the one before it.
+    /// Whether contributors are drawn for `ordinal`: not before stream 0 closed the one that it follows.
     pub fn has_draw(&self, ordinal: u32) -> bool {
         self.draws.iter().any(|draw| draw.ordinal == ordinal)
     }
@@ -309,8 +311,8 @@ impl ControlPage {
         }
     }
 
-    /// Ends stream-0 slot `ordinal`: departures by rule, expired leases, new leases and the next
-    /// draw.
+    /// Ends stream-0 slot `ordinal`: departures by rule, expired leases, new leases and the draw of the
+    /// slot that opens.
     pub(crate) fn turn_slot(&mut self, ordinal: u32, leases: LeaseRules) {
         let limit = if Mutant::ShowsOutEarly.lives() { 3 } else { MISSED_LIMIT };
         let silent = |member: &&Member| member.missed.iter().any(|missed| *missed >= limit);
@@ -330,7 +332,7 @@ impl ControlPage {
         }
         let oldest_open = self.closed.iter().copied().min().unwrap_or(0);
         self.draws.retain(|draw| draw.ordinal >= oldest_open);
-        self.draws.push(Draw { ordinal: ordinal + 1, members: None });
+        self.draws.push(Draw { ordinal: ordinal + leases.window, members: None });
     }
 }
 
@@ -420,7 +422,7 @@ fn below(rng: &mut ChaCha8Rng, bound: u64) -> u64 {
 mod tests {
     use super::*;
 
-    const RULES: LeaseRules = LeaseRules { target: 10, max_lag: 4 };
+    const RULES: LeaseRules = LeaseRules { target: 10, max_lag: 4, window: 1 };
 
     fn key(n: u16) -> PeerKey {
         let mut bytes = [0; 32];

@@ -86,6 +86,8 @@ pub struct Slots {
     /// What the members' certified speeds say, for want of that: after a restart, or on a voter that
     /// does not train, nothing else is known of how long a slot may take.
     certified_slot_time: Option<Span>,
+    /// Slots of one stream that are open at a time.
+    window: u32,
 }
 
 /// The certified ground on which slots are judged.
@@ -103,6 +105,18 @@ impl Ground<'_> {
     /// The scope of statements made on this ground.
     pub fn scope(&self) -> Scope {
         Scope { session: self.charter.session, generation: self.state.control.generation }
+    }
+
+    /// Digest of the outer pages that contributions to an open slot are taken against.
+    pub fn base(&self, slot: Slot) -> Hash {
+        self.state.base(&self.charter.manifest.method, slot).digest()
+    }
+
+    /// Who is drawn for each of the open ordinals of all streams, stream 0 first.
+    pub fn draws(&self) -> Vec<(u32, Vec<PeerKey>)> {
+        let window = self.charter.manifest.method.window();
+        let open = self.state.control.closed.iter().flat_map(|next| *next..next.saturating_add(window));
+        open.map(|ordinal| (ordinal, self.drawn(ordinal))).collect()
     }
 
     /// Who is drawn for an ordinal.
@@ -126,6 +140,7 @@ impl Slots {
             missed: BTreeMap::new(),
             own_slot_time: None,
             certified_slot_time: None,
+            window: charter.manifest.method.window(),
         }
     }
 
@@ -165,7 +180,7 @@ impl Slots {
         let over = self.open.extract_if(.., |slot, _| slot.ordinal < closed[usize::from(slot.stream)]);
         let missed = over.filter_map(|(slot, open)| Some((slot.stream, open.missed(slot.ordinal)?)));
         self.missed.extend(missed);
-        let window = ground.charter.manifest.method.window();
+        let window = self.window;
         for (stream, next) in closed.iter().enumerate() {
             for ordinal in *next..next + window {
                 if !ground.state.control.has_draw(ordinal) {
@@ -190,6 +205,7 @@ impl Slots {
             }
         }
         self.reindex(ground);
+        self.judge_again(ground);
         let open = &self.open;
         let (ready, early) = std::mem::take(&mut self.early)
             .into_iter()
@@ -215,6 +231,25 @@ impl Slots {
         }
     }
 
+    /// What was announced before the slot before it closed may not hold any more, such as its lease.
+    fn judge_again(&mut self, ground: Ground<'_>) {
+        let control = &ground.state.control;
+        for (slot, open) in &mut self.open {
+            for entry in open.entries.values_mut().filter(|entry| entry.rejected.is_none()) {
+                let checked = check_counted(
+                    ground.charter,
+                    control,
+                    ground.scope(),
+                    *slot,
+                    None,
+                    &open.drawn,
+                    &entry.counted,
+                );
+                entry.rejected = checked.err().map(str::to_owned);
+            }
+        }
+    }
+
     /// Judges an announcement; its signature is checked here.
     pub fn receive(&mut self, now: Time, ground: Ground<'_>, signed: &Signed<Announcement>) -> Verdict {
         let announcement = &signed.content;
@@ -230,7 +265,7 @@ impl Slots {
             return Verdict::Refused("the author is no member");
         };
         let Some(open) = self.open.get_mut(&slot) else {
-            if slot.ordinal <= next + ground.charter.manifest.method.window() {
+            if slot.ordinal <= next + self.window {
                 if !signed.holds(Domain::Announcement, ground.scope()) {
                     return Verdict::Refused("the signature does not hold");
                 }
@@ -248,7 +283,7 @@ impl Slots {
             work: announcement.work.clone(),
             signature: signed.signature,
         };
-        let base = ground.state.outer(usize::from(slot.stream)).digest();
+        let base = ground.base(slot);
         if announcement.base != base && !Mutant::TakesStaleBase.lives() {
             return Verdict::Refused("taken against other outer parameters");
         }
@@ -433,7 +468,7 @@ impl Slots {
     pub fn contradictions(&self, ground: Ground<'_>, block: &Block) -> Vec<Evidence> {
         let mut found = Vec::new();
         for closing in block.closings() {
-            let base = ground.state.outer(usize::from(closing.slot.stream)).digest();
+            let base = ground.base(closing.slot);
             let Some(open) = self.open.get(&closing.slot) else { continue };
             for counted in &closing.counted {
                 let member = ground.state.control.members.get(usize::from(counted.member));
@@ -461,8 +496,10 @@ impl Slots {
         open.opened + self.deadlines[usize::from(slot.stream)].deadline(self.slot_time())
     }
 
+    /// From its opening on: where the slot before is still worked on then, that comes first.
     fn slot_time(&self) -> Option<Span> {
-        self.own_slot_time.or(self.certified_slot_time)
+        let one = self.own_slot_time.or(self.certified_slot_time)?;
+        Some(one.times(u64::from(self.window)))
     }
 
     /// When a slot may close without those who did not announce.

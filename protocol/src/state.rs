@@ -8,9 +8,11 @@
 
 use std::sync::Arc;
 
+use crate::block::Slot;
 use crate::control::Control;
 use crate::identity::Hash;
 use crate::membership::ControlPage;
+use crate::method::Method;
 
 /// Values in a full page.
 pub const PAGE_VALUES: usize = 262_144;
@@ -174,6 +176,13 @@ impl State {
         &self.arrays[0][fragment]
     }
 
+    /// The outer parameters that contributions to an open slot are taken against.
+    pub fn base(&self, method: &Method, slot: Slot) -> &Array {
+        let stream = usize::from(slot.stream);
+        let array = method.base_array(slot.ordinal, self.control.closed[stream]);
+        &self.arrays[array][stream]
+    }
+
     /// Every page in digest order.
     pub fn pages(&self) -> impl Iterator<Item = &Page> {
         self.arrays.iter().flatten().flat_map(|array| array.pages.iter())
@@ -247,7 +256,7 @@ mod tests {
     use crate::membership::LeaseRules;
 
     fn state(values: &[f32]) -> State {
-        let control = ControlPage::genesis(1, Vec::new(), LeaseRules { target: 0, max_lag: 4 });
+        let control = ControlPage::genesis(1, Vec::new(), LeaseRules { target: 0, max_lag: 4, window: 1 });
         State { control: control.into(), arrays: vec![vec![Array::new(values)], vec![Array::new(&[0.0; 3])]] }
     }
 

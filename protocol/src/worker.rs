@@ -5,6 +5,7 @@
 //! [`Engine`], on a thread of its own in the node and inline in the simulator, so that both run
 //! the same method code.
 
+use std::collections::VecDeque;
 use std::ops::Range;
 
 use crate::block::Slot;
@@ -92,6 +93,18 @@ pub enum Work {
         /// Outer parameters that it shall be relative to.
         now: Array,
     },
+    /// theta <- outer: a slot that starts at parameters of its own begins.
+    Begin {
+        /// The fragment.
+        fragment: usize,
+        /// Its outer parameters.
+        outer: Array,
+    },
+    /// theta -= what was sent for a slot of the method's window that closed without it.
+    PutBack {
+        /// The slot.
+        slot: Slot,
+    },
     /// theta <- outer, everywhere; the inner optimizer stays.
     Reset {
         /// Outer parameters by fragment.
@@ -122,7 +135,7 @@ pub enum WorkDone {
         /// The codec's payload.
         bytes: Vec<u8>,
     },
-    /// `Merge`, `Rebase`, `Reset`, `Restore`.
+    /// `Merge`, `Rebase`, `Begin`, `PutBack`, `Reset`, `Restore`.
     Applied,
     /// `Evaluate`: mean nats per predicted token.
     Evaluated(f64),
@@ -140,6 +153,8 @@ pub struct Worker<E> {
     ranges: Vec<Vec<Range<usize>>>,
     /// Of each fragment, where the method has error feedback.
     residuals: Vec<Residual>,
+    /// What was sent last, where it may be put back.
+    sent: VecDeque<(Slot, Vec<u8>)>,
 }
 
 impl<E: Engine> Worker<E> {
@@ -149,8 +164,13 @@ impl<E: Engine> Worker<E> {
         let tensors: Vec<(&str, usize, usize)> =
             tensors.iter().map(|(name, offset, len)| (name.as_str(), *offset, *len)).collect();
         let ranges = charter.layout.locate(&tensors)?;
-        let mut worker =
-            Worker { engine, method: charter.manifest.method.clone(), ranges, residuals: Vec::new() };
+        let mut worker = Worker {
+            engine,
+            method: charter.manifest.method.clone(),
+            ranges,
+            residuals: Vec::new(),
+            sent: VecDeque::new(),
+        };
         worker.forget_residuals();
         Ok(worker)
     }
@@ -172,6 +192,7 @@ impl<E: Engine> Worker<E> {
             }
             Work::Encode { slot, outer, noise } => {
                 let bytes = self.encode(usize::from(slot.stream), &outer, noise)?;
+                self.keep(slot, &bytes);
                 Ok(WorkDone::Encoded { slot, bytes })
             }
             Work::Merge { fragment, outer, alpha } => {
@@ -185,6 +206,8 @@ impl<E: Engine> Worker<E> {
                 streaming_diloco::rebase(&mut theta, &now.to_vec(), &base.to_vec());
                 self.write(fragment, &theta)
             }
+            Work::Begin { fragment, outer } => self.write(fragment, &outer.to_vec()),
+            Work::PutBack { slot } => self.put_back(slot),
             Work::Reset { outer, forget } => {
                 if forget {
                     self.forget_residuals();
@@ -252,6 +275,28 @@ impl<E: Engine> Worker<E> {
             EngineFailure::NotFinite(format!("the update of fragment {fragment} ({error})"))
         })?;
         Ok(bytes)
+    }
+
+    /// What is sent stays at hand while its slot may close without it: until the method's window closed, and
+    /// the one slot more that is encoded before this peer hears of it.
+    fn keep(&mut self, slot: Slot, bytes: &[u8]) {
+        let window = self.method.window() as usize;
+        if window > 1 {
+            self.sent.retain(|(sent, _)| *sent != slot);
+            self.sent.push_back((slot, bytes.to_vec()));
+            self.sent.drain(..self.sent.len().saturating_sub(window + 1));
+        }
+    }
+
+    fn put_back(&mut self, slot: Slot) -> Result<WorkDone, EngineFailure> {
+        let other = |reason: &str| EngineFailure::Other(reason.into());
+        let sent = self.sent.iter().find(|(sent, _)| *sent == slot);
+        let (_, bytes) = sent.ok_or_else(|| other("what was sent is not known any more"))?;
+        let (bytes, fragment) = (bytes.clone(), usize::from(slot.stream));
+        let mut theta = self.read(fragment)?;
+        let added = self.method.codec().decode_add(&bytes, -1.0, &mut theta);
+        added.map_err(|error| other(&format!("what was sent does not decode: {error}")))?;
+        self.write(fragment, &theta)
     }
 
     fn evaluate(&mut self, outer: &[Array]) -> Result<WorkDone, EngineFailure> {

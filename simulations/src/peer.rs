@@ -231,9 +231,12 @@ impl Peer {
             }
             Work::Evaluate { .. } => step.times(20),
             Work::Save | Work::Restore(_) => Span::millis(5),
-            Work::Encode { .. } | Work::Merge { .. } | Work::Rebase { .. } | Work::Reset { .. } => {
-                Span::millis(1)
-            }
+            Work::Encode { .. }
+            | Work::Merge { .. }
+            | Work::Rebase { .. }
+            | Work::Begin { .. }
+            | Work::PutBack { .. }
+            | Work::Reset { .. } => Span::millis(1),
         }
     }
 

@@ -40,6 +40,11 @@ fn and_with_muon() {
     same_bits(MethodName::MuLoCo);
 }
 
+#[test]
+fn and_a_round_late() {
+    same_bits(MethodName::Co2);
+}
+
 fn same_bits(method: MethodName) {
     let (folder, data) = folder_with_text();
     let dir = folder.path();

@@ -84,7 +84,7 @@ impl Run {
         let (root, length) = (Hash::of(&bytes), bytes.len() as u64);
         self.store.persist(&Record::Blob { root, bytes }, true).unwrap();
         let work = Work { steps: 1, tokens: 8, ..Work::default() };
-        let base = self.state.outer(usize::from(slot.stream)).digest();
+        let base = self.state.base(&self.charter.manifest.method, slot).digest();
         let announcement = Announcement { slot, base, payload: Payload::Blob { root, length }, work };
         let signed = self.steward.seal(Domain::Announcement, scope(self.charter.session), announcement);
         let Announcement { payload, work, .. } = signed.content;

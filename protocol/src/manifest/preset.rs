@@ -4,7 +4,7 @@ use super::{Admission, Data, DeadlineBounds, Manifest, Optimizer, Origin, Pacing
 use crate::codec::Codec;
 use crate::committee::Committee;
 use crate::identity::Hash;
-use crate::method::{Combine, Method, MethodName, Overrun, SparseLoCo, StreamingDiLoCo};
+use crate::method::{Co2, Combine, Method, MethodName, Overrun, SparseLoCo, StreamingDiLoCo};
 use crate::model::{Model, ModelError};
 
 /// Muon's learning rate, measured on `gpt:tiny`; its updates have one size, whatever the model.
@@ -68,6 +68,11 @@ impl Preset {
             MethodName::SparseLoCo => {
                 let (period, eta, beta, codec) = (self.method.period(), 1.0, 0.95, SparseLoCo::CODEC);
                 self.method = Method::SparseLoCo(SparseLoCo { period, eta, beta, codec });
+            }
+            MethodName::Co2 => {
+                let (period, codec) = (self.method.period(), self.method.codec());
+                let (eta, beta, phi, penalty) = (1.0, 0.2, 1.0, true);
+                self.method = Method::Co2(Co2 { period, eta, beta, phi, penalty, codec });
             }
             MethodName::MuLoCo => {
                 self.method.set_codec(Codec::Statistical);

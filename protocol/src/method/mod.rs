@@ -5,6 +5,7 @@
 //! fixed order: no fused multiply-add and nothing transcendental, so that all machines agree.
 
 pub mod aggregate;
+pub mod co2;
 pub mod error_feedback;
 mod name;
 pub mod norm;
@@ -18,6 +19,7 @@ use bincode::{Decode, Encode};
 use serde::{Deserialize, Serialize};
 
 pub use aggregate::{Aggregate, Clip, Contribution, MethodError, Rules};
+pub use co2::{Co2, Unstable};
 pub use error_feedback::Residual;
 pub use name::{MethodName, UnknownMethod};
 pub use numbers::MethodNumberError;
@@ -38,6 +40,9 @@ pub enum Method {
     /// Sarfi et al. 2025, arXiv 2508.15706.
     #[serde(rename = "sparse-loco")]
     SparseLoCo(SparseLoCo),
+    /// Sun et al. 2024, arXiv 2401.16265.
+    #[serde(rename = "co2")]
+    Co2(Co2),
 }
 
 impl Method {
@@ -50,6 +55,7 @@ impl Method {
     pub fn window(&self) -> u32 {
         match self {
             Method::StreamingDiLoCo(_) | Method::SparseLoCo(_) => 1,
+            Method::Co2(_) => Co2::WINDOW,
         }
     }
 
@@ -57,7 +63,7 @@ impl Method {
     pub fn fragments(&self) -> u16 {
         match self {
             Method::StreamingDiLoCo(method) => method.fragments,
-            Method::SparseLoCo(_) => 1,
+            Method::SparseLoCo(_) | Method::Co2(_) => 1,
         }
     }
 
@@ -66,6 +72,7 @@ impl Method {
         match self {
             Method::StreamingDiLoCo(_) => StreamingDiLoCo::ARRAYS,
             Method::SparseLoCo(_) => SparseLoCo::ARRAYS,
+            Method::Co2(_) => Co2::ARRAYS,
         }
     }
 
@@ -74,6 +81,7 @@ impl Method {
         match self {
             Method::StreamingDiLoCo(method) => method.codec,
             Method::SparseLoCo(method) => method.codec,
+            Method::Co2(method) => method.codec,
         }
     }
 
@@ -83,14 +91,7 @@ impl Method {
         match self {
             Method::StreamingDiLoCo(method) => method.feedback,
             Method::SparseLoCo(method) => Some(method.beta),
-        }
-    }
-
-    /// How the outer parameters move.
-    pub fn outer_optimizer(&self) -> OuterOptimizer {
-        match self {
-            Method::StreamingDiLoCo(method) => method.outer_optimizer(),
-            Method::SparseLoCo(method) => OuterOptimizer::Descent { eta: method.eta },
+            Method::Co2(_) => None,
         }
     }
 
@@ -99,6 +100,7 @@ impl Method {
         match self {
             Method::StreamingDiLoCo(method) => method.period,
             Method::SparseLoCo(method) => method.period,
+            Method::Co2(method) => method.period,
         }
     }
 
@@ -107,6 +109,7 @@ impl Method {
         match self {
             Method::StreamingDiLoCo(method) => method.schedule(),
             Method::SparseLoCo(method) => method.schedule(),
+            Method::Co2(method) => method.schedule(),
         }
     }
 
@@ -114,7 +117,7 @@ impl Method {
     pub fn tau(&self) -> u32 {
         match self {
             Method::StreamingDiLoCo(method) => method.tau,
-            Method::SparseLoCo(_) => 0,
+            Method::SparseLoCo(_) | Method::Co2(_) => 0,
         }
     }
 
@@ -122,7 +125,7 @@ impl Method {
     pub fn alpha(&self) -> f32 {
         match self {
             Method::StreamingDiLoCo(method) => method.alpha,
-            Method::SparseLoCo(_) => 0.0,
+            Method::SparseLoCo(_) | Method::Co2(_) => 0.0,
         }
     }
 
@@ -131,7 +134,7 @@ impl Method {
         match self {
             Method::StreamingDiLoCo(method) => method.overrun_steps(),
             // The next difference is taken against what the certificate brings.
-            Method::SparseLoCo(_) => 0,
+            Method::SparseLoCo(_) | Method::Co2(_) => 0,
         }
     }
 
@@ -140,6 +143,7 @@ impl Method {
         match self {
             Method::StreamingDiLoCo(method) => method.period = steps,
             Method::SparseLoCo(method) => method.period = steps,
+            Method::Co2(method) => method.period = steps,
         }
     }
 
@@ -148,6 +152,7 @@ impl Method {
         match self {
             Method::StreamingDiLoCo(method) => method.codec = to,
             Method::SparseLoCo(method) => method.codec = to,
+            Method::Co2(method) => method.codec = to,
         }
     }
 
@@ -155,12 +160,12 @@ impl Method {
     pub fn set_strict(&mut self) {
         match self {
             Method::StreamingDiLoCo(method) => method.max_overrun = Overrun::Strict,
-            Method::SparseLoCo(_) => {}
+            Method::SparseLoCo(_) | Method::Co2(_) => {}
         }
     }
 
     /// Moves a fragment's replicated arrays by a slot's contributions, given in the order of
-    /// their members' keys. Without contributions nothing moves.
+    /// their members' keys. Without contributions the outer parameters stay where they are.
     ///
     /// On an error the arrays are as they were; it names the contribution at fault by its index.
     ///
@@ -173,13 +178,46 @@ impl Method {
         rules: Rules,
     ) -> Result<(), (usize, MethodError)> {
         assert_eq!(arrays.len(), self.arrays(), "as many arrays as the method has");
-        if contributions.is_empty() {
-            return Ok(());
-        }
         let mut delta = vec![0.0; arrays[0].len()];
         aggregate::aggregate(rules, contributions, &mut delta)?;
-        self.outer_optimizer().step(arrays, &delta);
+        let delta = (!contributions.is_empty()).then_some(&delta[..]);
+        match (self, delta) {
+            (Method::Co2(method), mean) => method.step(arrays, mean),
+            (_, None) => {}
+            (Method::StreamingDiLoCo(method), Some(mean)) => method.outer_optimizer().step(arrays, mean),
+            (Method::SparseLoCo(method), Some(mean)) => {
+                OuterOptimizer::Descent { eta: method.eta }.step(arrays, mean);
+            }
+        }
         Ok(())
+    }
+
+    /// Whether one of the replicated arrays is the outer parameters at first; the others are zero.
+    pub fn starts_as_outer(&self, array: usize) -> bool {
+        array == 0 || (matches!(self, Method::Co2(_)) && array == 2)
+    }
+
+    /// Whether a slot without contributions changes the replicated arrays too.
+    pub fn moves_when_empty(&self) -> bool {
+        self.window() > 1
+    }
+
+    /// Which of the replicated arrays a slot's contributions are taken against, where the next of its stream
+    /// to close is `next`: with two slots open, those of the first start at the parameters before.
+    pub fn base_array(&self, ordinal: u32, next: u32) -> usize {
+        match self {
+            Method::StreamingDiLoCo(_) | Method::SparseLoCo(_) => 0,
+            Method::Co2(_) if ordinal == next => 2,
+            Method::Co2(_) => 0,
+        }
+    }
+
+    /// Refuses numbers with which the outer step may diverge, whatever is trained.
+    pub fn check_stability(&self) -> Result<(), Unstable> {
+        match self {
+            Method::StreamingDiLoCo(_) | Method::SparseLoCo(_) => Ok(()),
+            Method::Co2(method) => method.check_stability(),
+        }
     }
 
     /// Refuses numbers that no session can run with.
@@ -187,6 +225,7 @@ impl Method {
         match self {
             Method::StreamingDiLoCo(method) => method.check(),
             Method::SparseLoCo(method) => method.check(),
+            Method::Co2(method) => method.check(),
         }
     }
 }

@@ -12,6 +12,8 @@ pub enum MethodName {
     SparseLoCo,
     /// MuLoCo: Streaming DiLoCo with Muon inside and 2 bits outside.
     MuLoCo,
+    /// CO2.
+    Co2,
 }
 
 /// A name that is no method's.
@@ -23,8 +25,8 @@ pub struct UnknownMethod {
 
 impl MethodName {
     /// All of them.
-    pub const ALL: [MethodName; 3] =
-        [MethodName::StreamingDiLoCo, MethodName::SparseLoCo, MethodName::MuLoCo];
+    pub const ALL: [MethodName; 4] =
+        [MethodName::StreamingDiLoCo, MethodName::SparseLoCo, MethodName::MuLoCo, MethodName::Co2];
 
     /// What a session has whose founder does not choose: the least loss of `driftless-sim table methods`, and
     /// with few bytes.
@@ -36,6 +38,7 @@ impl MethodName {
             MethodName::StreamingDiLoCo => "streaming-diloco",
             MethodName::SparseLoCo => "sparse-loco",
             MethodName::MuLoCo => "muloco",
+            MethodName::Co2 => "co2",
         }
     }
 }
@@ -65,6 +68,6 @@ mod tests {
             assert_eq!(name.to_string().parse(), Ok(name));
         }
         let error = "diloco".parse::<MethodName>().unwrap_err().to_string();
-        assert!(error.ends_with("it is one of streaming-diloco, sparse-loco, muloco"), "{error}");
+        assert!(error.ends_with("it is one of streaming-diloco, sparse-loco, muloco, co2"), "{error}");
     }
 }

@@ -16,8 +16,7 @@ pub fn decoded_norm(codec: Codec, bytes: &[u8], values: usize) -> Result<f32, Co
 }
 
 /// The norm of `values`.
-#[cfg(test)]
-fn norm(values: &[f32]) -> f32 {
+pub fn norm(values: &[f32]) -> f32 {
     let mut sum = TreeSum::default();
     values.chunks(crate::codec::BLOCK).for_each(|block| sum.push(block_square_sum(block)));
     sum.finish().sqrt()

@@ -374,8 +374,7 @@ impl Session {
 
     /// Tells training which open slots take a contribution of this peer.
     pub(super) fn set_draws(&mut self) {
-        let next = self.state.control.closed.iter();
-        let mut draws: Vec<_> = next.map(|ordinal| (*ordinal, self.ground().drawn(*ordinal))).collect();
+        let mut draws = self.ground().draws();
         for (ordinal, drawn) in &mut draws {
             if !self.recall.may_contribute_to(*ordinal) {
                 drawn.retain(|key| *key != self.me);

@@ -332,8 +332,7 @@ impl Session {
 
     /// A contribution is encoded: make it durable, give it to mirrors, then announce it.
     fn encoded(&mut self, now: Time, slot: Slot, bytes: Vec<u8>) {
-        let next = self.state.control.closed[usize::from(slot.stream)];
-        if !self.slots.is_open(slot) || next != slot.ordinal || !self.may_announce(slot) {
+        if !self.slots.is_open(slot) || !self.may_announce(slot) {
             return self.training.not_announced(slot);
         }
         let work = self.training.claim(slot);
@@ -342,7 +341,7 @@ impl Session {
             return self.training.not_announced(slot);
         }
         let (root, length) = (Hash::of(&bytes), bytes.len() as u64);
-        let base = self.state.outer(usize::from(slot.stream)).digest();
+        let base = self.ground().base(slot);
         self.outputs.push_back(Output::Persist { record: Record::Blob { root, bytes }, sync: true });
         self.hold(root);
         self.training.announced(slot, work.clone());

@@ -249,7 +249,8 @@ impl Session {
 
     /// What is open now may have a contribution of this key already.
     fn pass_over_open_slots(&mut self) {
-        let last = self.state.control.closed.iter().copied().max().max(self.recall.met_slot);
+        let open = self.ground().draws().into_iter().map(|(ordinal, _)| ordinal);
+        let last = open.max().max(self.recall.met_slot);
         if self.recall.contribute_after < last {
             self.warn(
                 "this key signed contributions that are not in this folder: the slots that are open now are \

@@ -174,8 +174,7 @@ impl Session {
     /// A contribution signed before the restart is sent again; no other is signed for its slot.
     fn take_up_announcement(&mut self, now: Time, signed: Signed<Announcement>) {
         let slot = signed.content.slot;
-        let open = self.state.control.closed.get(usize::from(slot.stream)) == Some(&slot.ordinal);
-        if !open || signed.by != self.me || !self.slots.is_open(slot) {
+        if signed.by != self.me || !self.slots.is_open(slot) {
             return;
         }
         self.training.restore_announced(slot, signed.content.work.clone());

@@ -1,7 +1,5 @@
 //! What was done and what became of it: steps, claims, announcements, and the state after a block.
 
-use std::collections::VecDeque;
-
 use crate::block::{Closing, Slot, Work as ClaimedWork};
 use crate::membership::{ControlPage, positions};
 use crate::method::SyncSchedule;
@@ -9,7 +7,7 @@ use crate::positions::Positions;
 use crate::state::State;
 use crate::time::Span;
 
-use super::{Change, InFlight, Stream, Training};
+use super::{Change, InFlight, Training};
 
 impl Training {
     /// Books steps that the engine did in `span`.
@@ -53,19 +51,44 @@ impl Training {
     pub fn announced(&mut self, slot: Slot, work: ClaimedWork) {
         let steps = u64::from(self.charter.steps_for(self.speed()));
         self.adrift = false;
+        if slot.stream == 0 {
+            self.used = self.used.without(&work.samples);
+        }
+        let rounds = self.has_rounds();
         let stream = &mut self.streams[usize::from(slot.stream)];
-        stream.in_flight = Some(InFlight { ordinal: slot.ordinal, at: self.step, work, restored: false });
+        stream.steps = stream.steps.saturating_sub(work.steps);
+        stream.tokens = stream.tokens.saturating_sub(work.tokens);
+        stream.sent = rounds;
+        stream.in_flight.push_back(InFlight { ordinal: slot.ordinal, at: self.step, work, restored: false });
         stream.due = stream.due.max(self.step.saturating_sub(steps)) + steps;
     }
 
     /// Takes over a contribution that was signed before a restart and not decided yet.
     pub fn restore_announced(&mut self, slot: Slot, work: ClaimedWork) {
         let steps = u64::from(self.charter.steps_for(self.speed()));
+        let rounds = self.has_rounds();
         let stream = &mut self.streams[usize::from(slot.stream)];
         let restored = InFlight { ordinal: slot.ordinal, at: self.step, work, restored: true };
-        stream.in_flight = Some(restored);
+        stream.in_flight.push_back(restored);
+        stream.in_flight.make_contiguous().sort_unstable_by_key(|flight| flight.ordinal);
         if stream.due <= self.step {
             stream.due = self.step + steps;
+        }
+        if rounds {
+            // The checkpoint may hold the same work.
+            self.drop_work();
+        }
+    }
+
+    /// Theta is to be replaced, and with it all work that is not under way.
+    fn drop_work(&mut self) {
+        self.reset = true;
+        self.used = Positions::default();
+        let rounds = self.has_rounds();
+        for stream in &mut self.streams {
+            (stream.steps, stream.tokens, stream.sent) = (0, 0, rounds);
+            stream.changes.clear();
+            stream.uncounted.clear();
         }
     }
 
@@ -85,7 +108,8 @@ impl Training {
         let was_member = self.member;
         self.adopt(&state.control);
         let leased = positions(&self.leases);
-        let kept = self.used.are_in(&leased) && self.in_use.are_in(&leased);
+        let under_way = self.streams[0].own_flights().map(|flight| &flight.work.samples);
+        let kept = under_way.chain([&self.used, &self.in_use]).all(|samples| samples.are_in(&leased));
         if !was_member && self.member {
             self.start_over(state);
         } else if self.member && !kept {
@@ -99,27 +123,57 @@ impl Training {
 
     fn apply_closing(&mut self, state: &State, closing: &Closing, counted: bool) {
         let index = usize::from(closing.slot.stream);
+        let stream = &mut self.streams[index];
+        let at = stream.in_flight.iter().position(|flight| flight.ordinal == closing.slot.ordinal);
+        let flight = at.and_then(|at| stream.in_flight.remove(at));
+        if let Some(flight) = flight.as_ref().filter(|flight| !counted && !flight.restored) {
+            self.take_back(index, flight);
+        }
+        match self.has_rounds() {
+            true => self.close_round(closing.slot, flight.filter(|_| counted), &state.control.closed),
+            false => self.move_outer(state, closing.slot, flight, counted),
+        }
+    }
+
+    /// Too late for its slot: the work is there, so the next one gets it at once.
+    fn take_back(&mut self, index: usize, flight: &InFlight) {
+        if index == 0 {
+            let mut used = flight.work.samples.clone();
+            used.extend(self.used.pieces().iter().copied());
+            self.used = used;
+        }
+        let step = self.step;
+        let rounds = self.has_rounds();
+        let stream = &mut self.streams[index];
+        stream.steps = stream.steps.saturating_add(flight.work.steps);
+        stream.tokens = stream.tokens.saturating_add(flight.work.tokens);
+        stream.due = step;
+        if rounds {
+            stream.uncounted.push(flight.ordinal);
+        }
+    }
+
+    /// What was counted was not in theta any more.
+    fn close_round(&mut self, slot: Slot, counted: Option<InFlight>, closed: &[u32]) {
+        if let Some(flight) = counted.filter(|flight| !flight.restored) {
+            self.fall_into_step(slot, flight.at, closed);
+        }
+    }
+
+    /// Theta follows the outer parameters, with what was not counted.
+    fn move_outer(&mut self, state: &State, slot: Slot, flight: Option<InFlight>, counted: bool) {
+        let index = usize::from(slot.stream);
         let tau = u64::from(self.charter.manifest.method.tau());
         let now = state.outer(index).clone();
         let stream = &mut self.streams[index];
-        let flight = stream.in_flight.take_if(|flight| flight.ordinal == closing.slot.ordinal);
         let base = std::mem::replace(&mut stream.base, now.clone());
-        if flight.as_ref().is_some_and(|flight| !counted && !flight.restored) {
-            // Too late for this slot: the work is there, so the next one gets it at once.
-            stream.due = self.step;
-        }
         match flight.filter(|_| counted) {
             Some(flight) => {
-                stream.steps = stream.steps.saturating_sub(flight.work.steps);
-                stream.tokens = stream.tokens.saturating_sub(flight.work.tokens);
-                if index == 0 {
-                    self.used = self.used.without(&flight.work.samples);
-                }
                 stream.changes.push_back(Change::Merge { outer: now, not_before: flight.at + tau });
                 if flight.restored {
                     self.forget_and_start_over(state);
                 } else {
-                    self.fall_into_step(closing.slot, flight.at, &state.control.closed);
+                    self.fall_into_step(slot, flight.at, &state.control.closed);
                 }
             }
             None if counted => self.forget_and_start_over(state),
@@ -152,7 +206,7 @@ impl Training {
         let here = schedule.due(slot.stream, slot.ordinal);
         for (index, closed) in closed.iter().enumerate() {
             // Its own slot may close in the same block.
-            let flight = self.streams[index].in_flight.as_ref();
+            let flight = self.streams[index].in_flight.back();
             let next = flight.map_or(*closed, |flight| flight.ordinal.saturating_add(1).max(*closed));
             // What comes before `slot` is left to its own time: this peer may just be slow.
             if let Some(ahead) = schedule.due(index as u16, next).checked_sub(here) {
@@ -198,21 +252,14 @@ impl Training {
     /// What was announced stays announced: its slot takes no second contribution, and if it is
     /// counted after all, theta starts over once more.
     pub fn start_over(&mut self, state: &State) {
-        self.reset = true;
         self.adrift = true;
-        self.used = Positions::default();
+        self.drop_work();
         let schedule = self.own_schedule();
         for (index, stream) in self.streams.iter_mut().enumerate() {
-            let open = |flight: &InFlight| flight.ordinal >= state.control.closed[index];
-            let in_flight = stream.in_flight.take().filter(open);
-            *stream = Stream {
-                due: self.step + schedule.due(index as u16, 0),
-                steps: 0,
-                tokens: 0,
-                in_flight: in_flight.map(|flight| InFlight { restored: true, ..flight }),
-                changes: VecDeque::new(),
-                base: state.outer(index).clone(),
-            };
+            stream.in_flight.retain(|flight| flight.ordinal >= state.control.closed[index]);
+            stream.in_flight.iter_mut().for_each(|flight| flight.restored = true);
+            stream.due = self.step + schedule.due(index as u16, 0);
+            stream.base = state.outer(index).clone();
         }
     }
 }

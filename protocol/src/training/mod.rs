@@ -4,6 +4,7 @@
 //! clock except to measure its own speed. Local state is never replicated and never trusted.
 
 mod books;
+mod rounds;
 mod saved;
 #[cfg(test)]
 mod tests;
@@ -31,7 +32,8 @@ use crate::worker::{Samples, Work};
 const CHUNK: Span = Span::millis(100);
 
 /// Changes that wait for one fragment: what was counted is merged before the next contribution is taken,
-/// and what is not counted before and after is one rebase each.
+/// and what is not counted before and after is one rebase each. With two slots open, theta is taken to the
+/// next, and what was sent for the two before may come back.
 const MAX_CHANGES: usize = 3;
 
 /// A contribution that was announced and not yet decided.
@@ -50,19 +52,38 @@ struct InFlight {
 enum Change {
     Merge { outer: Array, not_before: u64 },
     Rebase { base: Array, now: Array },
+    Begin { outer: Array },
+    PutBack { slot: Slot },
 }
 
 #[derive(Debug, Clone)]
 struct Stream {
     /// Local step of the next contribution.
     due: u64,
-    /// Steps and tokens since this stream was last counted.
+    /// Steps and tokens that are in theta, were not counted and are not under way.
     steps: u32,
     tokens: u64,
-    in_flight: Option<InFlight>,
+    /// What is under way, oldest first.
+    in_flight: VecDeque<InFlight>,
     changes: VecDeque<Change>,
     /// The outer parameters that theta is, or after `changes` will be, relative to.
     base: Array,
+    /// Where slots start at parameters of their own: all that is in theta was sent.
+    sent: bool,
+    /// And slots that closed without what was sent for them, which is put back.
+    uncounted: Vec<u32>,
+}
+
+impl Stream {
+    /// What is under way and was made by this engine since it started.
+    fn own_flights(&self) -> impl Iterator<Item = &InFlight> {
+        self.in_flight.iter().filter(|flight| !flight.restored)
+    }
+
+    /// Tokens since it was last counted.
+    fn uncounted_tokens(&self) -> u64 {
+        self.tokens + self.own_flights().map(|flight| flight.work.tokens).sum::<u64>()
+    }
 }
 
 /// The local side of the method.
@@ -72,7 +93,7 @@ pub struct Training {
     me: PeerKey,
     step: u64,
     streams: Vec<Stream>,
-    /// Samples used and not counted yet.
+    /// Samples used for what was not counted and is not under way.
     used: Positions,
     /// Samples that the engine trains on now.
     in_use: Positions,
@@ -114,9 +135,11 @@ impl Training {
             due: 0,
             steps: 0,
             tokens: 0,
-            in_flight: None,
+            in_flight: VecDeque::new(),
             changes: VecDeque::new(),
             base: state.outer(stream).clone(),
+            sent: false,
+            uncounted: Vec::new(),
         });
         let mut training = Training {
             streams: streams.collect(),
@@ -206,7 +229,7 @@ impl Training {
 
     /// Whether a contribution waits for its block.
     pub fn is_in_flight(&self) -> bool {
-        self.streams.iter().any(|stream| stream.in_flight.is_some())
+        self.streams.iter().any(|stream| !stream.in_flight.is_empty())
     }
 
     /// Training stopped itself: nothing of it may leave the peer.
@@ -214,7 +237,7 @@ impl Training {
         self.stopped = true;
     }
 
-    /// Notes who is drawn for the next slot of each stream, stream 0 first.
+    /// Notes who is drawn for each open slot, stream 0 first.
     pub fn set_draws(&mut self, draws: &[(u32, Vec<PeerKey>)]) {
         self.contributors = draws.first().map_or(1, |(_, drawn)| drawn.len().max(1) as u32);
         let mine = draws.iter().filter(|(_, drawn)| drawn.binary_search(&self.me).is_ok());
@@ -226,6 +249,7 @@ impl Training {
         if self.reset {
             return Some(self.reset_to(state));
         }
+        self.begin_rounds(state);
         let changes = self.streams.iter_mut().enumerate();
         let mut changes = changes.filter_map(|(fragment, s)| Some((fragment, s.changes.pop_front()?)));
         let (fragment, change) = changes.next()?;
@@ -237,15 +261,17 @@ impl Training {
         if self.reset {
             return Next::Work(self.reset_to(state));
         }
+        self.begin_rounds(state);
         if let Some(work) = self.due_change() {
             return Next::Work(work);
         }
         if let Some(waiting) = self.why_wait() {
             return Next::Wait(waiting);
         }
+        let limit = self.overrun_limit(state);
         let waiting = match self.due_stream(state) {
-            Some(due) if self.is_open(due, state) => return self.contribute(due, state),
-            None if self.step < self.overrun_limit() => match self.train() {
+            Some(due) if let Some(slot) = self.open_slot(due, state) => return self.contribute(slot),
+            None if self.step < limit => match self.train(limit) {
                 Some(work) => return Next::Work(work),
                 None => Waiting::Turn,
             },
@@ -282,7 +308,7 @@ impl Training {
             let ready = match stream.changes.front() {
                 // A contribution that is due needs theta merged, however early.
                 Some(Change::Merge { not_before, .. }) => *not_before <= self.step || stream.due <= self.step,
-                Some(Change::Rebase { .. }) => true,
+                Some(Change::Rebase { .. } | Change::Begin { .. } | Change::PutBack { .. }) => true,
                 None => false,
             };
             if ready && let Some(change) = stream.changes.pop_front() {
@@ -297,6 +323,8 @@ impl Training {
         match change {
             Change::Merge { outer, .. } => Work::Merge { fragment, outer, alpha },
             Change::Rebase { base, now } => Work::Rebase { fragment, base, now },
+            Change::Begin { outer } => Work::Begin { fragment, outer },
+            Change::PutBack { slot } => Work::PutBack { slot },
         }
     }
 
@@ -311,10 +339,15 @@ impl Training {
     }
 
     /// The local step at which training waits for a certificate.
-    fn overrun_limit(&self) -> u64 {
+    fn overrun_limit(&self, state: &State) -> u64 {
+        if self.has_rounds() {
+            // The next slot's parameters come with the certificate.
+            let open = (0..self.streams.len()).any(|index| self.open_slot(index, state).is_some());
+            return if open { u64::MAX } else { self.step };
+        }
         let method = &self.charter.manifest.method;
         let slack = u64::from(method.tau()) + u64::from(method.overrun_steps());
-        let in_flight = self.streams.iter().filter_map(|stream| stream.in_flight.as_ref());
+        let in_flight = self.streams.iter().flat_map(|stream| &stream.in_flight);
         in_flight.map(|flight| flight.at + slack).min().unwrap_or(u64::MAX)
     }
 
@@ -325,7 +358,7 @@ impl Training {
             let stream = &self.streams[*index];
             stream.due <= self.step && stream.steps > 0 && !self.is_undrawn(*index, state)
         };
-        let first = |index: &usize| (!self.is_open(*index, state), self.turn(*index, state));
+        let first = |index: &usize| (self.open_slot(*index, state).is_none(), self.turn(*index, state));
         (0..self.streams.len()).filter(is_due).min_by_key(first)
     }
 
@@ -337,14 +370,15 @@ impl Training {
     /// circle until the deadline, and in the same way at the next slots.
     fn owed_stream(&self, state: &State, waiting: Waiting) -> Option<usize> {
         let schedule = self.charter.manifest.method.schedule();
-        let flights =
-            self.streams.iter().enumerate().filter_map(|(index, s)| Some((index, s.in_flight.as_ref()?)));
+        let streams = self.streams.iter().enumerate();
+        let flights = streams.flat_map(|(index, s)| s.in_flight.iter().map(move |flight| (index, flight)));
         let last = match waiting {
             Waiting::Turn => u64::MAX,
             _ => flights.map(|(index, flight)| schedule.due(index as u16, flight.ordinal)).max()?,
         };
         let owed = |index: &usize| {
-            self.turn(*index, state) < last && self.streams[*index].steps > 0 && self.is_open(*index, state)
+            let open = self.open_slot(*index, state).is_some();
+            self.turn(*index, state) < last && self.streams[*index].steps > 0 && open
         };
         (0..self.streams.len()).filter(owed).min_by_key(|index| self.turn(*index, state))
     }
@@ -354,21 +388,10 @@ impl Training {
         self.charter.manifest.method.schedule().due(index as u16, state.control.closed[index])
     }
 
-    /// Whether a stream's open slot takes a contribution of this peer.
-    fn is_open(&self, index: usize, state: &State) -> bool {
-        self.streams[index].in_flight.is_none() && self.drawn.contains(&state.control.closed[index])
-    }
-
-    /// Whether others are drawn for a stream's open slot.
-    fn is_undrawn(&self, index: usize, state: &State) -> bool {
-        let ordinal = state.control.closed[index];
-        state.control.has_draw(ordinal) && !self.drawn.contains(&ordinal)
-    }
-
     /// Changes of theta that came before are carried out: `due_change` does not let one wait here.
-    fn contribute(&self, index: usize, state: &State) -> Next {
-        let slot = Slot { stream: index as u16, ordinal: state.control.closed[index] };
-        Next::Work(Work::Encode { slot, outer: self.streams[index].base.clone(), noise: self.noise(slot) })
+    fn contribute(&self, slot: Slot) -> Next {
+        let outer = self.streams[usize::from(slot.stream)].base.clone();
+        Next::Work(Work::Encode { slot, outer, noise: self.noise(slot) })
     }
 
     /// The same again whenever this peer encodes for this slot, and another for every other peer.
@@ -379,14 +402,14 @@ impl Training {
         Hash::of(&place).0.first_chunk().map_or(0, |bytes| u64::from_le_bytes(*bytes))
     }
 
-    /// The next inner steps; `None` if the leases are used up.
-    fn train(&mut self) -> Option<Work> {
+    /// The next inner steps, up to local step `limit`; `None` if the leases are used up.
+    fn train(&mut self, limit: u64) -> Option<Work> {
         let next_due = self.streams.iter().map(|stream| stream.due).filter(|due| *due > self.step).min();
         let merges = self.streams.iter().filter_map(|stream| match stream.changes.front() {
             Some(Change::Merge { not_before, .. }) => Some(*not_before),
             _ => None,
         });
-        let limit = merges.chain(next_due).min().unwrap_or(u64::MAX).min(self.overrun_limit());
+        let limit = merges.chain(next_due).min().unwrap_or(u64::MAX).min(limit);
         let chunk = match self.step_time {
             0 => 1,
             micros => (CHUNK.0 / micros).clamp(1, 1024),
@@ -408,10 +431,8 @@ impl Training {
     fn leased_samples(&mut self, steps: u32) -> Option<Vec<u64>> {
         let batch = u64::from(self.charter.manifest.training.batch);
         let flights = self.streams[0].in_flight.iter();
-        let unused = flights.fold(positions(&self.leases).without(&self.used), |unused, flight| {
-            // Of a contribution that was signed before a restart this peer does not know more.
-            unused.without(&flight.work.samples)
-        });
+        let unused = positions(&self.leases).without(&self.used);
+        let unused = flights.fold(unused, |unused, flight| unused.without(&flight.work.samples));
         let whole = (unused.len() / batch * batch).min(u64::from(steps) * batch);
         self.in_use = unused.first(whole);
         (whole > 0).then(|| self.in_use.iter().collect())
@@ -420,7 +441,7 @@ impl Training {
     /// Share of the budget: counted tokens, and own ones since, times the contributors drawn.
     fn progress(&self, ahead: u32) -> f32 {
         let per_step = self.tokens_per_step();
-        let own = self.streams[0].tokens + u64::from(ahead) * per_step;
+        let own = self.streams[0].uncounted_tokens() + u64::from(ahead) * per_step;
         let tokens = self.counted_tokens + own * u64::from(self.contributors);
         (tokens as f64 / self.charter.manifest.training.budget_tokens.max(1) as f64).min(1.0) as f32
     }

@@ -2,11 +2,12 @@
 
 use bincode::{Decode, Encode};
 
+use crate::block::Work as ClaimedWork;
 use crate::membership::positions;
 use crate::positions::Positions;
 use crate::state::{Array, State};
 
-use super::{Change, Training};
+use super::{Change, Stream, Training};
 
 /// What a checkpoint keeps of the schedule.
 #[derive(Debug, Clone, Encode, Decode)]
@@ -21,14 +22,25 @@ pub struct SavedTraining {
 }
 
 impl Training {
-    /// What a checkpoint keeps; theta must be settled.
+    /// What a checkpoint keeps; theta must be settled. What is under way is in theta too, unless slots start
+    /// at parameters of their own.
     pub fn save(&self) -> SavedTraining {
+        let flights = |stream: &Stream| {
+            let flights = stream.own_flights().filter(|_| !self.has_rounds());
+            flights.map(|flight| flight.work.clone()).collect::<Vec<ClaimedWork>>()
+        };
+        let steps = |stream: &Stream| flights(stream).iter().fold(stream.steps, |sum, work| sum + work.steps);
+        let tokens =
+            |stream: &Stream| flights(stream).iter().fold(stream.tokens, |sum, work| sum + work.tokens);
+        let mut used = Positions::default();
+        flights(&self.streams[0]).iter().for_each(|work| used.extend(work.samples.pieces().iter().copied()));
+        used.extend(self.used.pieces().iter().copied());
         SavedTraining {
             step: self.step,
             due: self.streams.iter().map(|stream| stream.due).collect(),
-            steps: self.streams.iter().map(|stream| stream.steps).collect(),
-            tokens: self.streams.iter().map(|stream| stream.tokens).collect(),
-            used: self.used.clone(),
+            steps: self.streams.iter().map(steps).collect(),
+            tokens: self.streams.iter().map(tokens).collect(),
+            used,
             base: self.streams.iter().map(|stream| stream.base.to_vec()).collect(),
         }
     }
@@ -39,7 +51,10 @@ impl Training {
     /// uncounted work moved on, theta <- outer and only the optimizer goes on. Otherwise theta is
     /// rebased: the next contribution carries the uncounted work, once.
     pub fn restore(&mut self, saved: SavedTraining, state: &State, counted_since: bool) {
+        // Where all of it was sent, theta holds nothing that is not known otherwise.
+        let holds_work = !self.has_rounds() || saved.steps.iter().any(|steps| *steps > 0);
         let goes_on = !counted_since
+            && holds_work
             && [saved.due.len(), saved.steps.len(), saved.tokens.len(), saved.base.len()]
                 .iter()
                 .all(|len| *len == self.streams.len())
@@ -51,6 +66,7 @@ impl Training {
         if !goes_on {
             return;
         }
+        let rounds = self.has_rounds();
         self.reset = false;
         self.used = saved.used;
         for (index, stream) in self.streams.iter_mut().enumerate() {
@@ -58,7 +74,9 @@ impl Training {
             stream.steps = saved.steps[index];
             stream.tokens = saved.tokens[index];
             let base = Array::new(&saved.base[index]);
-            if base != stream.base {
+            if rounds {
+                (stream.base, stream.sent) = (base, false);
+            } else if base != stream.base {
                 stream.changes.push_back(Change::Rebase { base, now: stream.base.clone() });
             }
         }
@@ -66,6 +84,7 @@ impl Training {
 
     /// Whether theta is relative to the present outer parameters, so that it can be saved.
     pub fn is_settled(&self) -> bool {
-        !self.reset && self.streams.iter().all(|stream| stream.changes.is_empty())
+        let settled = |stream: &Stream| stream.changes.is_empty() && stream.uncounted.is_empty();
+        !self.reset && self.streams.iter().all(settled)
     }
 }

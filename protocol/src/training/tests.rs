@@ -127,9 +127,8 @@ fn a_due_stream_whose_slot_is_in_flight_hides_no_earlier_one() {
 fn a_contribution_signed_before_a_restart_makes_the_next_one_due_a_slot_later() {
     let mut peer = Peer::new();
     assert_eq!(peer.goes_on(), Did::Contributed(slot(0, 0), 4));
-    let work = peer.training.streams[0].in_flight.take().unwrap().work;
+    let work = peer.training.streams[0].in_flight.pop_front().unwrap().work;
     peer.training.streams[0].due = 4;
-    peer.training.streams[0].in_flight = None;
     peer.training.restore_announced(slot(0, 0), work);
     assert_eq!(peer.training.streams[0].due, 8);
     assert_eq!(peer.goes_on(), Did::Waits(Waiting::Certificate));
@@ -176,7 +175,7 @@ fn a_last_contribution_that_comes_earlier_is_still_the_last() {
     assert_eq!(peer.goes_on(), Did::Contributed(slot(1, 0), 6));
     assert_eq!(peer.goes_on(), Did::Contributed(slot(0, 0), 7));
     assert_eq!(peer.goes_on(), Did::Waits(Waiting::Turn));
-    peer.training.streams.iter_mut().for_each(|stream| stream.in_flight = None);
+    peer.training.streams.iter_mut().for_each(|stream| stream.in_flight.clear());
     assert!(peer.training.is_finished());
 }
 
@@ -186,7 +185,7 @@ fn peers_fall_into_step_with_whoever_announced_at_the_same_time() {
     peer.training.streams[1].due = 100;
     assert_eq!(peer.goes_on(), Did::Contributed(slot(0, 0), 4));
     // At a peer that is in step stream 1 comes 2 steps after stream 0, and stream 0 again after 4.
-    peer.training.streams[0].in_flight = None;
+    peer.training.streams[0].in_flight.clear();
     peer.training.fall_into_step(slot(0, 0), 4, &[1, 0]);
     assert_eq!((peer.training.streams[0].due, peer.training.streams[1].due), (8, 6));
 }

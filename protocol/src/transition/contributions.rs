@@ -13,7 +13,7 @@ pub(super) fn close(
     charter: &Charter,
     before: &ControlPage,
     parent: Hash,
-    base: &dyn Fn(usize) -> Option<Hash>,
+    base: &dyn Fn(Slot) -> Option<Hash>,
     scope: Scope,
     control: &mut ControlPage,
     closing: &Closing,
@@ -26,7 +26,7 @@ pub(super) fn close(
     }
     // As of the parent: whoever another stream's closing shows out was drawn for this one.
     let drawn = before.drawn(slot.ordinal, parent, usize::from(charter.manifest.max_contributors));
-    let base = base(stream);
+    let base = base(slot);
     let mut previous = None;
     for counted in &closing.counted {
         let member = before.members.get(usize::from(counted.member)).map(|member| member.key);
@@ -38,7 +38,8 @@ pub(super) fn close(
     }
     let parts = weigh(charter, before, slot, &closing.counted);
     book(charter, control, slot, &drawn, &parts, &closing.counted);
-    Ok((!parts.is_empty()).then_some(Aggregation { slot, parts }))
+    let moves = !parts.is_empty() || charter.manifest.method.moves_when_empty();
+    Ok(moves.then_some(Aggregation { slot, parts }))
 }
 
 /// Everything about one contribution that does not need its blob; its signature only where `base`, the

@@ -24,7 +24,7 @@ use crate::control::Control;
 use crate::election;
 use crate::identity::{Hash, PeerKey, Scope};
 use crate::membership::ControlPage;
-use crate::state::{Array, State};
+use crate::state::State;
 use crate::wire;
 
 use contributions::close;
@@ -131,24 +131,25 @@ pub(crate) fn compose(charter: &Charter, parent: Parent<'_>, items: &mut Vec<Ite
 }
 
 fn plan_on(charter: &Charter, parent: Parent<'_>, items: &[Item]) -> Result<Plan, Invalid> {
-    let question = question(parent, items);
+    let question = question(charter, parent, items);
     if let Some(plan) = charter.memory.plan(&question) {
         return Ok(plan);
     }
-    let base = |stream| Some(parent.state.outer(stream).digest());
+    let base = |slot| Some(parent.state.base(&charter.manifest.method, slot).digest());
     let plan = plan(charter, &parent.state.control, parent.hash, items, &base)?;
     charter.memory.keep_plan(question, &plan);
     Ok(plan)
 }
 
 /// Everything that the answer to [`check`] follows from, under one charter.
-fn question(parent: Parent<'_>, items: &[Item]) -> Hash {
+fn question(charter: &Charter, parent: Parent<'_>, items: &[Item]) -> Hash {
     let mut hasher = blake3::Hasher::new();
     hasher.update(&parent.hash.0);
     hasher.update(&parent.state.control.hash().0);
-    parent.state.arrays[0].iter().map(Array::digest).for_each(|outer| {
-        hasher.update(&outer.0);
-    });
+    for (stream, ordinal) in parent.state.control.closed.iter().enumerate() {
+        let next = Slot { stream: stream as u16, ordinal: *ordinal };
+        hasher.update(&parent.state.base(&charter.manifest.method, next).digest().0);
+    }
     items.iter().map(wire::encode).for_each(|item| {
         hasher.update(&item);
     });
@@ -185,13 +186,14 @@ pub fn follow(
     names_seats(control, &plan.control, &block.items).map(|()| plan)
 }
 
-/// `base` gives the digest of a stream's outer pages, if they are at hand.
+/// `base` gives the digest of the outer pages that the next slot of a stream is taken against, if they are
+/// at hand.
 fn plan(
     charter: &Charter,
     before: &ControlPage,
     parent: Hash,
     items: &[Item],
-    base: &dyn Fn(usize) -> Option<Hash>,
+    base: &dyn Fn(Slot) -> Option<Hash>,
 ) -> Result<Plan, Invalid> {
     let mut control = before.clone();
     let scope = Scope { session: charter.session, generation: control.generation };

@@ -8,7 +8,8 @@
 //!   much, and no more, is counted towards the session's tokens.
 //! - Of more members than are drawn, those without 8 counted slots share at most a quarter, or what the
 //!   others leave.
-//! - A block admits at most 16 members, a session 4096; each leases at most two slots' largest work.
+//! - A block admits at most 16 members, a session 4096; each leases at most one slot's largest work more than there
+//!   are slots open.
 //!
 //! Which of the members are drawn is decided by a shuffle that the fold repeats; here it counts how many
 //! they are, and of which kind.
@@ -65,13 +66,12 @@ impl Influence {
         let Step { before, block, after, aggregations } = step;
         self.draws(before, block)?;
         let mut tokens = 0;
-        let mut moved = aggregations.iter();
         for closing in block.closings() {
             let weights = self.closing(before, block, closing)?;
             if closing.slot.stream == 0 {
                 tokens += weights.iter().map(|(_, weight)| weight).sum::<u64>();
             }
-            let parts = if weights.is_empty() { None } else { moved.next() };
+            let parts = aggregations.iter().find(|aggregation| aggregation.slot == closing.slot);
             let parts = parts.map_or(&[][..], |aggregation| &aggregation.parts);
             let parts: Vec<(PeerKey, u64)> = parts.iter().map(|part| (part.member, part.tokens)).collect();
             if parts != weights {
@@ -201,7 +201,8 @@ impl Influence {
         }
         let target = match self.charter.manifest.data {
             Data::Public { .. } => {
-                2 * u64::from(self.largest_steps()) * u64::from(self.charter.manifest.training.batch)
+                let slots = u64::from(self.charter.manifest.method.window()) + 1;
+                slots * u64::from(self.largest_steps()) * u64::from(self.charter.manifest.training.batch)
             }
             Data::Private { .. } => 0,
         };

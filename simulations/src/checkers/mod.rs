@@ -117,7 +117,7 @@ impl Promise {
 /// All checkers of a world.
 #[derive(Debug)]
 pub struct Checkers {
-    session: Hash,
+    charter: Arc<Charter>,
     one_digest: OneDigest,
     counted_once: CountedOnce,
     signed_once: SignedOnce,
@@ -149,7 +149,7 @@ impl Checkers {
         let spare = seats - charter.quorum(seats).min(seats);
         let rule = charter.manifest.committee.quorum_rule();
         Checkers {
-            session: charter.session,
+            charter: charter.clone(),
             one_digest: OneDigest::new(genesis.digest()),
             counted_once: CountedOnce::default(),
             generations: 0,
@@ -248,7 +248,7 @@ impl Checkers {
             self.sitting.insert(block.height + 1, seats);
             let counted = self.counted_once.observe(&before.control, block);
             counted.map_err(|what| Promise::CountedOnce.broken(what))?;
-            let signed = contributions::observe(self.session, before, block);
+            let signed = contributions::observe(&self.charter, before, block);
             signed.map_err(|what| Promise::Contributions.broken(what))?;
         }
         let before = self.fold.state().control.clone();
@@ -299,7 +299,7 @@ impl Checkers {
 
     /// A statement does not tell its generation, its signature does.
     fn generation_of(&self, message: &Message) -> u32 {
-        let session = self.session;
+        let session = self.charter.session;
         let holds = |generation: &u32| {
             let scope = Scope { session, generation: *generation };
             match message {

@@ -128,8 +128,6 @@ impl Peer {
     }
 
     fn set_draws(&mut self, ground: Ground<'_>) {
-        let next = ground.state.control.closed.iter();
-        let draws: Vec<_> = next.map(|ordinal| (*ordinal, ground.drawn(*ordinal))).collect();
-        self.training.set_draws(&draws);
+        self.training.set_draws(&ground.draws());
     }
 }

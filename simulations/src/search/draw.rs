@@ -5,7 +5,7 @@ use driftless_protocol::codec::{Codec, TopK};
 use driftless_protocol::committee::QuorumRule;
 use driftless_protocol::event::Command;
 use driftless_protocol::manifest::Pacing;
-use driftless_protocol::method::{Combine, Method, Overrun, SparseLoCo};
+use driftless_protocol::method::{Co2, Combine, Method, Overrun, SparseLoCo};
 use driftless_protocol::time::{Span, Time};
 
 use crate::faults::{self, Fault};
@@ -271,6 +271,10 @@ fn method(setup: &mut Setup) {
     if random.chance(250) {
         let (period, eta, beta) = (setup.method().period, 0.8, 0.95);
         setup.manifest.method = Method::SparseLoCo(SparseLoCo { period, eta, beta, codec: top });
+    } else if random.chance(250) {
+        let (period, codec) = (setup.method().period, setup.method().codec);
+        let (eta, beta, phi, penalty) = (0.8, 0.2, 1.0, random.chance(500));
+        setup.manifest.method = Method::Co2(Co2 { period, eta, beta, phi, penalty, codec });
     } else if random.chance(150) {
         setup.method().codec = [Codec::Sign, Codec::Statistical, top][random.below(3) as usize];
         setup.method().feedback = Some(1.0);

@@ -4,7 +4,7 @@
 use driftless_protocol::block::Slot;
 use driftless_protocol::charter::Charter;
 use driftless_protocol::codec::{Codec, TopK};
-use driftless_protocol::method::{Contribution, Method, Overrun, Rules, SparseLoCo};
+use driftless_protocol::method::{Co2, Contribution, Method, Overrun, Rules, SparseLoCo};
 use driftless_protocol::model::{GptShape, Model};
 use driftless_protocol::state::Array;
 use driftless_protocol::worker::{Samples, Work, WorkDone, Worker};
@@ -16,12 +16,12 @@ use crate::support::{complete, world};
 const PEERS: usize = 3;
 
 /// The order in which member `index` uses samples when everybody is counted in every slot: its
-/// first lease of two slots, then one slot's work each time.
-fn positions(index: u64, per_slot: u64) -> impl Iterator<Item = u64> {
+/// first lease of so many slots, then one slot's work each time.
+fn positions(index: u64, per_slot: u64, slots: u64) -> impl Iterator<Item = u64> {
     let peers = PEERS as u64;
-    let first = index * 2 * per_slot..(index + 1) * 2 * per_slot;
+    let first = index * slots * per_slot..(index + 1) * slots * per_slot;
     let later = (0..).flat_map(move |slot| {
-        let start = peers * 2 * per_slot + (slot * peers + index) * per_slot;
+        let start = peers * slots * per_slot + (slot * peers + index) * per_slot;
         start..start + per_slot
     });
     first.chain(later)
@@ -49,6 +49,10 @@ impl Loop<'_> {
     /// Everybody's difference, the mean, the outer step. The result is used tau steps later.
     fn exchange(&mut self, fragment: usize) {
         let outer = Array::new(&self.arrays[0][fragment]);
+        self.move_outer(fragment, outer);
+    }
+
+    fn move_outer(&mut self, fragment: usize, outer: Array) {
         let slot = Slot { stream: fragment as u16, ordinal: 0 };
         let contribution = |worker: &mut Worker<SimEngine>| match worker.execute(Work::Encode {
             slot,
@@ -79,18 +83,10 @@ impl Loop<'_> {
 }
 
 fn textbook(charter: &Charter, slots: u32) -> Vec<Vec<f32>> {
+    let mut run = Loop::new(charter);
     let method = &charter.manifest.method;
-    let genesis = charter.genesis_state();
-    let worker = |_| {
-        let engine = SimEngine::new(&EngineKind::Cpu, charter).unwrap();
-        let mut worker = Worker::new(engine, charter).unwrap();
-        worker.execute(Work::Reset { outer: genesis.arrays[0].clone(), forget: true });
-        worker
-    };
-    let arrays = genesis.arrays.iter().map(|array| array.iter().map(Array::to_vec).collect()).collect();
-    let mut run = Loop { charter, workers: (0..PEERS).map(worker).collect(), arrays };
     let per_slot = u64::from(method.period() * charter.manifest.training.batch);
-    let mut positions: Vec<_> = (0..PEERS as u64).map(|index| positions(index, per_slot)).collect();
+    let mut positions: Vec<_> = (0..PEERS as u64).map(|index| positions(index, per_slot, 2)).collect();
     let schedule = method.schedule();
     let end = schedule.due(0, slots - 1);
     let due = |step: u64| {
@@ -109,6 +105,43 @@ fn textbook(charter: &Charter, slots: u32) -> Vec<Vec<f32>> {
     run.arrays.swap_remove(0)
 }
 
+/// CO2: round t starts at x_t, and x_(t+1) follows from what was sent for round t - 1; x_1 is x_0.
+fn textbook_of_rounds(charter: &Charter, slots: u32) -> Vec<Vec<f32>> {
+    let mut run = Loop::new(charter);
+    let period = charter.manifest.method.period();
+    let per_slot = u64::from(period * charter.manifest.training.batch);
+    let mut positions: Vec<_> = (0..PEERS as u64).map(|index| positions(index, per_slot, 3)).collect();
+    let mut x = vec![run.arrays[0][0].clone(); 2];
+    for round in 0..slots as usize {
+        let start = Array::new(&x[round]);
+        for worker in &mut run.workers {
+            worker.execute(Work::Begin { fragment: 0, outer: start.clone() });
+        }
+        for step in 0..period {
+            run.step(u64::from(round as u32 * period + step), &mut positions);
+        }
+        // x_(t+1), m and x_t become x_(t+2), the next m and x_(t+1).
+        assert_eq!((&run.arrays[0][0], &run.arrays[2][0]), (&x[round + 1], &x[round]));
+        run.move_outer(0, start);
+        x.push(run.arrays[0][0].clone());
+    }
+    run.arrays.swap_remove(0)
+}
+
+impl<'a> Loop<'a> {
+    fn new(charter: &'a Charter) -> Loop<'a> {
+        let genesis = charter.genesis_state();
+        let worker = |_| {
+            let engine = SimEngine::new(&EngineKind::Cpu, charter).unwrap();
+            let mut worker = Worker::new(engine, charter).unwrap();
+            worker.execute(Work::Reset { outer: genesis.arrays[0].clone(), forget: true });
+            worker
+        };
+        let arrays = genesis.arrays.iter().map(|array| array.iter().map(Array::to_vec).collect()).collect();
+        Loop { charter, workers: (0..PEERS).map(worker).collect(), arrays }
+    }
+}
+
 #[test]
 fn a_session_in_lockstep_is_the_papers_algorithm_bit_for_bit() {
     let top = Codec::TopK(TopK { keep: 4, of: 64, whole: false, statistical: true });
@@ -119,6 +152,10 @@ fn a_session_in_lockstep_is_the_papers_algorithm_bit_for_bit() {
     });
     same_as_the_textbook(|method| {
         *method = Method::SparseLoCo(SparseLoCo { period: 7, eta: 0.8, beta: 0.95, codec: top });
+    });
+    same_as_the_textbook(|method| {
+        let (eta, beta, phi, codec) = (0.9, 0.2, 1.0, Codec::E3M0);
+        *method = Method::Co2(Co2 { period: 7, eta, beta, phi, penalty: true, codec });
     });
 }
 
@@ -136,7 +173,10 @@ fn same_as_the_textbook(change: impl Fn(&mut Method)) {
     change(&mut setup.manifest.method);
     let mut world = world(setup);
     complete(&mut world, 600);
-    let expected = textbook(world.charter(), slots);
+    let expected = match world.charter().manifest.method {
+        Method::Co2(_) => textbook_of_rounds(world.charter(), slots),
+        _ => textbook(world.charter(), slots),
+    };
     for (fragment, expected) in expected.iter().enumerate() {
         let found = world.certified().outer(fragment).to_vec();
         let bits = |values: &[f32]| values.iter().map(|value| value.to_bits()).collect::<Vec<_>>();

@@ -65,7 +65,7 @@ impl Signed {
     /// What a block counts, on top of `before`.
     pub fn contributions(&mut self, before: &State, certified: &CertifiedBlock) -> Result<(), Failure> {
         for closing in certified.block.closings() {
-            let base = before.outer(usize::from(closing.slot.stream)).digest();
+            let base = before.base(&self.charter.manifest.method, closing.slot).digest();
             for counted in &closing.counted {
                 let Some(member) = before.control.members.get(usize::from(counted.member)) else { continue };
                 let content = counted.announcement(closing.slot, base);
