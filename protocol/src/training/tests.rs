@@ -1,10 +1,11 @@
 //! What a peer does next, order by order.
 
 use super::*;
+use crate::block::Closing;
 use crate::committee::{Committee, QuorumRule};
 use crate::identity::{Hash, Signer};
 use crate::manifest::{DataFile, Manifest, Origin, Parent};
-use crate::method::{Method, Overrun};
+use crate::method::{Method, MethodName, Overrun};
 
 const STEP: Span = Span::millis(10);
 
@@ -231,4 +232,158 @@ fn a_session_founded_on_another_goes_on_where_its_learning_rate_and_its_samples_
             Next::Wait(waiting) => panic!("{waiting:?}"),
         }
     }
+}
+
+/// A member of a session of CO2 with H = 4, whose outer parameters after slot k are all k.
+struct Rounds {
+    peer: Peer,
+    /// What it did to theta since it was last asked.
+    changes: Vec<String>,
+}
+
+impl Rounds {
+    fn new() -> Rounds {
+        let mut terms = manifest();
+        terms.method = Manifest::preset("gpt:tiny").unwrap().with_method(MethodName::Co2).method;
+        terms.method.set_period(4);
+        let charter = Arc::new(Charter::new(terms).unwrap());
+        let state = charter.genesis_state();
+        let mut rounds = Rounds { peer: Peer::at(charter, state), changes: Vec::new() };
+        rounds.set_draws();
+        rounds
+    }
+
+    fn set_draws(&mut self) {
+        let next = self.peer.state.control.closed[0];
+        self.peer.training.set_draws(&[(next, keys().to_vec()), (next + 1, keys().to_vec())]);
+    }
+
+    /// Trains until it contributes or waits.
+    fn goes_on(&mut self) -> Did {
+        loop {
+            let tell = |outer: &Array| outer.to_vec()[0];
+            match self.peer.training.next(&self.peer.state) {
+                Next::Work(Work::Train { progress, .. }) => {
+                    let steps = progress.len() as u32;
+                    self.peer.training.trained(steps, STEP.times(u64::from(steps)));
+                }
+                Next::Work(Work::Encode { slot, .. }) => {
+                    let work = self.peer.training.claim(slot);
+                    self.peer.training.announced(slot, work);
+                    return Did::Contributed(slot, self.peer.training.step());
+                }
+                Next::Work(Work::Begin { outer, .. }) => self.changes.push(format!("begin {}", tell(&outer))),
+                Next::Work(Work::Rebase { base, now, .. }) => {
+                    self.changes.push(format!("rebase {} to {}", tell(&base), tell(&now)));
+                }
+                Next::Work(Work::PutBack { slot }) => self.changes.push(format!("put back {}", slot.ordinal)),
+                Next::Work(_) => {}
+                Next::Wait(waiting) => return Did::Waits(waiting),
+            }
+        }
+    }
+
+    /// The next slot closes.
+    fn closes(&mut self, counted: bool) {
+        let control = &mut self.peer.state.control;
+        let ordinal = control.closed[0];
+        let index = control.index_of(&keys()[0]).unwrap();
+        let flights = &self.peer.training.streams[0].in_flight;
+        if counted {
+            let flight = flights.iter().find(|flight| flight.ordinal == ordinal).unwrap();
+            control.book(index, &flight.work.samples, 1, 1);
+        }
+        control.closed[0] += 1;
+        control.turn_slot(ordinal, self.peer.training.charter.lease_rules());
+        let arrays = &mut self.peer.state.arrays;
+        arrays[2][0] = arrays[0][0].clone();
+        arrays[0][0] = Array::new(&vec![ordinal as f32 + 1.0; arrays[0][0].len()]);
+        let closing = Closing { slot: slot(0, ordinal), counted: Vec::new() };
+        self.peer.training.apply(&self.peer.state, [(&closing, counted)].into_iter());
+        self.set_draws();
+    }
+
+    fn changes(&mut self) -> String {
+        std::mem::take(&mut self.changes).join(", ")
+    }
+
+    /// Samples behind the contribution to a slot that is under way: how many, and the first.
+    fn claims(&self, ordinal: u32) -> (u64, u64) {
+        let flights = &self.peer.training.streams[0].in_flight;
+        let work = &flights.iter().find(|flight| flight.ordinal == ordinal).unwrap().work;
+        (work.samples.len(), work.samples.iter().next().unwrap())
+    }
+}
+
+#[test]
+fn a_round_begins_as_soon_as_the_one_before_is_sent_and_at_most_two_are_under_way() {
+    let mut rounds = Rounds::new();
+    assert_eq!(rounds.goes_on(), Did::Contributed(slot(0, 0), 4));
+    assert_eq!(rounds.goes_on(), Did::Contributed(slot(0, 1), 8));
+    let genesis = rounds.peer.state.outer(0).to_vec()[0];
+    assert_eq!(rounds.changes(), format!("begin {genesis}, begin {genesis}"), "x_1 is x_0");
+    assert_eq!(rounds.goes_on(), Did::Waits(Waiting::Certificate));
+    rounds.closes(true);
+    assert_eq!(rounds.goes_on(), Did::Contributed(slot(0, 2), 12));
+    assert_eq!(rounds.changes(), "begin 1");
+    rounds.closes(true);
+    rounds.closes(true);
+    assert_eq!(rounds.goes_on(), Did::Contributed(slot(0, 3), 16));
+    assert_eq!(rounds.changes(), "begin 2", "slot 3 starts at what slot 1 led to");
+    // Of the second epoch of leases: 4 steps of 12 samples each, never the same twice.
+    assert_eq!((rounds.claims(3).0, rounds.goes_on()), (48, Did::Contributed(slot(0, 4), 20)));
+}
+
+#[test]
+fn what_a_slot_closed_without_is_put_back_and_claimed_again_with_what_came_after() {
+    let mut rounds = Rounds::new();
+    assert_eq!(rounds.goes_on(), Did::Contributed(slot(0, 0), 4));
+    let (_, first) = rounds.claims(0);
+    assert_eq!(rounds.goes_on(), Did::Contributed(slot(0, 1), 8));
+    rounds.changes();
+    rounds.closes(false);
+    // The next gets it at once, beside the one that is under way.
+    assert_eq!(rounds.goes_on(), Did::Contributed(slot(0, 2), 8));
+    assert_eq!(rounds.changes(), "begin 1, put back 0");
+    assert_eq!(rounds.claims(2), (48, first));
+    rounds.closes(true);
+    rounds.closes(true);
+    assert_eq!(rounds.goes_on(), Did::Contributed(slot(0, 3), 12));
+    assert_eq!(rounds.changes(), "begin 2");
+}
+
+#[test]
+fn work_at_a_round_that_closed_is_carried_to_the_next() {
+    let mut rounds = Rounds::new();
+    rounds.peer.training.streams[0].due = 100;
+    let Next::Work(_) = rounds.peer.training.next(&rounds.peer.state) else { panic!("theta is set") };
+    let Next::Work(Work::Begin { .. }) = rounds.peer.training.next(&rounds.peer.state) else { panic!() };
+    let Next::Work(Work::Train { .. }) = rounds.peer.training.next(&rounds.peer.state) else { panic!() };
+    rounds.peer.training.trained(1, STEP);
+    rounds.closes(false);
+    rounds.closes(false);
+    rounds.peer.training.streams[0].due = 2;
+    assert_eq!(rounds.goes_on(), Did::Contributed(slot(0, 2), 2));
+    let genesis = rounds.peer.state.outer(0).to_vec()[0];
+    assert!(rounds.changes().ends_with("to 1"), "{genesis}");
+    assert_eq!(rounds.claims(2).0, 24);
+}
+
+#[test]
+fn what_was_signed_before_a_restart_is_trained_on_by_nobody_else_and_not_put_back() {
+    let mut rounds = Rounds::new();
+    assert_eq!(rounds.goes_on(), Did::Contributed(slot(0, 0), 4));
+    let work = rounds.peer.training.streams[0].in_flight[0].work.clone();
+    let charter = rounds.peer.training.charter.clone();
+    let mut back = Rounds { peer: Peer::at(charter, rounds.peer.state.clone()), changes: Vec::new() };
+    back.set_draws();
+    back.peer.training.restore_announced(slot(0, 0), work.clone());
+    assert_eq!(back.goes_on(), Did::Contributed(slot(0, 1), 4));
+    let flights = &back.peer.training.streams[0].in_flight;
+    assert!(flights[1].work.samples.without(&work.samples) == flights[1].work.samples);
+    back.closes(false);
+    back.changes();
+    assert_eq!(back.goes_on(), Did::Contributed(slot(0, 2), 8));
+    assert_eq!(back.changes(), "begin 1");
+    assert_eq!(back.claims(2), (48, work.samples.iter().next().unwrap()), "its samples are free again");
 }

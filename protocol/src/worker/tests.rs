@@ -5,7 +5,7 @@ use crate::codec::{Codec, TopK};
 use crate::committee::Committee;
 use crate::identity::PeerKey;
 use crate::manifest::{Data, Manifest};
-use crate::method::SparseLoCo;
+use crate::method::{Co2, SparseLoCo};
 use crate::model::{GptShape, Model};
 
 /// Only a buffer: a test moves theta itself.
@@ -50,10 +50,10 @@ impl Engine for Plain {
 /// Half of the values of each pair are sent: the larger.
 const CODEC: Codec = Codec::TopK(TopK { keep: 1, of: 2, whole: false, statistical: false });
 
-fn charter() -> Charter {
+fn charter(method: Method) -> Charter {
     let mut preset = Manifest::preset("gpt:tiny").unwrap();
     preset.model = Model::Gpt(GptShape { layers: 1, heads: 1, width: 4, context: 4, vocabulary: 256 });
-    preset.method = Method::SparseLoCo(SparseLoCo { period: 4, eta: 1.0, beta: 1.0, codec: CODEC });
+    preset.method = method;
     let committee = Committee::Steward { key: PeerKey::default() };
     let manifest = preset.manifest(committee, Data::Private { max_tokens_per_slot: 1 << 20 });
     Charter::new(Manifest { name: "worker".into(), ..manifest }).unwrap()
@@ -66,7 +66,11 @@ struct Peer {
 
 impl Peer {
     fn new() -> Peer {
-        let charter = charter();
+        Peer::of(Method::SparseLoCo(SparseLoCo { period: 4, eta: 1.0, beta: 1.0, codec: CODEC }))
+    }
+
+    fn of(method: Method) -> Peer {
+        let charter = charter(method);
         let mut end = 0;
         let tensors = charter.manifest.model.tensors().into_iter().map(|tensor| {
             let (offset, len) = (end, tensor.len() as usize);
@@ -182,4 +186,30 @@ fn it_is_saved_and_restored_and_nothing_of_what_is_not_decided() {
         assert!(matches!(done, WorkDone::Failed(_)), "{done:?}");
         assert_eq!(again.sends(), [0.0, 4.0]);
     }
+}
+
+#[test]
+fn what_was_sent_for_a_round_is_put_back() {
+    let mut peer = Peer::of(Method::Co2(Co2 {
+        period: 4,
+        eta: 1.0,
+        beta: 0.0,
+        phi: 1.0,
+        penalty: false,
+        codec: Codec::F32,
+    }));
+    let outer = peer.outer.clone();
+    let slot = |ordinal| Slot { stream: 0, ordinal };
+    for (ordinal, first) in [(0, 5.0), (1, 7.0), (2, 9.0)] {
+        peer.work(first, 1.0);
+        let encode = Work::Encode { slot: slot(ordinal), outer: outer.clone(), noise: 0 };
+        assert!(matches!(peer.worker.execute(encode), WorkDone::Encoded { .. }));
+        peer.done(Work::Begin { fragment: 0, outer: outer.clone() });
+        assert_eq!(peer.theta(), [0.0; 2]);
+    }
+    peer.done(Work::PutBack { slot: slot(1) });
+    assert_eq!(peer.theta(), [-7.0, -1.0]);
+    peer.done(Work::PutBack { slot: slot(0) });
+    assert_eq!(peer.theta(), [-12.0, -2.0]);
+    assert!(matches!(peer.worker.execute(Work::PutBack { slot: slot(7) }), WorkDone::Failed(_)));
 }
