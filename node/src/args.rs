@@ -134,7 +134,7 @@ pub struct DemoArguments {
     /// End after so many slots, all fragments together, instead of after --tokens.
     #[arg(long, conflicts_with = "tokens", value_parser = clap::value_parser!(u64).range(1..=1 << 32))]
     pub slots: Option<u64>,
-    /// How the peers train together: streaming-diloco, sparse-loco or muloco.
+    /// How the peers train together: streaming-diloco, sparse-loco, muloco or co2.
     #[arg(long, value_name = "METHOD", default_value_t = MethodName::DEFAULT)]
     pub method: MethodName,
     /// Inner steps between two exchanges of a fragment (H).
@@ -236,7 +236,7 @@ pub struct NewArguments {
     /// Let anyone join who reaches a peer; otherwise an invitation is needed.
     #[arg(long, conflicts_with = "manifest")]
     pub open: bool,
-    /// How the peers train together: streaming-diloco, sparse-loco or muloco [default: muloco, or that of the
+    /// How the peers train together: streaming-diloco, sparse-loco, muloco or co2 [default: muloco, or that of the
     /// session after --from].
     #[arg(long, value_name = "METHOD", conflicts_with = "manifest")]
     pub method: Option<MethodName>,
@@ -263,6 +263,9 @@ pub struct NewArguments {
     /// Samples of an inner step.
     #[arg(long, conflicts_with = "manifest")]
     pub batch: Option<u32>,
+    /// Found the session although its numbers are known to be bad ones, such as an outer step that diverges.
+    #[arg(long)]
+    pub force: bool,
     /// Take everything from a TOML file; seed, data, committee and admission may be left out of it.
     #[arg(long, value_name = "FILE")]
     pub manifest: Option<PathBuf>,

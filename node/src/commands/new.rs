@@ -32,6 +32,7 @@ pub(super) async fn run(options: &NewArguments, dir: PathBuf, output: Output) ->
         let folder = Folder::create(&config.node.dir)?;
         let signer = folder.identity()?.unwrap_or(Signer::from_seed([0; 32]));
         let founding = founding(options, &folder, &signer, output)?;
+        check_stability(options, founding.manifest.manifest(), output)?;
         let text = founding.manifest.manifest().to_toml().map_err(terms::TermsError::from)?;
         output.result(&serde_json::json!({ "manifest": text }), || text.clone());
         return Ok(());
@@ -39,6 +40,7 @@ pub(super) async fn run(options: &NewArguments, dir: PathBuf, output: Output) ->
     let mut foreground = Foreground::start(&config, output).await?;
     let signer = foreground.node().signer().clone();
     let founding = founding(options, foreground.node().folder(), &signer, output)?;
+    check_stability(options, founding.manifest.manifest(), output)?;
     check_name(foreground.node().folder(), founding.manifest.manifest())?;
     warn_of_bytes(founding.manifest.manifest(), output);
     let session = foreground.node().found(&founding.manifest, &founding.files)?;
@@ -53,6 +55,20 @@ pub(super) async fn run(options: &NewArguments, dir: PathBuf, output: Output) ->
     foreground.warn_if_alone(&config);
     warn_of_seats(founding.manifest.manifest(), output);
     foreground.run(std::future::pending()).await
+}
+
+/// Numbers that make training diverge are refused, unless the founder insists.
+fn check_stability(options: &NewArguments, manifest: &Manifest, output: Output) -> Result<(), CommandError> {
+    match manifest.method.check_stability() {
+        Err(unstable) if !options.force => {
+            Err(CommandError::Usage(format!("{unstable}. --force founds the session all the same")))
+        }
+        Err(unstable) => {
+            output.note(&format!("note: {unstable}"));
+            Ok(())
+        }
+        Ok(()) => Ok(()),
+    }
 }
 
 /// A name says which session is meant, so a folder has each once.

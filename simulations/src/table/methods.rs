@@ -58,7 +58,7 @@ const ADAMW: &[f32] = &[4e-3, 8e-3, 2e-3];
 const MUON: &[f32] = &[0.02, 0.04, 0.01];
 
 /// The rows.
-pub const ROWS: [Row; 10] = [
+pub const ROWS: [Row; 12] = [
     Row {
         name: "synchronous-adamw",
         kind: Kind::Synchronous { muon: false },
@@ -118,6 +118,18 @@ pub const ROWS: [Row; 10] = [
         kind: session(MethodName::MuLoCo, 30, None, false),
         rates: MUON,
         reference: None,
+    },
+    Row {
+        name: "co2-h15-f32",
+        kind: session(MethodName::Co2, 15, Some(Codec::F32), false),
+        rates: ADAMW,
+        reference: Some(2.25),
+    },
+    Row {
+        name: "co2-h15",
+        kind: session(MethodName::Co2, 15, None, false),
+        rates: ADAMW,
+        reference: Some(2.25),
     },
 ];
 
