@@ -102,7 +102,7 @@ impl Charter {
     /// Inner steps for a member's next slot: H, or its certified speed times the slot time.
     pub fn steps_for(&self, speed: u32) -> u32 {
         match self.manifest.pacing {
-            Pacing::Uniform => self.manifest.method.period(),
+            Pacing::Uniform | Pacing::Decoupled { .. } => self.manifest.method.period(),
             Pacing::Proportional { slot_time, minimum, maximum } if speed > 0 => {
                 let steps = u64::from(speed) * slot_time.as_millis() / 1_000_000;
                 (steps.min(u64::from(maximum)) as u32).max(minimum)

@@ -9,9 +9,11 @@ use crate::block::{Announcement, Block, Closing, Counted, Evidence, Payload, Slo
 use crate::charter::Charter;
 use crate::holdings::{Tell, tell};
 use crate::identity::{Domain, Hash, PeerKey, Scope, Signed};
+use crate::manifest::Pacing;
 use crate::membership::MAX_MEMBERS;
 use crate::mutant::Mutant;
 use crate::schedule::deadlines::DeadlineEstimator;
+use crate::schedule::grace::Grace;
 use crate::state::State;
 use crate::time::{Span, Time};
 use crate::transition::{blob_root, check_counted};
@@ -57,6 +59,8 @@ struct OpenSlot {
     /// All who were drawn left, and others are there for the next: nobody is waited for.
     vacated: bool,
     complete: bool,
+    /// When contributions were here, with their blobs.
+    arrivals: Vec<Time>,
 }
 
 /// A slot that closed without half or more of those whom this voter waited for.
@@ -88,6 +92,8 @@ pub struct Slots {
     certified_slot_time: Option<Span>,
     /// Slots of one stream that are open at a time.
     window: u32,
+    /// By stream, where slots do not wait for the slow.
+    graces: Vec<Grace>,
 }
 
 /// The certified ground on which slots are judged.
@@ -141,6 +147,10 @@ impl Slots {
             own_slot_time: None,
             certified_slot_time: None,
             window: charter.manifest.method.window(),
+            graces: match charter.manifest.pacing {
+                Pacing::Decoupled { quorum_percent } => vec![Grace::new(quorum_percent); streams],
+                Pacing::Uniform | Pacing::Proportional { .. } => Vec::new(),
+            },
         }
     }
 
@@ -178,7 +188,13 @@ impl Slots {
         self.behind.retain(|key| ground.state.control.index_of(key).is_some());
         let closed = &ground.state.control.closed;
         let over = self.open.extract_if(.., |slot, _| slot.ordinal < closed[usize::from(slot.stream)]);
-        let missed = over.filter_map(|(slot, open)| Some((slot.stream, open.missed(slot.ordinal)?)));
+        let graces = &mut self.graces;
+        let missed = over.filter_map(|(slot, open)| {
+            if let Some(grace) = graces.get_mut(usize::from(slot.stream)) {
+                grace.observe(&open.arrivals, open.drawn.len());
+            }
+            Some((slot.stream, open.missed(slot.ordinal)?))
+        });
         self.missed.extend(missed);
         let window = self.window;
         for (stream, next) in closed.iter().enumerate() {
@@ -197,6 +213,7 @@ impl Slots {
                     older: false,
                     vacated: false,
                     complete: false,
+                    arrivals: Vec::new(),
                 });
                 open.vacated = drawn.is_empty() && !ground.state.control.members.is_empty();
                 // Who left is not drawn any more, even if it is back.
@@ -294,6 +311,7 @@ impl Slots {
         }
         let held = matches!(announcement.payload, Payload::Inline(_));
         let entry = Entry { announcement: signed.clone(), counted, held, rejected: None };
+        open.arrivals.extend(held.then_some(now));
         open.entries.insert(signed.by, entry);
         self.behind.remove(&signed.by);
         if !open.complete && open.is_announced() {
@@ -356,10 +374,13 @@ impl Slots {
     }
 
     /// A blob arrived.
-    pub fn blob_stored(&mut self, root: &Hash) {
-        for entry in self.open.values_mut().flat_map(|open| open.entries.values_mut()) {
-            if blob_root(&entry.counted.payload) == Some(*root) {
-                entry.held = true;
+    pub fn blob_stored(&mut self, now: Time, root: &Hash) {
+        for open in self.open.values_mut() {
+            for entry in open.entries.values_mut().filter(|entry| !entry.held) {
+                if blob_root(&entry.counted.payload) == Some(*root) {
+                    entry.held = true;
+                    open.arrivals.push(now);
+                }
             }
         }
     }
@@ -493,7 +514,14 @@ impl Slots {
     }
 
     fn deadline(&self, slot: Slot, open: &OpenSlot) -> Time {
-        open.opened + self.deadlines[usize::from(slot.stream)].deadline(self.slot_time())
+        let deadline = open.opened + self.deadlines[usize::from(slot.stream)].deadline(self.slot_time());
+        self.grace_end(slot, open).map_or(deadline, |end| deadline.min(end))
+    }
+
+    /// When enough contributions were here for long enough.
+    fn grace_end(&self, slot: Slot, open: &OpenSlot) -> Option<Time> {
+        let grace = self.graces.get(usize::from(slot.stream))?;
+        grace.end(&open.arrivals, open.drawn.len(), self.slot_time())
     }
 
     /// From its opening on: where the slot before is still worked on then, that comes first.

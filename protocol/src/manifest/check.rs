@@ -68,7 +68,7 @@ impl Manifest {
 
     /// Where anybody may join, whoever has many keys has many votes in a median.
     fn check_combine(&self) -> Result<(), ManifestError> {
-        if self.combine == Combine::Mean {
+        if matches!(self.combine, Combine::Mean | Combine::RadialDirectional) {
             return Ok(());
         }
         let found = self.combine;
@@ -132,7 +132,13 @@ fn check_training(training: &Training) -> Result<(), ManifestError> {
 }
 
 fn check_pacing(pacing: Pacing) -> Result<(), ManifestError> {
-    let Pacing::Proportional { slot_time, minimum, maximum } = pacing else { return Ok(()) };
+    let (slot_time, minimum, maximum) = match pacing {
+        Pacing::Uniform => return Ok(()),
+        Pacing::Decoupled { quorum_percent: percent } => {
+            return need((1..=100).contains(&percent), "pacing.quorum_percent", percent, "1 to 100");
+        }
+        Pacing::Proportional { slot_time, minimum, maximum } => (slot_time, minimum, maximum),
+    };
     let time = (Span::millis(1)..=DAY).contains(&slot_time);
     need(time, "pacing.slot_time", format!("{slot_time:?}"), "1ms to 24h")?;
     let steps = 1 <= minimum && minimum <= maximum && maximum <= StreamingDiLoCo::MAX_STEPS;

@@ -168,6 +168,25 @@ pub enum Pacing {
         /// The most steps.
         maximum: u32,
     },
+    /// All peers the method's H, and nobody waits for the slow: a slot closes soon after enough
+    /// contributed (Douillard et al. 2026, arXiv 2604.21428).
+    Decoupled {
+        /// How many of those drawn are enough, in hundredths.
+        quorum_percent: u8,
+    },
+}
+
+impl Pacing {
+    /// Decoupled, as soon as half of those drawn contributed.
+    pub const DECOUPLED: Pacing = Pacing::Decoupled { quorum_percent: 50 };
+
+    /// Slots that a lease lives, unless the manifest says otherwise: longer where the slow contribute rarely.
+    pub fn max_lag(self) -> u32 {
+        match self {
+            Pacing::Uniform | Pacing::Proportional { .. } => 4,
+            Pacing::Decoupled { .. } => 16,
+        }
+    }
 }
 
 /// Who may become a member.
@@ -298,7 +317,7 @@ impl Manifest {
     /// The most inner steps between two contributions to a stream.
     pub fn largest_steps(&self) -> u32 {
         match self.pacing {
-            Pacing::Uniform => self.method.period(),
+            Pacing::Uniform | Pacing::Decoupled { .. } => self.method.period(),
             Pacing::Proportional { maximum, .. } => maximum,
         }
     }

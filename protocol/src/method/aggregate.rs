@@ -13,7 +13,7 @@
 use bincode::{Decode, Encode};
 use serde::{Deserialize, Serialize};
 
-use super::norm::decoded_norm;
+use super::norm::{decoded_norm, norm};
 use super::robust::{self, Combine};
 use crate::codec::{Codec, CodecError};
 
@@ -61,7 +61,8 @@ impl Rules {
 pub struct Aggregate {
     /// Norms of the decoded values.
     pub norms: Vec<f32>,
-    /// The factor applied to each: its clip, times its share of the tokens where the mean is taken.
+    /// The factor applied to each: its clip, times its share of the tokens where the mean is taken; its share
+    /// over its norm where that of directions is.
     pub weights: Vec<f32>,
 }
 
@@ -95,16 +96,36 @@ pub fn aggregate(
     let norms = norms(rules.codec, contributions, out.len())?;
     let shares = shares(contributions)?;
     let clips = clips(rules, contributions, &norms);
-    if rules.combine != Combine::Mean {
-        robust::combine(rules.combine, rules.codec, contributions, &clips, out);
-        return Ok(Aggregate { norms, weights: clips });
-    }
-    let weights: Vec<f32> = shares.into_iter().zip(clips).map(|(share, clip)| share * clip).collect();
+    let weights: Vec<f32> = match rules.combine {
+        Combine::Median | Combine::TrimmedMean { .. } => {
+            robust::combine(rules.combine, rules.codec, contributions, &clips, out);
+            return Ok(Aggregate { norms, weights: clips });
+        }
+        Combine::Mean => shares.iter().zip(&clips).map(|(share, clip)| share * clip).collect(),
+        // Directions: what has no length has none.
+        Combine::RadialDirectional => {
+            let unit = |(share, norm): (&f32, &f32)| if *norm > 0.0 { share / norm } else { 0.0 };
+            shares.iter().zip(&norms).map(unit).collect()
+        }
+    };
     for (index, (contribution, weight)) in contributions.iter().zip(&weights).enumerate() {
         let added = rules.codec.decode_add(&contribution.bytes, *weight, out);
         added.map_err(|error| (index, error.into()))?;
     }
+    if rules.combine == Combine::RadialDirectional {
+        let lengths = shares.iter().zip(&clips).zip(&norms).map(|((share, clip), norm)| share * clip * norm);
+        set_length(out, lengths.fold(0.0, |sum, length| sum + length));
+    }
     Ok(Aggregate { norms, weights })
+}
+
+/// Makes a mean of directions so long; opposite ones that cancel out stay 0.
+fn set_length(direction: &mut [f32], length: f32) {
+    let norm = norm(direction);
+    if norm > 0.0 {
+        let scale = length / norm;
+        direction.iter_mut().for_each(|value| *value *= scale);
+    }
 }
 
 fn norms(
@@ -178,6 +199,22 @@ mod tests {
         let mut mean = [0.0];
         aggregate(rules(None), &big, &mut mean).unwrap();
         assert_eq!(mean[0].to_bits(), (third * 1.0e8 + third * -1.0e8 + third * 3.0).to_bits());
+    }
+
+    #[test]
+    fn directions_and_lengths_are_averaged_apart() {
+        let rules = Rules { combine: Combine::RadialDirectional, ..rules(None) };
+        let mut mean = [9.0; 2];
+        // East with length 3, north with 1, as many tokens: north-east, 2 long.
+        aggregate(rules, &[part(&[3.0, 0.0], 1, 0), part(&[0.0, 1.0], 1, 0)], &mut mean).unwrap();
+        assert!((mean[0] - 2.0f32.sqrt()).abs() < 1e-6 && mean[0].to_bits() == mean[1].to_bits(), "{mean:?}");
+        // Alike it is the mean; opposite it is nothing; and nothing has no direction.
+        aggregate(rules, &[part(&[3.0, 0.0], 3, 0), part(&[1.0, 0.0], 1, 0)], &mut mean).unwrap();
+        assert_eq!(mean, [2.5, 0.0]);
+        aggregate(rules, &[part(&[3.0, 0.0], 1, 0), part(&[-1.0, 0.0], 1, 0)], &mut mean).unwrap();
+        assert_eq!(mean, [0.0, 0.0]);
+        aggregate(rules, &[part(&[3.0, 4.0], 1, 0), part(&[0.0, 0.0], 3, 0)], &mut mean).unwrap();
+        assert_eq!(mean, [0.75, 1.0]);
     }
 
     #[test]

@@ -30,11 +30,14 @@ pub enum Combine {
         /// Share of the contributions that is left out at either end, rounded down.
         trim: f32,
     },
+    /// The mean of the directions, as long as the updates are in the mean, both weighted by tokens: peers that
+    /// go different ways do not make each other's steps short (Douillard et al. 2026, arXiv 2604.21428).
+    RadialDirectional,
 }
 
 /// What cannot be read as a [`Combine`].
 #[derive(Clone, PartialEq, Eq, Debug, thiserror::Error)]
-#[error("{found:?} is not mean, median, or trimmed-mean-SHARE such as trimmed-mean-0.1")]
+#[error("{found:?} is not mean, radial-directional, median, or trimmed-mean-SHARE such as trimmed-mean-0.1")]
 pub struct UnknownCombine {
     found: String,
 }
@@ -46,7 +49,7 @@ impl Combine {
     /// Whether the share that is trimmed leaves something.
     pub fn is_possible(self) -> bool {
         match self {
-            Combine::Mean | Combine::Median => true,
+            Combine::Mean | Combine::Median | Combine::RadialDirectional => true,
             Combine::TrimmedMean { trim } => (0.0..=Combine::MAX_TRIM).contains(&trim),
         }
     }
@@ -56,7 +59,7 @@ impl Combine {
         let count = sorted.len();
         match self {
             Combine::Median => 0.5 * (sorted[(count - 1) / 2] + sorted[count / 2]),
-            Combine::Mean => sum(sorted) / count as f32,
+            Combine::Mean | Combine::RadialDirectional => sum(sorted) / count as f32,
             Combine::TrimmedMean { trim } => {
                 let out = (trim * count as f32) as usize;
                 sum(&sorted[out..count - out]) / (count - 2 * out) as f32
@@ -74,6 +77,7 @@ impl fmt::Display for Combine {
         match self {
             Combine::Mean => f.write_str("mean"),
             Combine::Median => f.write_str("median"),
+            Combine::RadialDirectional => f.write_str("radial-directional"),
             Combine::TrimmedMean { trim } => write!(f, "trimmed-mean-{trim}"),
         }
     }
@@ -87,6 +91,7 @@ impl FromStr for Combine {
         let combine = match (text, text.strip_prefix("trimmed-mean-")) {
             ("mean", _) => Combine::Mean,
             ("median", _) => Combine::Median,
+            ("radial-directional", _) => Combine::RadialDirectional,
             (_, Some(share)) => Combine::TrimmedMean { trim: share.parse().map_err(|_| unknown())? },
             _ => return Err(unknown()),
         };

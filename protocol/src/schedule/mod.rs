@@ -3,4 +3,5 @@
 
 pub mod cadence;
 pub mod deadlines;
+pub mod grace;
 pub mod writes;

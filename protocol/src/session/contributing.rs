@@ -467,7 +467,7 @@ impl Session {
                     sources.push(announcement.by);
                     self.fetch(root, length, sources);
                     if self.held.contains(&root) {
-                        self.slots.blob_stored(&root);
+                        self.slots.blob_stored(now, &root);
                     }
                 }
                 true

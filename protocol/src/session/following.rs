@@ -53,13 +53,13 @@ impl Session {
     }
 
     /// A blob is in the store.
-    pub(super) fn blob_stored(&mut self, root: Hash) {
+    pub(super) fn blob_stored(&mut self, now: Time, root: Hash) {
         self.fetching.remove(&root);
         if let Some(offer) = self.catch_up.page_stored(&root) {
             self.outputs.push_back(Output::Assemble(AssembleJob::new(self.charter.clone(), offer)));
         }
         self.hold(root);
-        self.slots.blob_stored(&root);
+        self.slots.blob_stored(now, &root);
     }
 
     /// Notes that a blob is in the store. What is forgotten for want of room, the store gives at once.

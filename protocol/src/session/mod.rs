@@ -252,7 +252,7 @@ impl Session {
                 self.recall.asked.remove(&peer);
             }
             Input::Restarted(peer) => self.peer_restarted(peer),
-            Input::BlobStored(root) => self.blob_stored(root),
+            Input::BlobStored(root) => self.blob_stored(now, root),
             Input::BlobFailed(root) => self.blob_failed(now, root),
             Input::Pushed { root, to } => self.pushed(now, root, to),
             Input::WorkDone(done) => self.work_done(now, done),

@@ -1,7 +1,8 @@
 //! What was done and what became of it: steps, claims, announcements, and the state after a block.
 
 use crate::block::{Closing, Slot, Work as ClaimedWork};
-use crate::membership::{ControlPage, positions};
+use crate::manifest::Pacing;
+use crate::membership::{ControlPage, MISSED_LIMIT, positions};
 use crate::method::SyncSchedule;
 use crate::positions::Positions;
 use crate::state::State;
@@ -116,8 +117,24 @@ impl Training {
             // The lease behind the uncounted work is gone: somebody else gets those samples.
             self.start_over(state);
         }
+        self.keep_membership(&state.control);
         if self.adrift {
             closed.into_iter().for_each(|slot| self.join_in(slot, &state.control.closed));
+        }
+    }
+
+    /// Where slots do not wait for the slow, those contribute what they have before they are shown out.
+    fn keep_membership(&mut self, control: &ControlPage) {
+        /// Slots that it may still miss then.
+        const SPARE: u16 = 2;
+        if !matches!(self.charter.manifest.pacing, Pacing::Decoupled { .. }) {
+            return;
+        }
+        let Some(member) = control.member(&self.me) else { return };
+        for (stream, missed) in self.streams.iter_mut().zip(&member.missed) {
+            if *missed + SPARE >= MISSED_LIMIT && stream.in_flight.is_empty() {
+                stream.due = stream.due.min(self.step);
+            }
         }
     }
 

@@ -84,7 +84,7 @@ impl CandidateJob {
             hasher.update(&wire::encode(&aggregation.slot));
             for part in &aggregation.parts {
                 hasher.update(&part.member.0);
-                hasher.update(&wire::encode(&(&part.payload, part.tokens, part.missed)));
+                hasher.update(&wire::encode(&(&part.payload, part.weight, part.missed)));
             }
         }
         hasher.finalize().into()
@@ -134,7 +134,7 @@ impl CandidateJob {
         let payloads = payloads.collect::<Result<Vec<_>, _>>()?;
         let contribution = |(part, bytes): (&Part, Vec<u8>)| Contribution {
             bytes,
-            tokens: part.tokens,
+            tokens: part.weight.max(1),
             missed: u32::from(part.missed),
         };
         let contributions: Vec<_> = aggregation.parts.iter().zip(payloads).map(contribution).collect();

@@ -3,7 +3,7 @@
 use crate::block::{Closing, Counted, Payload, Slot, Work};
 use crate::charter::Charter;
 use crate::identity::{Domain, Hash, PeerKey, Scope};
-use crate::manifest::Data;
+use crate::manifest::{Data, Pacing};
 use crate::membership::{ControlPage, MAX_LEASE_PIECES, Member, consume};
 use crate::mutant::Mutant;
 
@@ -129,7 +129,12 @@ fn weigh(charter: &Charter, control: &ControlPage, slot: Slot, counted: &[Counte
         let member = &control.members[usize::from(counted.member)];
         let tokens = admitted(counted).min(cap);
         let missed = member.missed.get(usize::from(slot.stream)).copied().unwrap_or(0);
-        Part { member: member.key, payload: counted.payload.clone(), tokens, missed }
+        let weight = match charter.manifest.pacing {
+            Pacing::Uniform | Pacing::Proportional { .. } => tokens,
+            // Decoupled DiLoCo: tokens, times tokens a step.
+            Pacing::Decoupled { .. } => tokens.saturating_mul(tokens) / u64::from(counted.work.steps),
+        };
+        Part { member: member.key, payload: counted.payload.clone(), tokens, weight, missed }
     };
     counted.iter().map(part).collect()
 }

@@ -102,8 +102,10 @@ pub struct Part {
     pub member: PeerKey,
     /// The payload.
     pub payload: Payload,
-    /// Weight in tokens.
+    /// Tokens that are counted.
     pub tokens: u64,
+    /// Its weight among the others: the tokens, unless the pacing says otherwise.
+    pub weight: u64,
     /// Drawn slots of this stream missed since it was last counted.
     pub missed: u16,
 }

@@ -22,7 +22,7 @@ use driftless_protocol::charter::Charter;
 use driftless_protocol::identity::PeerKey;
 use driftless_protocol::manifest::{Data, Pacing};
 use driftless_protocol::membership::{ControlPage, Lease, Member};
-use driftless_protocol::transition::Aggregation;
+use driftless_protocol::transition::{Aggregation, Part};
 
 /// Members that one block admits.
 const ADMITTED: usize = 16;
@@ -69,11 +69,12 @@ impl Influence {
         for closing in block.closings() {
             let weights = self.closing(before, block, closing)?;
             if closing.slot.stream == 0 {
-                tokens += weights.iter().map(|(_, weight)| weight).sum::<u64>();
+                tokens += weights.iter().map(|(_, tokens, _)| tokens).sum::<u64>();
             }
             let parts = aggregations.iter().find(|aggregation| aggregation.slot == closing.slot);
             let parts = parts.map_or(&[][..], |aggregation| &aggregation.parts);
-            let parts: Vec<(PeerKey, u64)> = parts.iter().map(|part| (part.member, part.tokens)).collect();
+            let part = |part: &Part| (part.member, part.tokens, part.weight);
+            let parts: Vec<(PeerKey, u64, u64)> = parts.iter().map(part).collect();
             if parts != weights {
                 return Err(format!("{:?} is moved by other weights than it counts", closing.slot));
             }
@@ -88,7 +89,7 @@ impl Influence {
     /// The most steps between two contributions.
     fn largest_steps(&self) -> u32 {
         match self.charter.manifest.pacing {
-            Pacing::Uniform => self.charter.manifest.method.period(),
+            Pacing::Uniform | Pacing::Decoupled { .. } => self.charter.manifest.method.period(),
             Pacing::Proportional { maximum, .. } => maximum,
         }
     }
@@ -117,13 +118,13 @@ impl Influence {
         Ok(())
     }
 
-    /// What each counted contribution may weigh.
+    /// Tokens of each counted contribution, and what it may weigh.
     fn closing(
         &self,
         before: &ControlPage,
         block: &Block,
         closing: &Closing,
-    ) -> Result<Vec<(PeerKey, u64)>, String> {
+    ) -> Result<Vec<(PeerKey, u64, u64)>, String> {
         let slot = closing.slot;
         let drawn = before.drawn(slot.ordinal, block.parent, self.charter.manifest.max_contributors.into());
         let drawn: BTreeSet<PeerKey> = drawn.into_iter().collect();
@@ -143,11 +144,11 @@ impl Influence {
                 return wrong("counted after it was convicted");
             }
             match self.claim(closing, counted, member) {
-                Ok(tokens) => claims.push((member.key, tokens)),
+                Ok(tokens) => claims.push((member.key, tokens, u64::from(counted.work.steps))),
                 Err(what) => return wrong(what),
             }
         }
-        let mut sorted: Vec<u64> = claims.iter().map(|(_, tokens)| *tokens).collect();
+        let mut sorted: Vec<u64> = claims.iter().map(|(_, tokens, _)| *tokens).collect();
         sorted.sort_unstable();
         let middle = sorted.len() / 2;
         // Twice the median: for an even number the sum of the two in the middle.
@@ -156,7 +157,13 @@ impl Influence {
             (Some(median), 1) => 2 * median,
             (Some(upper), _) => upper + sorted[middle - 1],
         };
-        Ok(claims.into_iter().map(|(key, tokens)| (key, tokens.min(cap))).collect())
+        let decoupled = matches!(self.charter.manifest.pacing, Pacing::Decoupled { .. });
+        let weight = |tokens: u64, steps: u64| if decoupled { tokens * tokens / steps } else { tokens };
+        let weighed = claims.into_iter().map(|(key, tokens, steps)| {
+            let tokens = tokens.min(cap);
+            (key, tokens, weight(tokens, steps))
+        });
+        Ok(weighed.collect())
     }
 
     /// The tokens of one contribution, at most what was leased.
@@ -226,7 +233,6 @@ mod tests {
     use driftless_protocol::identity::{Hash, Signature};
     use driftless_protocol::membership::Draw;
     use driftless_protocol::positions::Piece;
-    use driftless_protocol::transition::Part;
 
     use super::*;
     use crate::setup::Setup;
@@ -260,6 +266,7 @@ mod tests {
             member: before.members[index].key,
             payload: payload.clone(),
             tokens: 48,
+            weight: 48,
             missed: 0,
         };
         let aggregations = vec![Aggregation { slot, parts: vec![part(0), part(2)] }];
@@ -311,7 +318,7 @@ mod tests {
         let third = Part { member: before.members[3].key, ..parts[1].clone() };
         parts.push(third);
         for (part, tokens) in parts.iter_mut().zip([16, 8, 8]) {
-            part.tokens = tokens;
+            (part.tokens, part.weight) = (tokens, tokens);
         }
         let after = ControlPage { counted_tokens: 32, ..after };
         let observe = |after: &ControlPage, aggregations: &[Aggregation]| {

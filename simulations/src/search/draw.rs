@@ -116,6 +116,9 @@ fn terms(random: &mut Random, setup: &mut Setup) {
     if random.chance(300) {
         let slot_time = Span::millis(600 + random.below(600));
         setup.manifest.pacing = Pacing::Proportional { slot_time, minimum: 1, maximum: 12 };
+    } else if random.chance(150) {
+        setup.manifest.pacing = Pacing::Decoupled { quorum_percent: 30 + random.below(60) as u8 };
+        setup.manifest.max_lag = setup.manifest.pacing.max_lag();
     }
 }
 
@@ -280,8 +283,8 @@ fn method(setup: &mut Setup) {
         setup.method().feedback = Some(1.0);
     } else if random.chance(150) && !setup.elected && setup.peers.iter().filter(|peer| peer.seat).count() > 1
     {
-        setup.manifest.combine =
-            [Combine::Median, Combine::TrimmedMean { trim: 0.2 }][random.below(2) as usize];
+        let ways = [Combine::Median, Combine::TrimmedMean { trim: 0.2 }, Combine::RadialDirectional];
+        setup.manifest.combine = ways[random.below(3) as usize];
     }
 }
 

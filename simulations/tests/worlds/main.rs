@@ -8,6 +8,7 @@ mod clocks; // that are fast or slow
 mod commands; // pause, resume, finish, leave, stop
 mod crashes; // power cuts between any two outputs
 mod crowd; // more peers than can all know each other
+mod decoupled; // slots that do not wait for the slow
 mod determinism; // one seed, one trace
 mod elections;
 mod endings; // stop_at
