@@ -14,7 +14,7 @@ pub use error::EngineError;
 pub use options::EngineOptions;
 
 use crate::checkpoint::{self, CheckpointError};
-use crate::cpu::{self, Activations, Buffer, Rows};
+use crate::cpu::{self, Activations, Buffer, Keep, Rows};
 use crate::model::{GptShape, Layout, Tensor};
 use crate::optimizer::muon::{self, Block, MuonStep, MuonValues, Scratch};
 use crate::optimizer::{Coefficients, Decay, Moments, Muon};
@@ -257,7 +257,7 @@ impl Engine {
                         worker.read(&tokens[range], context);
                         let rows = Rows { sequences: shard.sequences.len(), length: context };
                         let Worker { activations, tokens, targets, .. } = &mut *worker;
-                        cpu::forward(model, tokens, rows, activations);
+                        cpu::forward(model, tokens, rows, Keep::Everything, activations);
                         let gradients = &mut shard.gradients;
                         shard.nats =
                             cpu::backward(model, tokens, targets, rows, scale, activations, gradients);
@@ -363,8 +363,9 @@ impl Engine {
                     for (nats, tokens) in nats.iter_mut().zip(tokens.chunks(group)) {
                         worker.read(tokens, context);
                         let rows = Rows { sequences: tokens.len() / (context + 1), length: context };
-                        cpu::forward(model, &worker.tokens, rows, &mut worker.activations);
-                        *nats = cpu::loss(model, &worker.targets, &mut worker.activations);
+                        let activations = &mut worker.activations;
+                        cpu::forward(model, &worker.tokens, rows, Keep::Latest, activations);
+                        *nats = cpu::loss(model, &worker.targets, activations);
                     }
                 });
             }
@@ -387,7 +388,7 @@ impl Engine {
         let model = cpu::Model { shape, layout, parameters, turned };
         let rows = Rows { sequences: 1, length: context.len() };
         let activations = &mut workers[0].activations;
-        cpu::forward(model, context, rows, activations);
+        cpu::forward(model, context, rows, Keep::Latest, activations);
         let logits = cpu::last_logits(model, rows, activations);
         if logits.iter().all(|logit| logit.is_finite()) {
             Ok(logits)

@@ -16,7 +16,7 @@ mod norm;
 pub(crate) mod reduce;
 pub(crate) mod transpose;
 
-pub(crate) use activations::{Activations, Rows};
+pub(crate) use activations::{Activations, Keep, Rows};
 pub(crate) use backward::backward;
 pub(crate) use buffer::Buffer;
 pub(crate) use forward::{Model, forward, last_logits, loss};
