@@ -1,5 +1,6 @@
 //! The forward pass over some sequences, up to the norm before the head; the loss without gradients; one row of logits.
 
+use super::Values;
 use super::activations::{Activations, Keep, Rows, head_block};
 use super::attention::{Heads, attention};
 use super::cross_entropy::loss_only;
@@ -15,14 +16,12 @@ use std::ops::Range;
 pub(crate) struct Model<'a> {
     pub shape: &'a GptShape,
     pub layout: &'a Layout,
-    pub parameters: &'a [f32],
-    /// The same places, every matrix transposed.
-    pub turned: &'a [f32],
+    pub values: Values<'a>,
 }
 
 impl<'a> Model<'a> {
     pub(crate) fn get(&self, range: &Range<usize>) -> &'a [f32] {
-        &self.parameters[range.clone()]
+        &self.values.parameters[range.clone()]
     }
 
     /// A weight matrix (in, out).
@@ -33,7 +32,7 @@ impl<'a> Model<'a> {
 
     /// The transpose of a weight matrix of `rows` rows: (out, in) as a matrix of its own.
     pub(crate) fn turned(&self, range: &Range<usize>, rows: usize) -> Matrix<'a> {
-        Matrix::new(&self.turned[range.clone()], range.len() / rows, rows, rows)
+        Matrix::new(&self.values.turned[range.clone()], range.len() / rows, rows, rows)
     }
 
     /// Gain and bias of the norm of a stage.
