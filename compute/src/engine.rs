@@ -2,7 +2,7 @@
 //!
 //! A batch is cut into [`SHARDS`] fixed parts. Each part runs forward and backward on one thread with its own gradient
 //! buffer, and the gradients are added in the order of the parts: the number of threads never changes a bit. Between
-//! the parts of a step threads wait asleep.
+//! the parts of a step threads wait asleep; where they are one, or the model is small, the caller does the work.
 
 mod batch;
 mod error;
@@ -10,6 +10,7 @@ mod error;
 mod gradient_tests;
 mod options;
 mod passes;
+mod pool;
 mod shard;
 mod update;
 
@@ -24,6 +25,7 @@ use crate::optimizer::Decay;
 use crate::optimizer::muon::{self, Block, Scratch};
 use batch::check_tokens;
 use passes::Passes;
+use pool::Pool;
 use shard::{Shard, Worker};
 use std::ops::Range;
 
@@ -64,7 +66,7 @@ pub struct Engine {
     workers: Vec<Worker>,
     /// Sum of squares of each chunk of the gradient.
     squares: Vec<f64>,
-    pool: rayon::ThreadPool,
+    pool: Pool,
 }
 
 impl std::fmt::Debug for Engine {
@@ -86,13 +88,9 @@ impl Engine {
         let shape = shape.into();
         shape.check()?;
         options.check(&shape)?;
-        let pool = rayon::ThreadPoolBuilder::new()
-            .num_threads(options.threads)
-            .thread_name(|index| format!("compute-{index}"))
-            .build()
-            .map_err(|error| EngineError::Threads(error.to_string()))?;
         let tensors = shape.tensors();
         let len = shape.parameter_count();
+        let pool = Pool::new(&options, len)?;
         let parts = SHARDS.min(options.batch);
         let blocks = match (options.optimizer.muon(), shape.gpt()) {
             (Some(_), Some(shape)) => muon::blocks(shape),

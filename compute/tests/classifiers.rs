@@ -79,16 +79,17 @@ fn bits(values: &[f32]) -> Vec<u32> {
     values.iter().map(|value| value.to_bits()).collect()
 }
 
+/// The largest batch of the neural networks is more than the caller does alone.
 #[test]
 fn any_number_of_threads_gives_the_same_bits() {
-    for (batch, optimizer) in [(1, sgd()), (3, Optimizer::default()), (10, sgd())] {
+    for (batch, optimizer) in [(1, sgd()), (3, Optimizer::default()), (90, sgd())] {
         let runs = [1, 2, 3, 8].map(|threads| {
             trainers(threads, batch, optimizer).map(|mut trainer| {
                 let positions: Vec<u64> = (0..4 * batch as u64).collect();
                 let report = trainer.train(&positions, &[1e-4; 4]).unwrap();
                 let mut gradient = vec![0.0; trainer.engine().parameter_count()];
-                // More than two batches, and an odd rest.
-                let positions: Vec<u64> = (5..28).collect();
+                // One batch and a rest, or many.
+                let positions: Vec<u64> = (5..128).collect();
                 let loss = trainer.gradient(&positions, &mut gradient).unwrap();
                 let evaluation = trainer.evaluate(Some(77)).unwrap();
                 (report, bits(&gradient), loss, trainer.loss(&positions).unwrap(), evaluation, trainer.save())

@@ -11,7 +11,7 @@ const MAX_THREADS: usize = 1 << 10;
 /// How an engine trains.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct EngineOptions {
-    /// Threads that compute; more than [`SHARDS`](super::SHARDS) help only the optimizer.
+    /// Threads that compute; more than [`SHARDS`](super::SHARDS) help only the optimizer, and a small model takes one.
     pub threads: usize,
     /// Samples of one step (B).
     pub batch: usize,

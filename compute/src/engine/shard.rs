@@ -5,7 +5,6 @@ use super::{Batch, CHUNK, Engine, EngineError};
 use crate::cpu::{self, Buffer, Score, Values};
 use crate::model::Shape;
 use crate::optimizer::muon::Scratch;
-use rayon::prelude::*;
 
 /// One part of the batch.
 pub(super) struct Shard {
@@ -29,16 +28,14 @@ impl Engine {
     pub(super) fn turn_matrices(&mut self, count: usize) {
         let Engine { tensors, parameters, turned, pool, .. } = self;
         let mut rest: &mut [f32] = turned;
-        pool.scope(|scope| {
-            for tensor in &tensors[..count] {
-                let (into, after) = std::mem::take(&mut rest).split_at_mut(tensor.len());
-                rest = after;
-                if let [rows, columns] = tensor.shape[..] {
-                    let from = &parameters[tensor.range()];
-                    scope.spawn(move |_| {
-                        cpu::transpose::transpose(from, rows, columns, columns, into, rows);
-                    });
-                }
+        let tasks = tensors[..count].iter().map(|tensor| {
+            let (into, after) = std::mem::take(&mut rest).split_at_mut(tensor.len());
+            rest = after;
+            (tensor, into)
+        });
+        pool.run(tasks, |(tensor, into)| {
+            if let [rows, columns] = tensor.shape[..] {
+                cpu::transpose::transpose(&parameters[tensor.range()], rows, columns, columns, into, rows);
             }
         });
     }
@@ -73,17 +70,12 @@ impl Engine {
         let values = Values { parameters, turned };
         let parts = shards.len().min(samples);
         let each = parts.div_ceil(workers.len());
-        pool.scope(|scope| {
-            for (index, (worker, shards)) in
-                workers.iter_mut().zip(shards[..parts].chunks_mut(each)).enumerate()
-            {
-                scope.spawn(move |_| {
-                    for (part, shard) in (index * each..).zip(shards) {
-                        let range = part * samples / parts..(part + 1) * samples / parts;
-                        let batch = batch.part(range, samples);
-                        shard.nats = worker.passes.gradient(values, batch, scale, &mut shard.gradients);
-                    }
-                });
+        let tasks = workers.iter_mut().zip(shards[..parts].chunks_mut(each)).enumerate();
+        pool.run(tasks, |(index, (worker, shards))| {
+            for (part, shard) in (index * each..).zip(shards) {
+                let range = part * samples / parts..(part + 1) * samples / parts;
+                let batch = batch.part(range, samples);
+                shard.nats = worker.passes.gradient(values, batch, scale, &mut shard.gradients);
             }
         });
         parts
@@ -93,16 +85,13 @@ impl Engine {
     fn sum_gradients(&mut self, parts: usize) -> f64 {
         let Engine { shards, squares, pool, .. } = self;
         let Some((first, others)) = shards[..parts].split_first_mut() else { return 0.0 };
-        pool.install(|| {
-            first.gradients.par_chunks_mut(CHUNK).zip(squares.par_iter_mut()).enumerate().for_each(
-                |(index, (sum, square))| {
-                    let range = index * CHUNK..index * CHUNK + sum.len();
-                    for other in &*others {
-                        cpu::reduce::add(sum, &other.gradients[range.clone()]);
-                    }
-                    *square = cpu::reduce::sum_of_squares(sum);
-                },
-            );
+        let tasks = first.gradients.chunks_mut(CHUNK).zip(&mut *squares).enumerate();
+        pool.run(tasks, |(index, (sum, square))| {
+            let range = index * CHUNK..index * CHUNK + sum.len();
+            for other in &*others {
+                cpu::reduce::add(sum, &other.gradients[range.clone()]);
+            }
+            *square = cpu::reduce::sum_of_squares(sum);
         });
         squares.iter().sum()
     }
@@ -117,14 +106,11 @@ impl Engine {
         let Engine { parameters, turned, workers, pool, .. } = self;
         let values = Values { parameters, turned };
         let each = scores.len().div_ceil(workers.len()).max(1);
-        pool.scope(|scope| {
-            for (index, (worker, scores)) in workers.iter_mut().zip(scores.chunks_mut(each)).enumerate() {
-                scope.spawn(move |_| {
-                    for (place, score) in (index * each..).zip(scores) {
-                        let range = place * group..((place + 1) * group).min(samples);
-                        *score = worker.passes.score(values, batch.part(range, samples));
-                    }
-                });
+        let tasks = workers.iter_mut().zip(scores.chunks_mut(each)).enumerate();
+        pool.run(tasks, |(index, (worker, scores))| {
+            for (place, score) in (index * each..).zip(scores) {
+                let range = place * group..((place + 1) * group).min(samples);
+                *score = worker.passes.score(values, batch.part(range, samples));
             }
         });
         let total = scores.into_iter().fold(Score::default(), |total, score| total + score);

@@ -3,7 +3,6 @@
 use super::{CHUNK, Engine};
 use crate::optimizer::muon::{self, Block, MuonStep, MuonValues};
 use crate::optimizer::{AdamW, Coefficients, Moments, Optimizer, Sgd, SgdStep, descend};
-use rayon::prelude::*;
 
 impl Engine {
     /// One optimizer step with the summed gradient, whose norm is given.
@@ -30,17 +29,14 @@ impl Engine {
         let coefficients = Coefficients::new(adamw, self.steps, learning_rate, gradient_norm);
         let Engine { shards, parameters, first, second, pool, decay, .. } = self;
         let gradients: &[f32] = &shards[0].gradients;
-        pool.install(|| {
-            parameters
-                .par_chunks_mut(CHUNK)
-                .zip(first.par_chunks_mut(CHUNK))
-                .zip(second.par_chunks_mut(CHUNK))
-                .zip(gradients.par_chunks(CHUNK))
-                .enumerate()
-                .for_each(|(index, (((parameters, first), second), gradients))| {
-                    let values = Moments { parameters, first, second, gradients };
-                    decay.update(&coefficients, index * CHUNK, values);
-                });
+        let values = parameters
+            .chunks_mut(CHUNK)
+            .zip(first.chunks_mut(CHUNK))
+            .zip(second.chunks_mut(CHUNK))
+            .zip(gradients.chunks(CHUNK));
+        pool.run(values.enumerate(), |(index, (((parameters, first), second), gradients))| {
+            let values = Moments { parameters, first, second, gradients };
+            decay.update(&coefficients, index * CHUNK, values);
         });
         coefficients.scale
     }
@@ -60,13 +56,9 @@ impl Engine {
             let share = index % shares.len();
             shares[share].push((block, MuonValues { parameters: values, momentum, gradients }));
         }
-        pool.scope(|scope| {
-            for (worker, share) in workers.iter_mut().zip(shares) {
-                scope.spawn(move |_| {
-                    for (block, values) in share {
-                        muon::update(step, block, values, &mut worker.scratch);
-                    }
-                });
+        pool.run(workers.iter_mut().zip(shares), |(worker, share)| {
+            for (block, values) in share {
+                muon::update(step, block, values, &mut worker.scratch);
             }
         });
     }
