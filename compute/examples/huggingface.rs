@@ -2,8 +2,7 @@
 //! validation loss over 64 windows; `-- loss DIR` reads a folder and prints its loss over the same windows.
 
 use driftless_compute::{
-    AdamW, Corpus, Engine, EngineOptions, GptShape, TINY_SHAKESPEARE, Trainer, huggingface, rng,
-    validation_loss,
+    Corpus, Engine, EngineOptions, GptShape, Optimizer, TINY_SHAKESPEARE, Trainer, evaluate, huggingface, rng,
 };
 use std::path::Path;
 
@@ -24,8 +23,8 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
 fn export(directory: &Path) -> Result<f64, Box<dyn std::error::Error>> {
     let shape = GptShape::named("gpt:tiny", 256).ok_or("no such model")?;
     let mut engine =
-        Engine::new(shape, EngineOptions { threads: 2, batch: 12, adamw: AdamW::default(), muon: None })?;
-    engine.write(0..shape.parameter_count(), &rng::initialise(&shape, 1));
+        Engine::new(shape, EngineOptions { threads: 2, batch: 12, optimizer: Optimizer::default() })?;
+    engine.write(0..shape.parameter_count(), &rng::initialise(shape, 1));
     let corpus = Corpus::embedded(TINY_SHAKESPEARE, shape.context, [1; 32])?;
     let mut trainer = Trainer::new(engine, corpus)?;
     let samples: Vec<u64> = (0..50 * 12).collect();
@@ -36,9 +35,9 @@ fn export(directory: &Path) -> Result<f64, Box<dyn std::error::Error>> {
 
 fn loss(directory: &Path) -> Result<f64, Box<dyn std::error::Error>> {
     let imported = huggingface::import(directory)?;
-    let options = EngineOptions { threads: 2, batch: 4, adamw: AdamW::default(), muon: None };
+    let options = EngineOptions { threads: 2, batch: 4, optimizer: Optimizer::default() };
     let mut engine = Engine::new(imported.shape, options)?;
     engine.write(0..imported.parameters.len(), &imported.parameters);
     let corpus = Corpus::embedded(TINY_SHAKESPEARE, imported.shape.context, [1; 32])?;
-    Ok(validation_loss(&mut engine, &corpus, Some(WINDOWS))?)
+    Ok(evaluate(&mut engine, &corpus.into(), Some(WINDOWS))?.loss)
 }

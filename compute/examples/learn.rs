@@ -2,7 +2,7 @@
 //! seed; prints the validation loss in nats per byte, with the default schedule.
 
 use driftless_compute::{
-    AdamW, Corpus, Engine, EngineOptions, GptShape, Schedule, TINY_SHAKESPEARE, Trainer, rng,
+    Corpus, Engine, EngineOptions, GptShape, Optimizer, Schedule, TINY_SHAKESPEARE, Trainer, rng,
 };
 
 fn main() -> Result<(), Box<dyn std::error::Error>> {
@@ -12,8 +12,8 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
     let schedule = Schedule::new(peak.parse()?);
     let shape = GptShape::named("gpt:tiny", 256).ok_or("no such model")?;
     let mut engine =
-        Engine::new(shape, EngineOptions { threads: 1, batch: 12, adamw: AdamW::default(), muon: None })?;
-    engine.write(0..shape.parameter_count(), &rng::initialise(&shape, seed.into()));
+        Engine::new(shape, EngineOptions { threads: 1, batch: 12, optimizer: Optimizer::default() })?;
+    engine.write(0..shape.parameter_count(), &rng::initialise(shape, seed.into()));
     let corpus = Corpus::embedded(TINY_SHAKESPEARE, shape.context, [seed; 32])?;
     let mut trainer = Trainer::new(engine, corpus)?;
     let samples: Vec<u64> = (0..u64::from(steps) * 12).collect();

@@ -5,9 +5,9 @@
 
 use crate::cpu::Buffer;
 use crate::cpu::matmul::{Matrix, Write, multiply};
-use crate::engine::{Engine, EngineError, EngineOptions};
+use crate::engine::{Batch, Engine, EngineError, EngineOptions};
 use crate::model::GptShape;
-use crate::optimizer::AdamW;
+use crate::optimizer::Optimizer;
 use crate::rng;
 use rand_chacha::rand_core::Rng;
 use std::time::{Duration, Instant};
@@ -43,16 +43,15 @@ const PASSES: usize = 3;
 /// # Errors
 /// An impossible shape, batch or number of threads.
 pub fn run(shape: GptShape, batch: usize, threads: usize, seconds: f64) -> Result<BenchReport, EngineError> {
-    let mut engine =
-        Engine::new(shape, EngineOptions { threads, batch, adamw: AdamW::default(), muon: None })?;
-    engine.write(0..engine.parameter_count(), &rng::initialise(&shape, 1));
+    let mut engine = Engine::new(shape, EngineOptions { threads, batch, optimizer: Optimizer::default() })?;
+    engine.write(0..engine.parameter_count(), &rng::initialise(shape, 1));
     let mut random = rng::stream([2; 32], 0);
     let mut losses = Vec::new();
     let mut step = || {
         let count = batch * (shape.context + 1);
         let tokens: Vec<u32> = (0..count).map(|_| random.next_u32() % shape.vocabulary as u32).collect();
         let clock = Clock::start();
-        let report = engine.step(&tokens, 1e-3)?;
+        let report = engine.step(Batch::Tokens(&tokens), 1e-3)?;
         losses.push(report.loss);
         Ok::<_, EngineError>(clock.elapsed())
     };

@@ -2,23 +2,30 @@
 //!
 //! A batch is cut into [`SHARDS`] fixed parts. Each part runs forward and backward on one thread with its own gradient
 //! buffer, and the gradients are added in the order of the parts: the number of threads never changes a bit. Between
-//! the parts of a step threads wait asleep.
+//! the parts of a step threads wait asleep; where they are one, or the model is small, the caller does the work.
 
+mod batch;
 mod error;
 #[cfg(test)]
 mod gradient_tests;
 mod options;
+mod passes;
+mod pool;
 mod shard;
+mod update;
 
+pub use batch::Batch;
 pub use error::EngineError;
 pub use options::EngineOptions;
 
 use crate::checkpoint::{self, CheckpointError};
-use crate::cpu::{self, Activations, Buffer, Rows};
-use crate::model::{GptShape, Layout, Tensor};
-use crate::optimizer::muon::{self, Block, MuonStep, MuonValues, Scratch};
-use crate::optimizer::{Coefficients, Decay, Moments, Muon};
-use rayon::prelude::*;
+use crate::cpu::{self, Buffer, Values};
+use crate::model::{Shape, Tensor};
+use crate::optimizer::Decay;
+use crate::optimizer::muon::{self, Block, Scratch};
+use batch::check_tokens;
+use passes::Passes;
+use pool::Pool;
 use shard::{Shard, Worker};
 use std::ops::Range;
 
@@ -31,19 +38,19 @@ const CHUNK: usize = 1 << 15;
 /// What one training step did.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct StepReport {
-    /// Mean nats per predicted token, before the step.
+    /// The mean loss before the step: nats per predicted token or row, regularizer included.
     pub loss: f32,
     /// 2-norm of the whole gradient, before clipping.
     pub gradient_norm: f32,
 }
 
-/// A GPT-2 style model in training: one flat buffer of f32 parameters, AdamW's moments, and every buffer that a step
-/// needs, so that a step allocates nothing of size.
+/// A model in training: one flat buffer of f32 parameters, the optimizer's moments, and every buffer that a step needs, so
+/// that a step allocates nothing of size. Buffers that are never needed take no memory where the system allocates as
+/// Linux does: an engine that only evaluates keeps one block's activations and no gradient.
 pub struct Engine {
-    shape: GptShape,
+    shape: Shape,
     options: EngineOptions,
     tensors: Vec<Tensor>,
-    layout: Layout,
     decay: Decay,
     /// The tensors that are Muon's.
     blocks: Vec<Block>,
@@ -59,7 +66,7 @@ pub struct Engine {
     workers: Vec<Worker>,
     /// Sum of squares of each chunk of the gradient.
     squares: Vec<f64>,
-    pool: rayon::ThreadPool,
+    pool: Pool,
 }
 
 impl std::fmt::Debug for Engine {
@@ -77,48 +84,37 @@ impl Engine {
     ///
     /// # Errors
     /// An impossible shape, an option out of its range, or no threads.
-    pub fn new(shape: GptShape, options: EngineOptions) -> Result<Engine, EngineError> {
+    pub fn new(shape: impl Into<Shape>, options: EngineOptions) -> Result<Engine, EngineError> {
+        let shape = shape.into();
         shape.check()?;
-        options.check()?;
-        let pool = rayon::ThreadPoolBuilder::new()
-            .num_threads(options.threads)
-            .thread_name(|index| format!("compute-{index}"))
-            .build()
-            .map_err(|error| EngineError::Threads(error.to_string()))?;
-        let (tensors, layout) = shape.table();
+        options.check(&shape)?;
+        let tensors = shape.tensors();
+        let len = shape.parameter_count();
+        let pool = Pool::new(&options, len)?;
         let parts = SHARDS.min(options.batch);
-        let shards: Vec<Shard> = (0..parts)
-            .map(|part| Shard {
-                sequences: part * options.batch / parts..(part + 1) * options.batch / parts,
-                gradients: Buffer::zeros(layout.len),
-                nats: 0.0,
-            })
-            .collect();
-        let blocks = options.muon.map_or(Vec::new(), |_| muon::blocks(&shape, &layout));
-        let sequences = options.batch.div_ceil(parts);
+        let blocks = match (options.optimizer.muon(), shape.gpt()) {
+            (Some(_), Some(shape)) => muon::blocks(shape),
+            _ => Vec::new(),
+        };
+        let samples = options.batch.div_ceil(parts);
         let workers = (0..parts.min(options.threads))
-            .map(|_| Worker {
-                activations: Activations::new(&shape, sequences * shape.context),
-                tokens: Vec::with_capacity(sequences * shape.context),
-                targets: Vec::with_capacity(sequences * shape.context),
-                scratch: Scratch::new(&blocks),
-            })
+            .map(|_| Worker { passes: Passes::new(&shape, samples), scratch: Scratch::new(&blocks) })
             .collect();
+        let moments = if options.optimizer.has_moments() { len } else { 0 };
         Ok(Engine {
             decay: Decay::new(&tensors, &blocks),
             blocks,
-            parameters: Buffer::zeros(layout.len),
-            turned: Buffer::zeros(layout.len),
-            first: Buffer::zeros(layout.len),
-            second: Buffer::zeros(layout.len),
+            parameters: Buffer::zeros(len),
+            turned: Buffer::zeros(len),
+            first: Buffer::zeros(moments),
+            second: Buffer::zeros(moments),
             steps: 0,
             ramp: 0,
-            squares: vec![0.0; layout.len.div_ceil(CHUNK)],
+            squares: vec![0.0; len.div_ceil(CHUNK)],
             shape,
             options,
             tensors,
-            layout,
-            shards,
+            shards: (0..parts).map(|_| Shard { gradients: Buffer::zeros(len), nats: 0.0 }).collect(),
             workers,
             pool,
         })
@@ -126,7 +122,7 @@ impl Engine {
 
     /// The model's shape.
     #[must_use]
-    pub fn shape(&self) -> &GptShape {
+    pub fn shape(&self) -> &Shape {
         &self.shape
     }
 
@@ -139,10 +135,10 @@ impl Engine {
     /// Length of the flat parameter buffer.
     #[must_use]
     pub fn parameter_count(&self) -> usize {
-        self.layout.len
+        self.parameters.len()
     }
 
-    /// Sequences of one step (B).
+    /// Samples of one step (B).
     #[must_use]
     pub fn batch(&self) -> usize {
         self.options.batch
@@ -194,201 +190,85 @@ impl Engine {
         self.ramp = steps;
     }
 
-    /// One training step on `tokens`, (B, T + 1) row-major: each row's first T predict its last T.
+    /// One training step on a batch of B samples.
     ///
     /// # Errors
-    /// A wrong number of tokens, a token outside of the vocabulary, a broken learning rate, or a loss or gradient that is
-    /// not finite. In every case parameters and optimizer are as they were.
-    pub fn step(&mut self, tokens: &[u32], learning_rate: f32) -> Result<StepReport, EngineError> {
-        let (batch, row) = (self.options.batch, self.shape.context + 1);
-        if tokens.len() != batch * row {
-            return Err(EngineError::TokenCount { expected: format!("{batch} x {row}"), got: tokens.len() });
+    /// Samples that are not the model's, another number of them, a broken learning rate, or a loss or gradient that is not
+    /// finite. In every case parameters and optimizer are as they were.
+    pub fn step(&mut self, batch: Batch<'_>, learning_rate: f32) -> Result<StepReport, EngineError> {
+        let samples = batch.check(&self.shape)?;
+        if samples != self.options.batch {
+            return Err(EngineError::SampleCount { expected: self.options.batch, got: samples });
         }
-        self.check_tokens(tokens)?;
         if !learning_rate.is_finite() || learning_rate < 0.0 {
             return Err(EngineError::LearningRate(learning_rate));
         }
         self.turn_matrices(self.tensors.len());
-        self.run_shards(tokens);
-        let predicted = (batch * self.shape.context) as f64;
-        let loss = self.shards.iter().map(|shard| shard.nats).sum::<f64>() / predicted;
-        if !loss.is_finite() {
-            return Err(EngineError::NonFinite("loss"));
-        }
-        let norm = self.sum_gradients().sqrt();
-        if !norm.is_finite() {
-            return Err(EngineError::NonFinite("gradient"));
-        }
+        let (loss, norm) = self.batch_gradient(batch, samples, samples, true)?;
         self.update(learning_rate, norm);
         Ok(StepReport { loss: loss as f32, gradient_norm: norm as f32 })
     }
 
-    /// Transposes the matrices among the first `count` tensors: once a step, instead of in every product.
-    fn turn_matrices(&mut self, count: usize) {
-        let Engine { tensors, parameters, turned, pool, .. } = self;
-        let mut rest: &mut [f32] = turned;
-        pool.scope(|scope| {
-            for tensor in &tensors[..count] {
-                let (into, after) = std::mem::take(&mut rest).split_at_mut(tensor.len());
-                rest = after;
-                if let [rows, columns] = tensor.shape[..] {
-                    let from = &parameters[tensor.range()];
-                    scope.spawn(move |_| {
-                        cpu::transpose::transpose(from, rows, columns, columns, into, rows);
-                    });
-                }
-            }
-        });
-    }
-
-    /// Forward and backward of every shard; worker w takes the shards of part w.
-    fn run_shards(&mut self, tokens: &[u32]) {
-        let Engine { shape, layout, parameters, turned, shards, workers, pool, options, .. } = self;
-        let model = cpu::Model { shape, layout, parameters, turned };
-        let context = shape.context;
-        let scale = 1.0 / (options.batch * context) as f32;
-        let each = shards.len().div_ceil(workers.len());
-        pool.scope(|scope| {
-            for (worker, shards) in workers.iter_mut().zip(shards.chunks_mut(each)) {
-                scope.spawn(move |_| {
-                    for shard in shards {
-                        let range =
-                            shard.sequences.start * (context + 1)..shard.sequences.end * (context + 1);
-                        worker.read(&tokens[range], context);
-                        let rows = Rows { sequences: shard.sequences.len(), length: context };
-                        let Worker { activations, tokens, targets, .. } = &mut *worker;
-                        cpu::forward(model, tokens, rows, activations);
-                        let gradients = &mut shard.gradients;
-                        shard.nats =
-                            cpu::backward(model, tokens, targets, rows, scale, activations, gradients);
-                    }
-                });
-            }
-        });
-    }
-
-    /// Adds the shards' gradients, in order, into the first one's buffer; returns the sum of squares.
-    fn sum_gradients(&mut self) -> f64 {
-        let Engine { shards, squares, pool, .. } = self;
-        let Some((first, others)) = shards.split_first_mut() else { return 0.0 };
-        pool.install(|| {
-            first.gradients.par_chunks_mut(CHUNK).zip(squares.par_iter_mut()).enumerate().for_each(
-                |(index, (sum, square))| {
-                    let range = index * CHUNK..index * CHUNK + sum.len();
-                    for other in &*others {
-                        cpu::reduce::add(sum, &other.gradients[range.clone()]);
-                    }
-                    *square = cpu::reduce::sum_of_squares(sum);
-                },
-            );
-        });
-        squares.iter().sum()
-    }
-
-    /// The optimizer's pass, over fixed chunks.
-    fn update(&mut self, learning_rate: f32, gradient_norm: f64) {
-        self.steps += 1;
-        let ramp = if self.ramp == 0 { 1.0 } else { (self.steps as f32 / self.ramp as f32).min(1.0) };
-        let adamw = &self.options.adamw;
-        let coefficients = Coefficients::new(adamw, self.steps, learning_rate * ramp, gradient_norm);
-        let Engine { shards, parameters, first, second, pool, decay, .. } = self;
-        let gradients: &[f32] = &shards[0].gradients;
-        pool.install(|| {
-            parameters
-                .par_chunks_mut(CHUNK)
-                .zip(first.par_chunks_mut(CHUNK))
-                .zip(second.par_chunks_mut(CHUNK))
-                .zip(gradients.par_chunks(CHUNK))
-                .enumerate()
-                .for_each(|(index, (((parameters, first), second), gradients))| {
-                    let values = Moments { parameters, first, second, gradients };
-                    decay.update(&coefficients, index * CHUNK, values);
-                });
-        });
-        if let Some(Muon { rate, momentum }) = self.options.muon {
-            let rate = rate * learning_rate * ramp;
-            let keep = 1.0 - rate * self.options.adamw.weight_decay;
-            self.update_blocks(MuonStep { momentum, rate, keep, scale: coefficients.scale });
-        }
-    }
-
-    /// Muon's pass: a matrix is one thread's.
-    fn update_blocks(&mut self, step: MuonStep) {
-        let Engine { shards, parameters, first, blocks, workers, pool, .. } = self;
-        let gradients: &[f32] = &shards[0].gradients;
-        let mut shares: Vec<Vec<(&Block, MuonValues<'_>)>> = workers.iter().map(|_| Vec::new()).collect();
-        let (mut parameters, mut first, mut at): (&mut [f32], &mut [f32], usize) = (parameters, first, 0);
-        for (index, block) in blocks.iter().enumerate() {
-            let (skip, len) = (block.range.start - at, block.range.len());
-            let (values, rest) = std::mem::take(&mut parameters)[skip..].split_at_mut(len);
-            let (momentum, behind) = std::mem::take(&mut first)[skip..].split_at_mut(len);
-            (parameters, first, at) = (rest, behind, block.range.end);
-            let gradients = &gradients[block.range.clone()];
-            let share = index % shares.len();
-            shares[share].push((block, MuonValues { parameters: values, momentum, gradients }));
-        }
-        pool.scope(|scope| {
-            for (worker, share) in workers.iter_mut().zip(shares) {
-                scope.spawn(move |_| {
-                    for (block, values) in share {
-                        muon::update(step, block, values, &mut worker.scratch);
-                    }
-                });
-            }
-        });
-    }
-
-    /// The sum of nats over `tokens`, (N, T + 1) row-major for any N; divide by N x T for the mean.
+    /// The mean loss of any number of samples at the present parameters, and its gradient in `into`. With B samples the
+    /// gradient is the very one that a step would take.
     ///
     /// # Errors
-    /// A number of tokens that is no multiple of T + 1, a token outside of the vocabulary, or a loss that is not finite.
-    pub fn loss(&mut self, tokens: &[u32]) -> Result<f64, EngineError> {
-        let context = self.shape.context;
-        if !tokens.len().is_multiple_of(context + 1) {
-            let expected = format!("a multiple of {}", context + 1);
-            return Err(EngineError::TokenCount { expected, got: tokens.len() });
+    /// No samples, samples that are not the model's, or a loss or gradient that is not finite; what `into` holds is of no
+    /// use then.
+    ///
+    /// # Panics
+    /// If `into` is not as long as the parameters: that is the caller's own number.
+    pub fn gradient(&mut self, batch: Batch<'_>, into: &mut [f32]) -> Result<f32, EngineError> {
+        assert_eq!(
+            into.len(),
+            self.parameters.len(),
+            "a gradient has as many values as there are parameters"
+        );
+        let samples = batch.check(&self.shape)?;
+        if samples == 0 {
+            return Err(EngineError::NoSamples);
         }
-        self.check_tokens(tokens)?;
-        self.turn_matrices(1);
-        // Groups are as large as a shard, whatever the number of threads.
-        let group = self.options.batch.div_ceil(self.shards.len()) * (context + 1);
-        let mut nats = vec![0.0_f64; tokens.len().div_ceil(group)];
-        let Engine { shape, layout, parameters, turned, workers, pool, .. } = self;
-        let model = cpu::Model { shape, layout, parameters, turned };
-        let each = nats.len().div_ceil(workers.len()).max(1);
-        pool.scope(|scope| {
-            let parts = nats.chunks_mut(each).zip(tokens.chunks(each * group));
-            for (worker, (nats, tokens)) in workers.iter_mut().zip(parts) {
-                scope.spawn(move |_| {
-                    for (nats, tokens) in nats.iter_mut().zip(tokens.chunks(group)) {
-                        worker.read(tokens, context);
-                        let rows = Rows { sequences: tokens.len() / (context + 1), length: context };
-                        cpu::forward(model, &worker.tokens, rows, &mut worker.activations);
-                        *nats = cpu::loss(model, &worker.targets, &mut worker.activations);
-                    }
-                });
-            }
-        });
-        let total: f64 = nats.iter().sum();
-        if total.is_finite() { Ok(total) } else { Err(EngineError::NonFinite("loss")) }
+        self.turn_matrices(self.tensors.len());
+        into.fill(0.0);
+        let mut total = 0.0;
+        for start in (0..samples).step_by(self.options.batch) {
+            let end = (start + self.options.batch).min(samples);
+            let part = batch.part(start..end, samples);
+            total += self.batch_gradient(part, end - start, samples, start == 0)?.0;
+            cpu::reduce::add(into, &self.shards[0].gradients);
+        }
+        Ok(total as f32)
     }
 
-    /// The logits (V) of the token after `context`, which holds 1 to T tokens.
+    /// The mean loss of any number of samples at the present parameters: nats per predicted token or row, regularizer
+    /// included. Forward passes only, which keep what one layer needs.
     ///
     /// # Errors
-    /// An empty or too long context, a token outside of the vocabulary, or logits that are not finite.
+    /// No samples, samples that are not the model's, or a loss that is not finite.
+    pub fn loss(&mut self, batch: Batch<'_>) -> Result<f64, EngineError> {
+        let samples = batch.check(&self.shape)?;
+        if samples == 0 {
+            return Err(EngineError::NoSamples);
+        }
+        let score = self.score(batch)?;
+        Ok(self.mean_loss(score.nats, samples))
+    }
+
+    /// The logits (V) of the token after `context`, which holds 1 to T tokens; of a GPT only.
+    ///
+    /// # Errors
+    /// An empty or too long context, a token outside of the vocabulary, logits that are not finite, or another model.
     pub fn logits_last(&mut self, context: &[u32]) -> Result<Vec<f32>, EngineError> {
-        if context.is_empty() || context.len() > self.shape.context {
-            let expected = format!("1 to {}", self.shape.context);
+        let Engine { shape, parameters, turned, workers, .. } = self;
+        let (Shape::Gpt(shape), Passes::Gpt(gpt)) = (&*shape, &mut workers[0].passes) else {
+            return Err(EngineError::Kind { model: shape.name() });
+        };
+        if context.is_empty() || context.len() > shape.context {
+            let expected = format!("1 to {}", shape.context);
             return Err(EngineError::TokenCount { expected, got: context.len() });
         }
-        self.check_tokens(context)?;
-        let Engine { shape, layout, parameters, turned, workers, .. } = self;
-        let model = cpu::Model { shape, layout, parameters, turned };
-        let rows = Rows { sequences: 1, length: context.len() };
-        let activations = &mut workers[0].activations;
-        cpu::forward(model, context, rows, activations);
-        let logits = cpu::last_logits(model, rows, activations);
+        check_tokens(context, shape.vocabulary)?;
+        let logits = gpt.last_logits(Values { parameters, turned }, context);
         if logits.iter().all(|logit| logit.is_finite()) {
             Ok(logits)
         } else {
@@ -408,13 +288,5 @@ impl Engine {
     /// Bytes that are truncated, oversized, altered, of another version or of another model; nothing is changed then.
     pub fn load(&mut self, bytes: &[u8]) -> Result<(), CheckpointError> {
         checkpoint::load(self, bytes)
-    }
-
-    fn check_tokens(&self, tokens: &[u32]) -> Result<(), EngineError> {
-        let vocabulary = self.shape.vocabulary;
-        match tokens.iter().position(|token| *token as usize >= vocabulary) {
-            None => Ok(()),
-            Some(position) => Err(EngineError::Token { token: tokens[position], position, vocabulary }),
-        }
     }
 }

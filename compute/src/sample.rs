@@ -63,7 +63,9 @@ pub fn generate(
     let mut seed = [0; 32];
     seed[..8].copy_from_slice(&sampling.seed.to_le_bytes());
     let mut random = rng::stream(seed, 0);
-    let context = engine.shape().context;
+    let Some(context) = engine.shape().gpt().map(|shape| shape.context) else {
+        return Err(EngineError::Kind { model: engine.shape().name() }.into());
+    };
     let mut tokens = prompt.to_vec();
     for _ in 0..count {
         let seen = &tokens[tokens.len().saturating_sub(context)..];

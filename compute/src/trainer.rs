@@ -1,7 +1,7 @@
-//! An engine with its corpus: what a node's compute thread and the simulator drive.
+//! An engine with its data: what a node's compute thread and the simulator drive.
 
 use crate::checkpoint::CheckpointError;
-use crate::data::{Corpus, validation_loss};
+use crate::data::{Data, Evaluation, Gathered, Mismatch, evaluate};
 use crate::engine::{Engine, EngineError, StepReport};
 use crate::model::Tensor;
 use std::ops::Range;
@@ -10,7 +10,7 @@ use thiserror::Error;
 /// What some training steps did.
 #[derive(Clone, Debug, PartialEq, Default)]
 pub struct TrainReport {
-    /// Mean nats per predicted token of each step, before it.
+    /// The mean loss of each step, before it: nats per predicted token or row, regularizer included.
     pub losses: Vec<f32>,
     /// 2-norm of each step's gradient, before clipping.
     pub gradient_norms: Vec<f32>,
@@ -19,26 +19,15 @@ pub struct TrainReport {
 /// Why training stopped.
 #[derive(Debug, Error)]
 pub enum TrainError {
-    /// The corpus does not fit the model.
-    #[error(
-        "the corpus has windows of {corpus_context} and tokens below {corpus_vocabulary}, the model a context of {context} and a vocabulary of {vocabulary}"
-    )]
-    Mismatch {
-        /// Predicted tokens of a sample.
-        corpus_context: usize,
-        /// The corpus' vocabulary.
-        corpus_vocabulary: usize,
-        /// The model's context.
-        context: usize,
-        /// The model's vocabulary.
-        vocabulary: usize,
-    },
+    /// The data does not fit the model.
+    #[error(transparent)]
+    Mismatch(#[from] Mismatch),
     /// The number of samples is not steps x batch.
     #[error("{steps} steps of {batch} samples need {expected} samples, got {got}")]
     SampleCount {
         /// Learning rates given.
         steps: usize,
-        /// Sequences of a step.
+        /// Samples of a step.
         batch: usize,
         /// Their product.
         expected: usize,
@@ -56,67 +45,87 @@ pub enum TrainError {
     },
 }
 
-/// One engine and the corpus it trains on.
+/// One engine and the data it trains on.
+///
+/// Samples are named by their *positions*, counted through all epochs: each epoch has [`Data::samples`] of them, in an
+/// order of its own.
 #[derive(Debug)]
 pub struct Trainer {
     engine: Engine,
-    corpus: Corpus,
-    tokens: Vec<u32>,
+    data: Data,
+    room: Gathered,
 }
 
 impl Trainer {
-    /// Puts an engine and a corpus together.
+    /// Puts an engine and its data, a [`Corpus`](crate::Corpus) or a [`Table`](crate::Table), together.
     ///
     /// # Errors
-    /// [`TrainError::Mismatch`] if the context differs or the corpus has tokens that the model does not know.
-    pub fn new(engine: Engine, corpus: Corpus) -> Result<Trainer, TrainError> {
-        let shape = engine.shape();
-        if corpus.context() != shape.context || corpus.vocabulary() > shape.vocabulary {
-            return Err(TrainError::Mismatch {
-                corpus_context: corpus.context(),
-                corpus_vocabulary: corpus.vocabulary(),
-                context: shape.context,
-                vocabulary: shape.vocabulary,
-            });
-        }
-        let tokens = vec![0; engine.batch() * (shape.context + 1)];
-        Ok(Trainer { engine, corpus, tokens })
+    /// [`TrainError::Mismatch`] if the model cannot train on it.
+    pub fn new(engine: Engine, data: impl Into<Data>) -> Result<Trainer, TrainError> {
+        let data = data.into();
+        data.check(engine.shape())?;
+        Ok(Trainer { engine, room: data.room(), data })
     }
 
-    /// One step per learning rate, on the next `batch` of `samples` (global indices of the corpus) each.
+    /// One step per learning rate, on the next `batch` of `positions` each.
     ///
     /// # Errors
-    /// A wrong number of samples, before anything is done; or the step that failed, which changed nothing itself.
-    pub fn train(&mut self, samples: &[u64], learning_rates: &[f32]) -> Result<TrainReport, TrainError> {
+    /// A wrong number of positions, before anything is done; or the step that failed, which changed nothing itself.
+    pub fn train(&mut self, positions: &[u64], learning_rates: &[f32]) -> Result<TrainReport, TrainError> {
         let (steps, batch) = (learning_rates.len(), self.engine.batch());
         let expected = steps.saturating_mul(batch);
-        if samples.len() != expected {
-            return Err(TrainError::SampleCount { steps, batch, expected, got: samples.len() });
+        if positions.len() != expected {
+            return Err(TrainError::SampleCount { steps, batch, expected, got: positions.len() });
         }
         let mut report = TrainReport::default();
-        for (step, (samples, rate)) in samples.chunks_exact(batch).zip(learning_rates).enumerate() {
-            let StepReport { loss, gradient_norm } =
-                self.step(samples, *rate).map_err(|error| TrainError::Step { step, error })?;
+        for (step, (positions, rate)) in positions.chunks_exact(batch).zip(learning_rates).enumerate() {
+            self.data.gather(positions, &mut self.room);
+            let StepReport { loss, gradient_norm } = self
+                .engine
+                .step(self.room.batch(), *rate)
+                .map_err(|error| TrainError::Step { step, error })?;
             report.losses.push(loss);
             report.gradient_norms.push(gradient_norm);
         }
         Ok(report)
     }
 
-    fn step(&mut self, samples: &[u64], learning_rate: f32) -> Result<StepReport, EngineError> {
-        let row = self.corpus.context() + 1;
-        for (sample, tokens) in samples.iter().zip(self.tokens.chunks_exact_mut(row)) {
-            self.corpus.fill(*sample, tokens);
-        }
-        self.engine.step(&self.tokens, learning_rate)
+    /// The mean loss of the samples at any number of positions, at the present parameters, and its gradient in `into`;
+    /// nothing is updated.
+    ///
+    /// # Errors
+    /// No positions, or a loss or gradient that is not finite; what `into` holds is of no use then.
+    ///
+    /// # Panics
+    /// If `into` is not as long as the parameters: that is the caller's own number.
+    pub fn gradient(&mut self, positions: &[u64], into: &mut [f32]) -> Result<f32, EngineError> {
+        self.data.gather(positions, &mut self.room);
+        self.engine.gradient(self.room.batch(), into)
     }
 
-    /// Mean nats per predicted token over at most `max_windows` validation windows.
+    /// The mean loss of the samples at any number of positions, at the present parameters: forward passes only.
+    ///
+    /// # Errors
+    /// No positions, or a loss that is not finite.
+    pub fn loss(&mut self, positions: &[u64]) -> Result<f32, EngineError> {
+        self.data.gather(positions, &mut self.room);
+        Ok(self.engine.loss(self.room.batch())? as f32)
+    }
+
+    /// Loss and, of a model of rows, accuracy over at most `most` validation samples.
     ///
     /// # Errors
     /// A loss that is not finite.
-    pub fn validation_loss(&mut self, max_windows: Option<u64>) -> Result<f64, EngineError> {
-        validation_loss(&mut self.engine, &self.corpus, max_windows)
+    pub fn evaluate(&mut self, most: Option<u64>) -> Result<Evaluation, EngineError> {
+        evaluate(&mut self.engine, &self.data, most)
+    }
+
+    /// The loss of [`Trainer::evaluate`].
+    ///
+    /// # Errors
+    /// A loss that is not finite.
+    pub fn validation_loss(&mut self, most: Option<u64>) -> Result<f64, EngineError> {
+        Ok(self.evaluate(most)?.loss)
     }
 
     /// As [`Engine::read`].
@@ -155,10 +164,10 @@ impl Trainer {
         self.engine.tensors()
     }
 
-    /// The corpus.
+    /// The data.
     #[must_use]
-    pub fn corpus(&self) -> &Corpus {
-        &self.corpus
+    pub fn data(&self) -> &Data {
+        &self.data
     }
 
     /// The engine.

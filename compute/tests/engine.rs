@@ -1,18 +1,19 @@
 //! The engine from outside: bits for any number of threads, errors that change nothing, checkpoints.
 
-use driftless_compute::{AdamW, CheckpointError, Engine, EngineError, EngineOptions, GptShape, Muon, rng};
+use driftless_compute::{
+    AdamW, Batch, CheckpointError, Engine, EngineError, EngineOptions, GptShape, Muon, Optimizer, Sgd, rng,
+};
 
 const SHAPE: GptShape = GptShape { layers: 2, heads: 2, width: 24, context: 12, vocabulary: 40 };
 
 fn engine(threads: usize, batch: usize) -> Engine {
-    engine_with(None, threads, batch)
+    engine_with(Optimizer::default(), threads, batch)
 }
 
-/// Muon moves the blocks' matrices, if it is given.
-fn engine_with(muon: Option<Muon>, threads: usize, batch: usize) -> Engine {
-    let options = EngineOptions { threads, batch, adamw: AdamW::default(), muon };
+fn engine_with(optimizer: Optimizer, threads: usize, batch: usize) -> Engine {
+    let options = EngineOptions { threads, batch, optimizer };
     let mut engine = Engine::new(SHAPE, options).unwrap();
-    engine.write(0..SHAPE.parameter_count(), &rng::initialise(&SHAPE, 5));
+    engine.write(0..SHAPE.parameter_count(), &rng::initialise(SHAPE, 5));
     engine
 }
 
@@ -21,25 +22,32 @@ fn tokens(rows: usize, step: usize) -> Vec<u32> {
     (0..rows * (SHAPE.context + 1)).map(|i| ((i * i + 7 * step + i / 13) % SHAPE.vocabulary) as u32).collect()
 }
 
-/// AdamW for everything, and Muon for the blocks' matrices.
-const OPTIMIZERS: [Option<Muon>; 2] = [None, Some(Muon { rate: 5.0, momentum: 0.95 })];
+/// AdamW for everything; Muon for the blocks' matrices; gradient descent.
+fn optimizers() -> [Optimizer; 3] {
+    let muon = Muon { rate: 5.0, momentum: 0.95 };
+    let adamw = AdamW::default();
+    [Optimizer::AdamW(adamw), Optimizer::Muon { muon, adamw }, Optimizer::Sgd(Sgd::default())]
+}
 
 fn bits(values: &[f32]) -> Vec<u32> {
     values.iter().map(|value| value.to_bits()).collect()
 }
 
+/// The largest batch is more than the caller does alone.
 #[test]
 fn any_number_of_threads_gives_the_same_bits() {
-    for (batch, muon) in [1, 2, 3, 5, 8].into_iter().flat_map(|batch| OPTIMIZERS.map(|muon| (batch, muon))) {
+    for (batch, optimizer) in
+        [1, 2, 3, 5, 8, 13].into_iter().flat_map(|batch| optimizers().map(|optimizer| (batch, optimizer)))
+    {
         let mut runs = [1, 2, 3, 8].map(|threads| {
-            let mut engine = engine_with(muon, threads, batch);
+            let mut engine = engine_with(optimizer, threads, batch);
             let reports: Vec<_> =
-                (0..5).map(|step| engine.step(&tokens(batch, step), 1e-2).unwrap()).collect();
-            let loss = engine.loss(&tokens(7, 99)).unwrap();
+                (0..5).map(|step| engine.step(Batch::Tokens(&tokens(batch, step)), 1e-2).unwrap()).collect();
+            let loss = engine.loss(Batch::Tokens(&tokens(7, 99))).unwrap();
             (reports, loss.to_bits(), bits(engine.parameters()), engine.save())
         });
         let first = runs[0].clone();
-        assert!(runs.iter_mut().all(|run| *run == first), "batch {batch}, {muon:?}");
+        assert!(runs.iter_mut().all(|run| *run == first), "batch {batch}, {optimizer:?}");
         assert!(first.0.iter().all(|report| report.loss > 0.0 && report.gradient_norm > 0.0));
     }
 }
@@ -48,33 +56,36 @@ fn any_number_of_threads_gives_the_same_bits() {
 fn a_step_lowers_the_loss_of_its_own_batch() {
     let mut engine = engine(2, 4);
     let batch = tokens(4, 0);
-    let first = engine.step(&batch, 1e-2).unwrap().loss;
+    let first = engine.step(Batch::Tokens(&batch), 1e-2).unwrap().loss;
     for _ in 0..30 {
-        engine.step(&batch, 1e-2).unwrap();
+        engine.step(Batch::Tokens(&batch), 1e-2).unwrap();
     }
-    let last = engine.loss(&batch).unwrap() / (4 * SHAPE.context) as f64;
+    let last = engine.loss(Batch::Tokens(&batch)).unwrap();
     assert!(last < 0.7 * f64::from(first), "{last} after {first}");
 }
 
 #[test]
 fn broken_input_changes_nothing() {
     let mut engine = engine(2, 4);
-    engine.step(&tokens(4, 0), 1e-2).unwrap();
+    engine.step(Batch::Tokens(&tokens(4, 0)), 1e-2).unwrap();
     let before = engine.save();
     let good = tokens(4, 1);
 
     let mut bad = good.clone();
     bad[17] = 40;
     assert!(matches!(
-        engine.step(&bad, 1e-2),
+        engine.step(Batch::Tokens(&bad), 1e-2),
         Err(EngineError::Token { token: 40, position: 17, vocabulary: 40 })
     ));
-    assert!(matches!(engine.step(&good[1..], 1e-2), Err(EngineError::TokenCount { got: 51, .. })));
-    assert!(matches!(engine.loss(&good[1..]), Err(EngineError::TokenCount { .. })));
+    assert!(matches!(
+        engine.step(Batch::Tokens(&good[1..]), 1e-2),
+        Err(EngineError::TokenCount { got: 51, .. })
+    ));
+    assert!(matches!(engine.loss(Batch::Tokens(&good[1..])), Err(EngineError::TokenCount { .. })));
     assert!(matches!(engine.logits_last(&[]), Err(EngineError::TokenCount { .. })));
     assert!(matches!(engine.logits_last(&[1; 13]), Err(EngineError::TokenCount { .. })));
     for rate in [f32::NAN, f32::INFINITY, -1.0] {
-        assert!(matches!(engine.step(&good, rate), Err(EngineError::LearningRate(_))));
+        assert!(matches!(engine.step(Batch::Tokens(&good), rate), Err(EngineError::LearningRate(_))));
     }
     assert!(engine.save() == before);
 }
@@ -84,11 +95,11 @@ fn a_loss_that_is_not_finite_changes_nothing() {
     for broken in [f32::NAN, f32::INFINITY, 3e38] {
         for index in [3, SHAPE.vocabulary * SHAPE.width + 2, SHAPE.parameter_count() - 1] {
             let mut engine = engine(2, 4);
-            engine.step(&tokens(4, 0), 1e-2).unwrap();
+            engine.step(Batch::Tokens(&tokens(4, 0)), 1e-2).unwrap();
             // Two values of 3e38 overflow where one may pass through a norm unharmed.
             engine.write(index..index + 1, &[broken]);
             let before = engine.save();
-            match engine.step(&tokens(4, 1), 1e-2) {
+            match engine.step(Batch::Tokens(&tokens(4, 1)), 1e-2) {
                 Err(EngineError::NonFinite(_)) => {
                     assert!(engine.save() == before);
                 }
@@ -101,19 +112,19 @@ fn a_loss_that_is_not_finite_changes_nothing() {
 
 #[test]
 fn a_checkpoint_continues_with_the_same_bits() {
-    for muon in OPTIMIZERS {
-        let mut first = engine_with(muon, 2, 4);
+    for optimizer in optimizers() {
+        let mut first = engine_with(optimizer, 2, 4);
         for step in 0..3 {
-            first.step(&tokens(4, step), 1e-2).unwrap();
+            first.step(Batch::Tokens(&tokens(4, step)), 1e-2).unwrap();
         }
         let saved = first.save();
-        let mut second = engine_with(muon, 1, 4);
+        let mut second = engine_with(optimizer, 1, 4);
         second.load(&saved).unwrap();
         assert_eq!(second.optimizer_steps(), 3);
         assert!(second.save() == saved);
         for step in 3..6 {
-            let reports =
-                [&mut first, &mut second].map(|engine| engine.step(&tokens(4, step), 1e-2).unwrap());
+            let reports = [&mut first, &mut second]
+                .map(|engine| engine.step(Batch::Tokens(&tokens(4, step)), 1e-2).unwrap());
             assert_eq!(reports[0], reports[1]);
         }
         assert_eq!(bits(first.parameters()), bits(second.parameters()));
@@ -124,12 +135,12 @@ fn a_checkpoint_continues_with_the_same_bits() {
 /// Muon's size.
 #[test]
 fn muon_moves_the_matrices_of_the_blocks_and_nothing_else() {
-    let [adamw, muon] = OPTIMIZERS.map(|muon| {
-        let mut engine = engine_with(muon, 2, 4);
-        engine.step(&tokens(4, 0), 1e-2).unwrap();
+    let [adamw, muon, _] = optimizers().map(|optimizer| {
+        let mut engine = engine_with(optimizer, 2, 4);
+        engine.step(Batch::Tokens(&tokens(4, 0)), 1e-2).unwrap();
         engine
     });
-    let start = rng::initialise(&SHAPE, 5);
+    let start = rng::initialise(SHAPE, 5);
     for tensor in adamw.tensors() {
         let of = |engine: &Engine| bits(&engine.parameters()[tensor.range()]);
         let is_blocks = tensor.name.starts_with("h.") && tensor.is_matrix();
@@ -148,10 +159,10 @@ fn muon_moves_the_matrices_of_the_blocks_and_nothing_else() {
 #[test]
 fn a_checkpoint_with_any_byte_changed_is_refused() {
     let shape = GptShape { layers: 1, heads: 1, width: 2, context: 2, vocabulary: 3 };
-    let options = EngineOptions { threads: 1, batch: 1, adamw: AdamW::default(), muon: None };
+    let options = EngineOptions { threads: 1, batch: 1, optimizer: Optimizer::default() };
     let mut engine = Engine::new(shape, options).unwrap();
-    engine.write(0..shape.parameter_count(), &rng::initialise(&shape, 1));
-    engine.step(&[0, 1, 2], 1e-2).unwrap();
+    engine.write(0..shape.parameter_count(), &rng::initialise(shape, 1));
+    engine.step(Batch::Tokens(&[0, 1, 2]), 1e-2).unwrap();
     let saved = engine.save();
     for index in 0..saved.len() {
         let mut damaged = saved.clone();
@@ -181,7 +192,7 @@ fn a_ramp_scales_the_first_learning_rates() {
         let mut engine = engine(1, 4);
         engine.set_ramp(ramp);
         let before = engine.parameters().to_vec();
-        engine.step(&tokens(4, 0), rate).unwrap();
+        engine.step(Batch::Tokens(&tokens(4, 0)), rate).unwrap();
         bits(engine.parameters()) != bits(&before)
             && engine.parameters().iter().zip(&before).all(|(a, b)| (a - b).abs() <= rate * 1.2)
     };
@@ -191,8 +202,8 @@ fn a_ramp_scales_the_first_learning_rates() {
     let mut plain = engine(1, 4);
     for step in 0..25 {
         let share = ((step + 1) as f32 / 20.0).min(1.0);
-        ramped.step(&tokens(4, step), 1e-2).unwrap();
-        plain.step(&tokens(4, step), 1e-2 * share).unwrap();
+        ramped.step(Batch::Tokens(&tokens(4, step)), 1e-2).unwrap();
+        plain.step(Batch::Tokens(&tokens(4, step)), 1e-2 * share).unwrap();
     }
     assert_eq!(bits(ramped.parameters()), bits(plain.parameters()));
     ramped.reset_optimizer();
@@ -209,17 +220,17 @@ fn logits_agree_with_the_loss() {
         let sum: f64 = logits.iter().map(|logit| f64::from(*logit).exp()).sum();
         nats += sum.ln() - f64::from(logits[row[length] as usize]);
     }
-    let loss = engine.loss(&row).unwrap();
+    let loss = engine.loss(Batch::Tokens(&row)).unwrap() * SHAPE.context as f64;
     assert!((loss - nats).abs() < 1e-4 * nats, "{loss} and {nats}");
 }
 
 #[test]
 fn impossible_engines_are_refused() {
-    let options = EngineOptions { threads: 1, batch: 1, adamw: AdamW::default(), muon: None };
+    let options = EngineOptions { threads: 1, batch: 1, optimizer: Optimizer::default() };
     let new = |shape, options| Engine::new(shape, options).err().map(|error| error.to_string());
     assert!(new(GptShape { heads: 5, ..SHAPE }, options).unwrap().contains("multiple"));
     assert!(new(SHAPE, EngineOptions { threads: 0, ..options }).unwrap().contains("threads"));
     assert!(new(SHAPE, EngineOptions { batch: 0, ..options }).unwrap().contains("batch"));
-    let adamw = AdamW { beta1: 2.0, ..AdamW::default() };
-    assert!(new(SHAPE, EngineOptions { adamw, ..options }).unwrap().contains("adamw"));
+    let optimizer = Optimizer::AdamW(AdamW { beta1: 2.0, ..AdamW::default() });
+    assert!(new(SHAPE, EngineOptions { optimizer, ..options }).unwrap().contains("adamw"));
 }

@@ -17,7 +17,7 @@ struct Stored {
 }
 
 fn stored(prefix: &str) -> HashMap<String, Stored> {
-    let parameters = rng::initialise(&SHAPE, 3);
+    let parameters = rng::initialise(SHAPE, 3);
     let store = |tensor: driftless_compute::Tensor| {
         let bytes = parameters[tensor.range()].iter().flat_map(|value| value.to_le_bytes()).collect();
         (format!("{prefix}{}", tensor.name), Stored { dtype: Dtype::F32, shape: tensor.shape, bytes })
@@ -35,7 +35,7 @@ fn write(folder: &Path, tensors: &HashMap<String, Stored>) {
 /// A good folder to spoil.
 fn folder() -> tempfile::TempDir {
     let folder = tempfile::tempdir().unwrap();
-    export(folder.path(), &SHAPE, &rng::initialise(&SHAPE, 3), None).unwrap();
+    export(folder.path(), &SHAPE, &rng::initialise(SHAPE, 3), None).unwrap();
     folder
 }
 
@@ -48,7 +48,7 @@ fn an_exported_folder_reads_back() {
     let folder = tempfile::tempdir().unwrap();
     let target = folder.path().join("new/folder");
     let tokenizer = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/data/tokenizer.json");
-    let parameters = rng::initialise(&SHAPE, 3);
+    let parameters = rng::initialise(SHAPE, 3);
     for _ in 0..2 {
         export(&target, &SHAPE, &parameters, Some(&tokenizer)).unwrap();
     }
@@ -71,7 +71,7 @@ fn names_without_prefix_masks_and_a_tied_head_are_accepted() {
     let head = Stored { dtype: head.dtype, shape: head.shape.clone(), bytes: head.bytes.clone() };
     tensors.insert("lm_head.weight".into(), head);
     write(folder.path(), &tensors);
-    assert!(import(folder.path()).unwrap().parameters == rng::initialise(&SHAPE, 3));
+    assert!(import(folder.path()).unwrap().parameters == rng::initialise(SHAPE, 3));
 
     tensors.get_mut("lm_head.weight").unwrap().bytes[0] ^= 1;
     write(folder.path(), &tensors);
@@ -197,7 +197,7 @@ fn configurations_of_other_models_are_refused() {
 #[test]
 fn nothing_half_written_and_nothing_broken_leaves() {
     let folder = tempfile::tempdir().unwrap();
-    let mut parameters = rng::initialise(&SHAPE, 3);
+    let mut parameters = rng::initialise(SHAPE, 3);
     let short = export(folder.path(), &SHAPE, &parameters[1..], None);
     assert!(matches!(short, Err(HuggingFaceError::ParameterCount { .. })));
     parameters[5] = f32::NAN;
@@ -206,7 +206,7 @@ fn nothing_half_written_and_nothing_broken_leaves() {
     assert_eq!(fs::read_dir(folder.path()).unwrap().count(), 0);
     // A folder where the weights' file should be: the rename fails and cleans up.
     fs::create_dir_all(folder.path().join("model.safetensors/inner")).unwrap();
-    let error = export(folder.path(), &SHAPE, &rng::initialise(&SHAPE, 3), None).unwrap_err();
+    let error = export(folder.path(), &SHAPE, &rng::initialise(SHAPE, 3), None).unwrap_err();
     assert!(matches!(error, HuggingFaceError::Io { .. }));
     let names: Vec<_> = fs::read_dir(folder.path()).unwrap().map(|e| e.unwrap().file_name()).collect();
     assert!(!names.iter().any(|name| name.to_string_lossy().contains("tmp")), "{names:?}");

@@ -1,16 +1,16 @@
 //! Golden learning: `gpt:tiny` learns tiny shakespeare as fast as an independent PyTorch model did.
 
 use driftless_compute::{
-    AdamW, Corpus, Engine, EngineOptions, GptShape, Schedule, TINY_SHAKESPEARE, Trainer, rng,
+    Corpus, Engine, EngineOptions, GptShape, Optimizer, Schedule, TINY_SHAKESPEARE, Trainer, rng,
 };
 
 /// 300 steps of 768 tokens with their own cosine: PyTorch reached 2.385 and 2.402 nats per byte with two seeds.
 #[test]
 fn three_hundred_steps_reach_the_reference() {
     let shape = GptShape::named("gpt:tiny", 256).unwrap();
-    let options = EngineOptions { threads: 2, batch: 12, adamw: AdamW::default(), muon: None };
+    let options = EngineOptions { threads: 2, batch: 12, optimizer: Optimizer::default() };
     let mut engine = Engine::new(shape, options).unwrap();
-    engine.write(0..shape.parameter_count(), &rng::initialise(&shape, 1));
+    engine.write(0..shape.parameter_count(), &rng::initialise(shape, 1));
     let corpus = Corpus::embedded(TINY_SHAKESPEARE, shape.context, [1; 32]).unwrap();
     let mut trainer = Trainer::new(engine, corpus).unwrap();
     let schedule = Schedule { peak: 1e-3, warm_up: 0.1, floor: 0.1 };

@@ -2,15 +2,16 @@
 
 use driftless_compute::sample::{SampleError, Sampling, generate};
 use driftless_compute::{
-    AdamW, Corpus, Engine, EngineError, EngineOptions, GptShape, TINY_SHAKESPEARE, TrainError, Trainer, rng,
+    Batch, Corpus, Data, Engine, EngineError, EngineOptions, GptShape, Optimizer, TINY_SHAKESPEARE,
+    TrainError, Trainer, rng,
 };
 
 const SHAPE: GptShape = GptShape { layers: 1, heads: 2, width: 16, context: 8, vocabulary: 256 };
 
 fn engine(shape: GptShape) -> Engine {
-    let options = EngineOptions { threads: 1, batch: 2, adamw: AdamW::default(), muon: None };
+    let options = EngineOptions { threads: 1, batch: 2, optimizer: Optimizer::default() };
     let mut engine = Engine::new(shape, options).unwrap();
-    engine.write(0..shape.parameter_count(), &rng::initialise(&shape, 1));
+    engine.write(0..shape.parameter_count(), &rng::initialise(shape, 1));
     engine
 }
 
@@ -47,13 +48,14 @@ fn validation_reads_as_many_windows_as_asked() {
     let mut trainer = Trainer::new(engine(SHAPE), corpus(8)).unwrap();
     let mut engine = engine(SHAPE);
     let mut total = 0.0;
-    for index in [0, trainer.corpus().validation_windows() / 2] {
+    let Data::Texts(corpus) = trainer.data() else { panic!("texts") };
+    for index in [0, corpus.validation_windows() / 2] {
         let mut window = [0; 9];
-        trainer.corpus().fill_validation(index, &mut window);
-        total += engine.loss(&window).unwrap();
+        corpus.fill_validation(index, &mut window);
+        total += engine.loss(Batch::Tokens(&window)).unwrap();
     }
     let loss = trainer.validation_loss(Some(2)).unwrap();
-    assert!((loss - total / 16.0).abs() < 1e-5);
+    assert!((loss - total / 2.0).abs() < 1e-5);
     let all = trainer.validation_loss(None).unwrap();
     assert!((all - trainer.validation_loss(Some(u64::MAX)).unwrap()).abs() < 1e-12);
 }

@@ -4,11 +4,11 @@ use std::ops::Range;
 use std::path::{Path, PathBuf};
 
 use driftless_compute::{
-    AdamW, Corpus, DataError, Engine, EngineError, EngineOptions, GptShape, Muon, Schedule, ShapeError,
-    Tensor, Tokenizer, TrainError, Trainer,
+    AdamW, Corpus, DataError, Engine, EngineError, EngineOptions, GptShape, Muon, Optimizer, Schedule,
+    ShapeError, Tensor, Tokenizer, TrainError, Trainer,
 };
 use driftless_protocol::charter::Charter;
-use driftless_protocol::manifest::Optimizer;
+use driftless_protocol::manifest;
 use driftless_protocol::model::Model;
 use driftless_protocol::worker::{self, EngineFailure, Samples};
 
@@ -119,11 +119,13 @@ impl TrainerEngine {
             return Err(EngineSetupError::Samples { expected: *samples_per_epoch, found: corpus.samples() });
         }
         let adamw = AdamW { weight_decay: training.weight_decay, clip: training.clip, ..AdamW::default() };
-        let muon = match training.optimizer {
-            Optimizer::AdamW => None,
-            Optimizer::Muon { learning_rate: peak } => Some(Muon::new(peak / training.learning_rate)),
+        let optimizer = match training.optimizer {
+            manifest::Optimizer::AdamW => Optimizer::AdamW(adamw),
+            manifest::Optimizer::Muon { learning_rate: peak } => {
+                Optimizer::Muon { muon: Muon::new(peak / training.learning_rate), adamw }
+            }
         };
-        let options = EngineOptions { threads, batch: training.batch as usize, adamw, muon };
+        let options = EngineOptions { threads, batch: training.batch as usize, optimizer };
         let engine = Engine::new(shape_of(&charter.manifest.model), options)?;
         let schedule =
             Schedule { peak: training.learning_rate, warm_up: training.warmup, floor: training.final_share };

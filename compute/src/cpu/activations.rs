@@ -20,11 +20,35 @@ impl Rows {
     }
 }
 
+/// What a forward pass leaves behind.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Keep {
+    /// All that a backward pass needs.
+    Everything,
+    /// What the next stage and the head need: two stages and one block are used over and over, and the other buffers
+    /// are never touched.
+    Latest,
+}
+
+impl Keep {
+    /// Where a stage of the residual stream lies.
+    pub(crate) fn stage(self, stage: usize) -> usize {
+        if self == Keep::Everything { stage } else { stage % 2 }
+    }
+
+    /// Where a block's values lie.
+    pub(crate) fn layer(self, layer: usize) -> usize {
+        if self == Keep::Everything { layer } else { 0 }
+    }
+}
+
 /// Buffers of one worker. A *stage* is a point of the residual stream with its norm: 2l before attention of block l,
 /// 2l + 1 before its feed-forward part, 2L before the head.
 pub(crate) struct Activations {
     /// Rows that the buffers hold.
     pub rows: usize,
+    /// What the last forward pass left in them.
+    pub keep: Keep,
     /// (2L + 1, R, C): the residual stream at each stage.
     pub residual: Buffer,
     /// (2L + 1, R, C): its norm.
@@ -75,6 +99,7 @@ impl Activations {
         let head = head_block(shape.vocabulary).min(rows) * shape.vocabulary;
         Activations {
             rows,
+            keep: Keep::Everything,
             residual: Buffer::zeros(stages * rows * c),
             normed: Buffer::zeros(stages * rows * c),
             mean: Buffer::zeros(stages * rows),

@@ -1,6 +1,6 @@
 //! The backward pass over some sequences, from the head to the embeddings, into one flat gradient buffer.
 
-use super::activations::{Activations, Rows, head_block};
+use super::activations::{Activations, Keep, Rows, head_block};
 use super::attention::{Heads, attention_backward};
 use super::cross_entropy::loss_and_gradient;
 use super::forward::{Model, norm_ranges, part};
@@ -11,7 +11,7 @@ use super::reduce::{add, add_column_sums};
 use super::transpose::transpose;
 use std::ops::Range;
 
-/// After `forward`: overwrites `gradients` by those of the summed loss times `scale`; returns the sum of nats.
+/// After a [`forward`](super::forward()) that kept everything: overwrites `gradients` by those of the summed loss times `scale`; returns the sum of nats.
 pub(crate) fn backward(
     model: Model<'_>,
     tokens: &[u32],
@@ -22,6 +22,7 @@ pub(crate) fn backward(
     gradients: &mut [f32],
 ) -> f64 {
     let (c, r, layers) = (model.shape.width, rows.count(), model.shape.layers);
+    debug_assert_eq!(a.keep, Keep::Everything, "a backward pass after a forward pass that kept too little");
     clear_accumulated(model, gradients);
     let total = head(model, targets, scale, a, gradients);
     a.running[..r * c].fill(0.0);

@@ -2,21 +2,26 @@
 
 use std::ops::{Deref, DerefMut};
 
-/// One cache line of values.
-#[derive(Clone, Copy)]
-#[repr(C, align(64))]
-struct Line([f32; 16]);
+/// Values of one cache line, and its bytes.
+const LINE: usize = 16;
+const LINE_BYTES: usize = 64;
 
-/// A zero-initialised slice of f32, 64-byte aligned.
+/// A zero-initialised slice of f32, 64-byte aligned. Large ones are the operating system's zero pages: what is never
+/// written takes no memory.
 pub(crate) struct Buffer {
-    lines: Vec<Line>,
+    /// Never grows, so its first value stays where it is.
+    values: Vec<f32>,
+    start: usize,
     len: usize,
 }
 
 impl Buffer {
     /// `len` zeros.
     pub(crate) fn zeros(len: usize) -> Buffer {
-        Buffer { lines: vec![Line([0.0; 16]); len.div_ceil(16)], len }
+        let values = vec![0.0; len + LINE - 1];
+        // `align_offset` may decline; an unaligned buffer is only slower.
+        let start = Some(values.as_ptr().align_offset(LINE_BYTES)).filter(|start| *start < LINE);
+        Buffer { values, start: start.unwrap_or(0), len }
     }
 }
 
@@ -24,15 +29,28 @@ impl Deref for Buffer {
     type Target = [f32];
 
     fn deref(&self) -> &[f32] {
-        // SAFETY: `Line` is `repr(C)` with 16 f32 and no padding (64 bytes, aligned to 64), so the vector's memory is
-        // `16 x lines.len()` initialised f32, and `len` is at most that.
-        unsafe { std::slice::from_raw_parts(self.lines.as_ptr().cast(), self.len) }
+        &self.values[self.start..self.start + self.len]
     }
 }
 
 impl DerefMut for Buffer {
     fn deref_mut(&mut self) -> &mut [f32] {
-        // SAFETY: as in `deref`; the exclusive borrow of `self` makes the slice unique.
-        unsafe { std::slice::from_raw_parts_mut(self.lines.as_mut_ptr().cast(), self.len) }
+        &mut self.values[self.start..self.start + self.len]
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn buffers_are_zero_aligned_and_of_their_length() {
+        for len in [0, 1, 15, 16, 17, 100_000] {
+            let buffer = Buffer::zeros(len);
+            assert_eq!(buffer.len(), len);
+            assert!(
+                buffer.as_ptr().addr().is_multiple_of(LINE_BYTES) && buffer.iter().all(|value| *value == 0.0)
+            );
+        }
     }
 }

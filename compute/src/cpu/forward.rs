@@ -1,6 +1,7 @@
 //! The forward pass over some sequences, up to the norm before the head; the loss without gradients; one row of logits.
 
-use super::activations::{Activations, Rows, head_block};
+use super::Values;
+use super::activations::{Activations, Keep, Rows, head_block};
 use super::attention::{Heads, attention};
 use super::cross_entropy::loss_only;
 use super::gelu::bias_gelu;
@@ -15,14 +16,12 @@ use std::ops::Range;
 pub(crate) struct Model<'a> {
     pub shape: &'a GptShape,
     pub layout: &'a Layout,
-    pub parameters: &'a [f32],
-    /// The same places, every matrix transposed.
-    pub turned: &'a [f32],
+    pub values: Values<'a>,
 }
 
 impl<'a> Model<'a> {
     pub(crate) fn get(&self, range: &Range<usize>) -> &'a [f32] {
-        &self.parameters[range.clone()]
+        &self.values.parameters[range.clone()]
     }
 
     /// A weight matrix (in, out).
@@ -33,7 +32,7 @@ impl<'a> Model<'a> {
 
     /// The transpose of a weight matrix of `rows` rows: (out, in) as a matrix of its own.
     pub(crate) fn turned(&self, range: &Range<usize>, rows: usize) -> Matrix<'a> {
-        Matrix::new(&self.turned[range.clone()], range.len() / rows, rows, rows)
+        Matrix::new(&self.values.turned[range.clone()], range.len() / rows, rows, rows)
     }
 
     /// Gain and bias of the norm of a stage.
@@ -57,8 +56,9 @@ pub(crate) fn part(index: usize, size: usize) -> Range<usize> {
     index * size..(index + 1) * size
 }
 
-/// `tokens` (R): runs the blocks and leaves the last norm in stage 2L of `a`.
-pub(crate) fn forward(model: Model<'_>, tokens: &[u32], rows: Rows, a: &mut Activations) {
+/// `tokens` (R): runs the blocks and leaves the last norm in stage 2L of `a`, and what is to be kept of the others.
+pub(crate) fn forward(model: Model<'_>, tokens: &[u32], rows: Rows, keep: Keep, a: &mut Activations) {
+    a.keep = keep;
     let c = model.shape.width;
     embed(model, tokens, rows, a);
     let (gain, bias) = model.norm_of_stage(0);
@@ -88,13 +88,14 @@ fn attention_branch(model: Model<'_>, layer: usize, rows: Rows, a: &mut Activati
     let (c, heads, r) = (model.shape.width, model.shape.heads, rows.count());
     let block = &model.layout.blocks[layer];
     let stage = 2 * layer;
-    let qkv = &mut a.qkv[layer * a.rows * 3 * c..][..r * 3 * c];
-    let normed = Matrix::new(&a.normed[stage * a.rows * c..], r, c, c);
+    let place = a.keep.layer(layer);
+    let qkv = &mut a.qkv[place * a.rows * 3 * c..][..r * 3 * c];
+    let normed = Matrix::new(&a.normed[a.keep.stage(stage) * a.rows * c..], r, c, c);
     multiply(qkv, 3 * c, Write::Replace, 1.0, normed, model.matrix(&block.qkv, c));
     add_bias(qkv, model.get(&block.qkv_bias));
 
-    let attended = &mut a.attended[layer * a.rows * c..][..r * c];
-    let kept = part(layer, heads * a.rows);
+    let attended = &mut a.attended[place * a.rows * c..][..r * c];
+    let kept = part(place, heads * a.rows);
     let heads = Heads {
         qkv,
         largest: &mut a.largest[kept.clone()],
@@ -114,8 +115,8 @@ fn feed_forward_branch(model: Model<'_>, layer: usize, rows: Rows, a: &mut Activ
     let (c, r) = (model.shape.width, rows.count());
     let block = &model.layout.blocks[layer];
     let stage = 2 * layer + 1;
-    let expanded = &mut a.expanded[layer * a.rows * 4 * c..][..r * 4 * c];
-    let normed = Matrix::new(&a.normed[stage * a.rows * c..], r, c, c);
+    let expanded = &mut a.expanded[a.keep.layer(layer) * a.rows * 4 * c..][..r * 4 * c];
+    let normed = Matrix::new(&a.normed[a.keep.stage(stage) * a.rows * c..], r, c, c);
     multiply(expanded, 4 * c, Write::Replace, 1.0, normed, model.matrix(&block.expand, c));
     bias_gelu(expanded, model.get(&block.expand_bias), &mut a.active[..r * 4 * c]);
 
@@ -128,17 +129,23 @@ fn feed_forward_branch(model: Model<'_>, layer: usize, rows: Rows, a: &mut Activ
 fn add_branch(model: Model<'_>, stage: usize, bias: &Range<usize>, r: usize, a: &mut Activations) {
     let c = model.shape.width;
     let (gain, norm_bias) = model.norm_of_stage(stage);
-    let (before, after) = a.residual.split_at_mut(stage * a.rows * c);
+    let (from, into) = (a.keep.stage(stage - 1), a.keep.stage(stage));
+    let (before, after) = a.residual.split_at_mut(from.max(into) * a.rows * c);
+    let (before, after) = if from < into {
+        (&before[from * a.rows * c..][..r * c], &mut after[..r * c])
+    } else {
+        (&after[..r * c], &mut before[into * a.rows * c..][..r * c])
+    };
     residual_norm(
-        &before[(stage - 1) * a.rows * c..][..r * c],
+        before,
         &a.narrow[..r * c],
         model.get(bias),
-        &mut after[..r * c],
+        after,
         gain,
         norm_bias,
-        &mut a.normed[stage * a.rows * c..][..r * c],
-        &mut a.mean[stage * a.rows..][..r],
-        &mut a.inverse[stage * a.rows..][..r],
+        &mut a.normed[into * a.rows * c..][..r * c],
+        &mut a.mean[into * a.rows..][..r],
+        &mut a.inverse[into * a.rows..][..r],
     );
 }
 
@@ -146,7 +153,7 @@ fn add_branch(model: Model<'_>, stage: usize, bias: &Range<usize>, r: usize, a: 
 pub(crate) fn loss(model: Model<'_>, targets: &[u32], a: &mut Activations) -> f64 {
     let (c, v) = (model.shape.width, model.shape.vocabulary);
     let head = model.turned(&model.layout.tokens, v);
-    let normed = &a.normed[2 * model.shape.layers * a.rows * c..];
+    let normed = &a.normed[a.keep.stage(2 * model.shape.layers) * a.rows * c..];
     let mut total = 0.0;
     for (targets, normed) in targets.chunks(head_block(v)).zip(normed.chunks(head_block(v) * c)) {
         let logits = &mut a.logits[..targets.len() * v];
@@ -160,7 +167,7 @@ pub(crate) fn loss(model: Model<'_>, targets: &[u32], a: &mut Activations) -> f6
 pub(crate) fn last_logits(model: Model<'_>, rows: Rows, a: &Activations) -> Vec<f32> {
     let (c, v) = (model.shape.width, model.shape.vocabulary);
     let head = model.matrix(&model.layout.tokens, v).transposed();
-    let last = (2 * model.shape.layers * a.rows + rows.count() - 1) * c;
+    let last = (a.keep.stage(2 * model.shape.layers) * a.rows + rows.count() - 1) * c;
     let mut logits = vec![0.0; v];
     multiply(&mut logits, v, Write::Replace, 1.0, Matrix::new(&a.normed[last..], 1, c, c), head);
     logits

@@ -1,10 +1,11 @@
-//! What can be wrong with a text or a tokenizer.
+//! What can be wrong with a text, a tokenizer or a table.
 
+use super::TableError;
 use std::io;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use thiserror::Error;
 
-/// Why a corpus could not be made; every variant names the file.
+/// Why a corpus or a table could not be made; every variant names the file.
 #[derive(Debug, Error)]
 pub enum DataError {
     /// No text was given at all.
@@ -78,4 +79,23 @@ pub enum DataError {
     /// The context is zero or beyond its maximum.
     #[error("a context of {0} positions is not possible")]
     Context(usize),
+    /// No table was given at all.
+    #[error("no file of rows was given")]
+    NoTables,
+    /// The file is no table, or does not go with the others.
+    #[error("{}: {error}", path.display())]
+    Table {
+        /// The file.
+        path: PathBuf,
+        /// Why.
+        #[source]
+        error: TableError,
+    },
+}
+
+impl DataError {
+    /// Names the file in an error of a table.
+    pub(super) fn table(path: &Path, error: TableError) -> DataError {
+        DataError::Table { path: path.into(), error }
+    }
 }

@@ -1,40 +1,44 @@
-//! The number that runs are compared by.
+//! The numbers that runs are compared by.
 
-use super::Corpus;
+use super::Data;
+use crate::cpu::Score;
 use crate::engine::{Engine, EngineError};
 
-/// Windows that one call of the engine evaluates.
+/// Samples that one call of the engine evaluates.
 const GROUP: u64 = 64;
 
-/// Mean nats per predicted token (byte, for bytes) of the engine's parameters over the validation windows, or over
-/// `max_windows` of them, evenly spread.
+/// What a model makes of validation samples.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct Evaluation {
+    /// Mean nats per predicted token (byte, for bytes) or row, regularizer included.
+    pub loss: f64,
+    /// The share of rows whose label the model finds likeliest; of models of rows only.
+    pub accuracy: Option<f64>,
+    /// Samples evaluated.
+    pub samples: u64,
+}
+
+/// The engine's parameters over the validation samples, or over `most` of them, evenly spread.
 ///
 /// # Errors
-/// A corpus whose context differs from the model's, tokens outside of the model's vocabulary, or a loss that is not
-/// finite.
-pub fn validation_loss(
-    engine: &mut Engine,
-    corpus: &Corpus,
-    max_windows: Option<u64>,
-) -> Result<f64, EngineError> {
-    let context = engine.shape().context;
-    if corpus.context() != context {
-        let expected = format!("a corpus with windows of {context}");
-        return Err(EngineError::TokenCount { expected, got: corpus.context() });
-    }
-    let all = corpus.validation_windows();
-    let count = max_windows.map_or(all, |most| most.clamp(1, all));
-    let mut tokens = vec![0; GROUP as usize * (context + 1)];
-    let (mut nats, mut done) = (0.0, 0);
+/// Data that does not fit the model, or a loss that is not finite.
+pub fn evaluate(engine: &mut Engine, data: &Data, most: Option<u64>) -> Result<Evaluation, EngineError> {
+    data.check(engine.shape())?;
+    let all = data.validation_samples();
+    let count = most.map_or(all, |most| most.clamp(1, all));
+    let mut room = data.room();
+    let (mut total, mut done) = (Score::default(), 0);
     while done < count {
         let group = GROUP.min(count - done);
-        let tokens = &mut tokens[..group as usize * (context + 1)];
-        for (i, row) in tokens.chunks_exact_mut(context + 1).enumerate() {
-            let window = u128::from(done + i as u64) * u128::from(all) / u128::from(count);
-            corpus.fill_validation(window as u64, row);
-        }
-        nats += engine.loss(tokens)?;
+        let place = |index: u64| (u128::from(index) * u128::from(all) / u128::from(count)) as u64;
+        data.gather_validation((done..done + group).map(place), &mut room);
+        total = total + engine.score(room.batch())?;
         done += group;
     }
-    Ok(nats / (count as f64 * context as f64))
+    let is_classifier = engine.shape().rows().is_some();
+    Ok(Evaluation {
+        loss: engine.mean_loss(total.nats, count as usize),
+        accuracy: is_classifier.then(|| total.correct as f64 / count as f64),
+        samples: count,
+    })
 }

@@ -1,7 +1,8 @@
 //! How an engine trains.
 
 use super::EngineError;
-use crate::optimizer::{AdamW, Muon};
+use crate::model::Shape;
+use crate::optimizer::Optimizer;
 
 /// The largest batch and number of threads admitted.
 const MAX_BATCH: usize = 1 << 16;
@@ -10,31 +11,37 @@ const MAX_THREADS: usize = 1 << 10;
 /// How an engine trains.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct EngineOptions {
-    /// Threads that compute; more than [`SHARDS`](super::SHARDS) help only the optimizer.
+    /// Threads that compute; more than [`SHARDS`](super::SHARDS) help only the optimizer, and a small model takes one.
     pub threads: usize,
-    /// Sequences of one step (B).
+    /// Samples of one step (B).
     pub batch: usize,
     /// The inner optimizer.
-    pub adamw: AdamW,
-    /// The optimizer of the blocks' matrices, if it is another; their weight decay is AdamW's number at its rate.
-    pub muon: Option<Muon>,
+    pub optimizer: Optimizer,
 }
 
 impl EngineOptions {
     /// Checks every option against its range.
-    pub(super) fn check(&self) -> Result<(), EngineError> {
+    pub(super) fn check(&self, shape: &Shape) -> Result<(), EngineError> {
         if !(1..=MAX_THREADS).contains(&self.threads) {
             return Err(EngineError::Option("threads must be 1 to 1024"));
         }
         if !(1..=MAX_BATCH).contains(&self.batch) {
             return Err(EngineError::Option("batch must be 1 to 65536"));
         }
-        if !self.adamw.is_valid() {
-            return Err(EngineError::Option("adamw has a number out of its range"));
+        match self.optimizer {
+            Optimizer::AdamW(adamw) | Optimizer::Muon { adamw, .. } if !adamw.is_valid() => {
+                Err(EngineError::Option("adamw has a number out of its range"))
+            }
+            Optimizer::Muon { muon, .. } if !muon.is_valid() => {
+                Err(EngineError::Option("muon has a number out of its range"))
+            }
+            Optimizer::Muon { .. } if shape.gpt().is_none() => {
+                Err(EngineError::Option("muon is for the blocks of gpt models: use adamw or sgd"))
+            }
+            Optimizer::Sgd(sgd) if !sgd.is_valid() => {
+                Err(EngineError::Option("sgd has a number out of its range"))
+            }
+            _ => Ok(()),
         }
-        if self.muon.is_some_and(|muon| !muon.is_valid()) {
-            return Err(EngineError::Option("muon has a number out of its range"));
-        }
-        Ok(())
     }
 }

@@ -1,6 +1,8 @@
 //! The shape of a GPT-2 style model: pre-layer-norm blocks, learned positions, GELU in its tanh form, tied head.
 
-use thiserror::Error;
+use super::ShapeError;
+use super::error::check_bounds;
+use super::shape::MAX_PARAMETERS;
 
 /// The numbers that define a GPT-2 style model.
 ///
@@ -19,40 +21,6 @@ pub struct GptShape {
     /// Number of tokens (V): 256 for bytes.
     pub vocabulary: usize,
 }
-
-/// A shape that no model can have, or that this build refuses to allocate.
-#[derive(Debug, Error, Clone, PartialEq, Eq)]
-pub enum ShapeError {
-    /// A dimension is zero.
-    #[error("model shape: {0} must be at least 1")]
-    Zero(&'static str),
-    /// A dimension is beyond its fixed maximum.
-    #[error("model shape: {what} is {value}, the maximum is {maximum}")]
-    TooLarge {
-        /// The name of the dimension.
-        what: &'static str,
-        /// Its value.
-        value: usize,
-        /// The largest value admitted.
-        maximum: usize,
-    },
-    /// The heads do not divide the width.
-    #[error("model shape: width {width} is not a multiple of {heads} heads")]
-    Heads {
-        /// Channels of the residual stream.
-        width: usize,
-        /// Heads of each block.
-        heads: usize,
-    },
-}
-
-/// The largest value of each dimension, so that no product of a checked shape overflows 64 bits and a hostile
-/// manifest or configuration file costs no allocation.
-const LIMITS: [(&str, usize); 5] =
-    [("layers", 256), ("heads", 256), ("width", 16_384), ("context", 65_536), ("vocabulary", 1 << 20)];
-
-/// The most parameters an engine allocates: 2^33, 32 GiB of f32.
-const MAX_PARAMETERS: usize = 1 << 33;
 
 impl GptShape {
     /// The named models `gpt:tiny`, `gpt:small` and `gpt:gpt2`, or `None` for any other name.
@@ -74,27 +42,19 @@ impl GptShape {
     /// # Errors
     /// [`ShapeError`] names the first dimension that is wrong.
     pub fn check(&self) -> Result<(), ShapeError> {
-        let values = [self.layers, self.heads, self.width, self.context, self.vocabulary];
-        for ((what, maximum), value) in LIMITS.into_iter().zip(values) {
-            if value == 0 {
-                return Err(ShapeError::Zero(what));
-            }
-            if value > maximum {
-                return Err(ShapeError::TooLarge { what, value, maximum });
-            }
-        }
+        // No product of a checked shape overflows 64 bits, and a hostile manifest or configuration file costs no
+        // allocation.
+        check_bounds(&[
+            ("layers", self.layers, 1, 256),
+            ("heads", self.heads, 1, 256),
+            ("width", self.width, 1, 16_384),
+            ("context", self.context, 1, 65_536),
+            ("vocabulary", self.vocabulary, 1, 1 << 20),
+        ])?;
         if !self.width.is_multiple_of(self.heads) {
             return Err(ShapeError::Heads { width: self.width, heads: self.heads });
         }
-        let parameters = self.parameter_count();
-        if parameters > MAX_PARAMETERS {
-            return Err(ShapeError::TooLarge {
-                what: "parameters",
-                value: parameters,
-                maximum: MAX_PARAMETERS,
-            });
-        }
-        Ok(())
+        check_bounds(&[("parameters", self.parameter_count(), 1, MAX_PARAMETERS)])
     }
 
     /// Channels of one head (D).

@@ -1,4 +1,4 @@
-//! The tensor table: Hugging Face's GPT-2 names over one flat f32 buffer.
+//! The tensor table: names over one flat f32 buffer, and where a GPT's tensors lie in it.
 
 use super::GptShape;
 use std::ops::Range;
@@ -6,9 +6,10 @@ use std::ops::Range;
 /// One named tensor: row-major, at `offset` of the flat parameter buffer.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Tensor {
-    /// The name in Hugging Face's GPT-2, without the prefix `transformer.`.
+    /// The name in Hugging Face's GPT-2, without the prefix `transformer.`; of other models, in PyTorch's `Sequential`.
     pub name: String,
-    /// Its dimensions; a matrix of a block is stored \[in, out\], as Hugging Face's `Conv1D` does.
+    /// Its dimensions; a matrix of a GPT's block is stored \[in, out\], as Hugging Face's `Conv1D` does, all others
+    /// \[out, in\].
     pub shape: Vec<usize>,
     /// The index of its first value in the flat buffer.
     pub offset: usize,
@@ -33,10 +34,10 @@ impl Tensor {
         self.offset..self.offset + self.len()
     }
 
-    /// Whether it is a matrix (weights and embeddings), which weight decay shrinks; gains and biases are not.
+    /// Whether it is a matrix (weights, kernels and embeddings), which weight decay shrinks; gains and biases are not.
     #[must_use]
     pub fn is_matrix(&self) -> bool {
-        self.shape.len() == 2
+        self.shape.len() >= 2
     }
 }
 
@@ -71,22 +72,26 @@ pub(crate) struct Layout {
     pub blocks: Vec<BlockLayout>,
     pub norm_gain: Range<usize>,
     pub norm_bias: Range<usize>,
-    pub len: usize,
 }
 
 /// Appends tensors one after another.
-struct Builder {
+#[derive(Default)]
+pub(super) struct Builder {
     tensors: Vec<Tensor>,
     len: usize,
 }
 
 impl Builder {
-    fn push(&mut self, name: String, shape: &[usize]) -> Range<usize> {
+    pub(super) fn push(&mut self, name: String, shape: &[usize]) -> Range<usize> {
         let tensor = Tensor { name, shape: shape.to_vec(), offset: self.len };
         let range = tensor.range();
         self.len = range.end;
         self.tensors.push(tensor);
         range
+    }
+
+    pub(super) fn finish(self) -> Vec<Tensor> {
+        self.tensors
     }
 
     fn block(&mut self, index: usize, c: usize) -> BlockLayout {
@@ -118,13 +123,13 @@ impl GptShape {
     /// The table and the same ranges by field.
     pub(crate) fn table(&self) -> (Vec<Tensor>, Layout) {
         let c = self.width;
-        let mut builder = Builder { tensors: Vec::new(), len: 0 };
+        let mut builder = Builder::default();
         let tokens = builder.push("wte.weight".into(), &[self.vocabulary, c]);
         let positions = builder.push("wpe.weight".into(), &[self.context, c]);
         let blocks = (0..self.layers).map(|index| builder.block(index, c)).collect();
         let norm_gain = builder.push("ln_f.weight".into(), &[c]);
         let norm_bias = builder.push("ln_f.bias".into(), &[c]);
-        let layout = Layout { tokens, positions, blocks, norm_gain, norm_bias, len: builder.len };
+        let layout = Layout { tokens, positions, blocks, norm_gain, norm_bias };
         (builder.tensors, layout)
     }
 }
@@ -132,16 +137,67 @@ impl GptShape {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::model::{CnnShape, LogisticShape, MlpShape, Shape};
 
     #[test]
     fn tensors_cover_the_buffer_without_gaps() {
-        let shape = GptShape::named("gpt:tiny", 256).unwrap();
-        let mut end = 0;
-        for tensor in shape.tensors() {
-            assert_eq!(tensor.offset, end, "{}", tensor.name);
-            end = tensor.range().end;
+        let shapes: [(Shape, usize); 5] = [
+            (GptShape::named("gpt:tiny", 256).unwrap().into(), 4 + 12 * 4),
+            (MlpShape { inputs: 64, hidden: 32, layers: 1, classes: 10 }.into(), 4),
+            (MlpShape { inputs: 5, hidden: 7, layers: 3, classes: 2 }.into(), 8),
+            (CnnShape { side: 28, channels: 1, filters: 8, classes: 10 }.into(), 6),
+            (LogisticShape { inputs: 14, regularization: 0.0 }.into(), 1),
+        ];
+        for (shape, count) in shapes {
+            let mut end = 0;
+            for tensor in shape.tensors() {
+                assert_eq!(tensor.offset, end, "{}", tensor.name);
+                end = tensor.range().end;
+            }
+            assert_eq!((end, shape.tensors().len()), (shape.parameter_count(), count), "{shape:?}");
+            assert_eq!(shape.check(), Ok(()));
         }
-        assert_eq!(end, shape.parameter_count());
-        assert_eq!(shape.tensors().len(), 4 + 12 * shape.layers);
+    }
+
+    /// As `state_dict()` of the same `Sequential` lists them.
+    #[test]
+    fn small_models_have_the_names_of_pytorch() {
+        let list = |shape: Shape| {
+            let tensors = shape.tensors().into_iter();
+            tensors.map(|tensor| format!("{} {:?}", tensor.name, tensor.shape)).collect::<Vec<_>>()
+        };
+        let mlp = MlpShape { inputs: 64, hidden: 32, layers: 1, classes: 10 };
+        assert_eq!(
+            list(mlp.into()),
+            ["0.weight [32, 64]", "0.bias [32]", "2.weight [10, 32]", "2.bias [10]"]
+        );
+        let cnn = CnnShape { side: 28, channels: 1, filters: 8, classes: 10 };
+        let expected = [
+            "0.weight [8, 1, 3, 3]",
+            "0.bias [8]",
+            "3.weight [16, 8, 3, 3]",
+            "3.bias [16]",
+            "7.weight [10, 784]",
+            "7.bias [10]",
+        ];
+        assert_eq!(list(cnn.into()), expected);
+        assert_eq!(list(LogisticShape { inputs: 14, regularization: 0.0 }.into()), ["weight [1, 14]"]);
+    }
+
+    #[test]
+    fn impossible_small_models_are_named() {
+        let mlp = MlpShape { inputs: 64, hidden: 32, layers: 1, classes: 10 };
+        let cnn = CnnShape { side: 8, channels: 1, filters: 8, classes: 10 };
+        let message = |shape: Shape| shape.check().unwrap_err().to_string();
+        assert!(message(MlpShape { layers: 0, ..mlp }.into()).contains("layers"));
+        assert!(message(MlpShape { classes: 1, ..mlp }.into()).contains("classes is 1, the minimum is 2"));
+        assert!(message(MlpShape { hidden: usize::MAX, ..mlp }.into()).contains("hidden"));
+        let wide = MlpShape { inputs: 1 << 20, hidden: 1 << 16, ..mlp };
+        assert!(message(wide.into()).contains("parameters"));
+        assert!(message(CnnShape { side: 3, ..cnn }.into()).contains("side is 3, the minimum is 4"));
+        for regularization in [-1.0, f32::NAN, f32::INFINITY] {
+            let shape = LogisticShape { inputs: 3, regularization };
+            assert!(message(shape.into()).contains("regularization"));
+        }
     }
 }

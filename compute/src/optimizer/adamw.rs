@@ -116,6 +116,11 @@ impl Decay {
         Decay { ranges }
     }
 
+    /// The ranges, and whether they decay.
+    pub(crate) fn ranges(&self) -> &[(Range<usize>, bool)] {
+        &self.ranges
+    }
+
     /// One optimizer step on the values that start at `offset` of the flat buffer.
     pub(crate) fn update(&self, coefficients: &Coefficients, offset: usize, mut values: Moments<'_>) {
         let all = offset..offset + values.parameters.len();

@@ -12,7 +12,7 @@
 use crate::cpu::matmul::{Matrix, Write, multiply};
 use crate::cpu::reduce::sum_of_squares;
 use crate::cpu::transpose::transpose;
-use crate::model::{GptShape, Layout};
+use crate::model::GptShape;
 use std::ops::Range;
 
 /// Newton-Schulz iterations, and the coefficients of X, A X and A A X.
@@ -55,8 +55,8 @@ pub(crate) struct Block {
 }
 
 /// The matrices of a model's blocks, in buffer order.
-pub(crate) fn blocks(shape: &GptShape, layout: &Layout) -> Vec<Block> {
-    let c = shape.width;
+pub(crate) fn blocks(shape: &GptShape) -> Vec<Block> {
+    let (c, layout) = (shape.width, shape.table().1);
     let block = |range: &Range<usize>, rows, columns, matrices| Block {
         range: range.clone(),
         rows,

@@ -2,7 +2,7 @@
 
 use std::path::Path;
 
-use driftless_compute::{AdamW, Engine, EngineOptions, validation_loss};
+use driftless_compute::{Engine, EngineOptions, Optimizer, evaluate};
 use serde_json::json;
 
 use super::CommandError;
@@ -24,7 +24,7 @@ pub(super) fn run(options: &EvalArguments, dir: &Path, output: Output) -> Result
     let windows =
         options.windows.map_or(corpus.validation_windows(), |most| most.min(corpus.validation_windows()));
     output.note(&format!("evaluating {windows} windows at height {}", offline.state.control.height));
-    let loss = validation_loss(&mut engine, &corpus, options.windows)?;
+    let loss = evaluate(&mut engine, &corpus.into(), options.windows)?.loss;
     let unit = if manifest.tokenizer.is_none() { "byte" } else { "token" };
     let (height, digest) = (offline.state.control.height, offline.state.digest());
     let object = json!({
@@ -59,7 +59,7 @@ pub(super) fn engine_of(
     batch: usize,
 ) -> Result<Engine, CommandError> {
     let threads = threads.unwrap_or_else(cores);
-    let options = EngineOptions { threads, batch, adamw: AdamW::default(), muon: None };
+    let options = EngineOptions { threads, batch, optimizer: Optimizer::default() };
     let mut engine = Engine::new(shape_of(&offline.charter.manifest.model), options)?;
     engine.write(0..engine.parameter_count(), &offline.parameters()?);
     Ok(engine)

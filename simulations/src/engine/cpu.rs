@@ -4,11 +4,11 @@ use std::ops::Range;
 use std::path::PathBuf;
 
 use driftless_compute::{
-    AdamW, Corpus, DataError, Engine as ComputeEngine, EngineError, EngineOptions, GptShape, Muon, Schedule,
-    TINY_SHAKESPEARE, TrainError, Trainer,
+    AdamW, Corpus, DataError, Engine as ComputeEngine, EngineError, EngineOptions, GptShape, Muon, Optimizer,
+    Schedule, TINY_SHAKESPEARE, TrainError, Trainer,
 };
 use driftless_protocol::charter::Charter;
-use driftless_protocol::manifest::{Optimizer, Training};
+use driftless_protocol::manifest::{self, Training};
 use driftless_protocol::model::Model;
 use driftless_protocol::worker::{Engine, EngineFailure, Samples};
 
@@ -68,11 +68,13 @@ impl CpuEngine {
             charter.manifest.training;
         let corpus = corpus.map_err(|error| EngineFailure::Other(error.to_string()))?;
         let adamw = AdamW { weight_decay, clip, ..AdamW::default() };
-        let muon = match optimizer {
-            Optimizer::AdamW => None,
-            Optimizer::Muon { learning_rate: peak } => Some(Muon::new(peak / learning_rate)),
+        let optimizer = match optimizer {
+            manifest::Optimizer::AdamW => Optimizer::AdamW(adamw),
+            manifest::Optimizer::Muon { learning_rate: peak } => {
+                Optimizer::Muon { muon: Muon::new(peak / learning_rate), adamw }
+            }
         };
-        let options = EngineOptions { threads, batch: batch as usize, adamw, muon };
+        let options = EngineOptions { threads, batch: batch as usize, optimizer };
         let engine = ComputeEngine::new(shape_of(&charter.manifest.model), options).map_err(failure)?;
         let trainer =
             Trainer::new(engine, corpus).map_err(|error| EngineFailure::Other(error.to_string()))?;
