@@ -1,11 +1,15 @@
 //! What can be typed. Raw: nothing is looked up or decided here, `config` does that.
 
+mod plan;
+
 use std::path::PathBuf;
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
 use driftless_protocol::codec::Codec;
 use driftless_protocol::method::{Combine, MethodName};
 use serde::{Deserialize, Serialize};
+
+pub use plan::PlanArguments;
 
 use crate::bandwidth::Rate;
 
@@ -104,6 +108,16 @@ pub enum Command {
     /// Check a Hugging Face GPT-2 style folder and keep it, for `new --from`.
     #[command(after_help = "Example: driftless import ./gpt2")]
     Import(ImportArguments),
+    /// Foretell what a session costs: bytes, time, memory and disk by method and role.
+    ///
+    /// Nothing runs, and nothing is read but what is typed. Of the methods that fit one is recommended; those that do
+    /// not say why. Exit code 1 if none fits. docs/plan.md tells what is counted.
+    #[command(
+        after_help = "Examples:\n  driftless plan --model gpt:small --peers 8 --up 20Mbit --down 100Mbit \
+                            --steps-per-second 4\n  driftless plan --model gpt:gpt2 --peers 32 --tokens 10G \
+                            --method muloco --method sparse-loco --memory 16GB --json"
+    )]
+    Plan(PlanArguments),
     /// Measure this machine.
     #[command(after_help = "Examples:\n  driftless bench --model gpt:tiny --threads 2 --json\n  \
                             driftless bench blobs --size 1GiB\n  driftless bench slot")]
@@ -263,15 +277,18 @@ pub struct NewArguments {
     /// Samples of an inner step.
     #[arg(long, conflicts_with = "manifest")]
     pub batch: Option<u32>,
-    /// Found the session although its numbers are known to be bad ones, such as an outer step that diverges.
-    #[arg(long)]
-    pub force: bool,
     /// Take everything from a TOML file; seed, data, committee and admission may be left out of it.
     #[arg(long, value_name = "FILE")]
     pub manifest: Option<PathBuf>,
     /// Print the manifest as TOML and do nothing else.
     #[arg(long)]
     pub print_manifest: bool,
+    /// Contributors to plan for: whether this machine and the slowest line admitted are enough for so many.
+    #[arg(long, default_value_t = 4, value_parser = clap::value_parser!(u32).range(1..=4096))]
+    pub peers: u32,
+    /// Found it even if it does not fit by plan, or its outer step may diverge.
+    #[arg(long)]
+    pub force: bool,
     /// How this node runs.
     #[command(flatten)]
     pub network: NetworkArguments,

@@ -8,8 +8,9 @@ use driftless_compute::{
     ShapeError, Tensor, Tokenizer, TrainError, Trainer,
 };
 use driftless_protocol::charter::Charter;
-use driftless_protocol::manifest;
+use driftless_protocol::manifest::{self, Manifest};
 use driftless_protocol::model::Model;
+use driftless_protocol::planner;
 use driftless_protocol::worker::{self, EngineFailure, Samples};
 
 /// Why an engine could not be made for a session.
@@ -74,12 +75,10 @@ pub fn shape_of(model: &Model) -> GptShape {
 ///
 /// # Errors
 /// The engine's own limits, or the machine's memory where it is known.
-pub fn check_size(model: &Model) -> Result<(), EngineSetupError> {
-    /// theta, four shards' gradients, two moments, outer parameters and momentum, and the
-    /// candidate's copy of these two; activations come on top.
-    const BYTES_PER_PARAMETER: u64 = 44;
-    shape_of(model).check()?;
-    let needed = model.parameters().saturating_mul(BYTES_PER_PARAMETER);
+pub fn check_size(manifest: &Manifest) -> Result<(), EngineSetupError> {
+    shape_of(&manifest.model).check()?;
+    // What comes and goes may be swapped out, or come when others went: `new` warns of it.
+    let needed = planner::memory(manifest, 1, 1).held();
     match total_memory() {
         Some(total) if needed > total => Err(EngineSetupError::Memory { needed, total }),
         _ => Ok(()),
@@ -87,7 +86,7 @@ pub fn check_size(model: &Model) -> Result<(), EngineSetupError> {
 }
 
 /// Bytes of memory, where the system tells them as Linux does.
-fn total_memory() -> Option<u64> {
+pub fn total_memory() -> Option<u64> {
     let text = std::fs::read_to_string("/proc/meminfo").ok()?;
     let line = text.lines().find_map(|line| line.strip_prefix("MemTotal:"))?;
     let kibibytes: u64 = line.trim().strip_suffix("kB")?.trim().parse().ok()?;
@@ -202,18 +201,34 @@ impl worker::Engine for TrainerEngine {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use driftless_protocol::committee::Committee;
+    use driftless_protocol::manifest::Data;
 
     /// What a hostile invitation may name: allowed by the manifest, 4 TB as numbers alone.
     #[test]
     fn a_model_that_no_machine_holds_is_refused_before_it_is_allocated() {
-        let shape = driftless_protocol::model::GptShape {
-            layers: 300,
+        let shape = |layers, width| driftless_protocol::model::GptShape {
+            layers,
             heads: 1,
-            width: 1 << 14,
+            width,
             context: 64,
             vocabulary: 256,
         };
-        let refused = check_size(&Model::Gpt(shape));
+        let check = |shape| {
+            let (committee, data) = (
+                Committee::Elected { founder: Default::default() },
+                Data::Private { max_tokens_per_slot: 1 },
+            );
+            let preset = Manifest::preset("gpt:tiny").unwrap();
+            check_size(&Manifest { model: Model::Gpt(shape), ..preset.manifest(committee, data) })
+        };
+        let refused = check(shape(300, 1 << 14));
         assert!(matches!(refused, Err(EngineSetupError::Shape(_))), "{refused:?}");
+        // Possible, and 25 TB.
+        let refused = check(shape(60, 1 << 15));
+        let possible = total_memory().is_none_or(|total| total > 20_000_000_000_000);
+        let memory = matches!(refused, Err(EngineSetupError::Memory { .. } | EngineSetupError::Shape(_)));
+        assert!(possible || memory, "{refused:?}");
+        check(shape(4, 128)).unwrap();
     }
 }

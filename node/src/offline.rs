@@ -264,7 +264,7 @@ pub(crate) fn apply(
 }
 
 pub(crate) fn genesis(folder: &SessionFolder, charter: &Charter) -> Result<State, OfflineError> {
-    check_size(&charter.manifest.model)?;
+    check_size(&charter.manifest)?;
     let read = |root: &Hash| {
         let page = |folder: &Path| read_blob(folder, root, PAGE_BYTES as u64);
         let bytes = page(&folder.pages()).or_else(|| page(&folder.blobs()));

@@ -25,6 +25,7 @@ mod memory;
 pub mod method;
 pub mod model;
 pub mod mutant;
+pub mod planner;
 pub mod positions;
 pub mod rate;
 pub mod schedule;

@@ -11,6 +11,7 @@
 //! | `steward` | a member dies, the founder stops and comes back on its port, so does the member |
 //! | `succession` | `new --from` a session whose founder is gone: training goes on, the fork is named |
 //! | `models` | `export`, `import`, `new --from` |
+//! | `plan` | `plan` compares methods; `new` founds nothing that does not fit |
 //! | `real_and_simulated` | the simulator makes the bits of four processes again, from their chain alone |
 //! | `torture_run` | a short run of `driftless-torture`: five times processes are killed, nothing is lost |
 //! | `verify` | a run is checked from its folders; one wrong byte anywhere is found |
@@ -24,6 +25,7 @@ mod elected;
 mod founding;
 mod joining;
 mod models;
+mod plan;
 mod program;
 mod real_and_simulated;
 mod steward;

@@ -13,6 +13,7 @@ mod manifest_file;
 mod new;
 mod new_from;
 mod peer;
+mod plan;
 mod run;
 mod sample;
 mod sessions;
@@ -149,6 +150,7 @@ async fn dispatch(arguments: Arguments, output: Output) -> Result<(), CommandErr
         Command::Sample(options) => sample::run(options, &dir()?, output),
         Command::Export(options) => export::run(options, &dir()?, output),
         Command::Import(options) => import::run(options, &dir()?, output),
+        Command::Plan(options) => plan::run(options, output),
         Command::Bench(options) => bench::run(options, output).await,
         Command::Identity(options) => identity::run(options, &dir()?, output),
         Command::Peer(options) => peer::run(options, dir()?, output).await,

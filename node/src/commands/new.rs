@@ -13,6 +13,7 @@ use super::CommandError;
 use super::foreground::Foreground;
 use super::kept;
 use super::new_from::{self, Source};
+use super::plan;
 use crate::args::NewArguments;
 use crate::config::{self, Config};
 use crate::node::SessionOptions;
@@ -42,6 +43,7 @@ pub(super) async fn run(options: &NewArguments, dir: PathBuf, output: Output) ->
     let founding = founding(options, foreground.node().folder(), &signer, output)?;
     check_stability(options, founding.manifest.manifest(), output)?;
     check_name(foreground.node().folder(), founding.manifest.manifest())?;
+    plan::check(founding.manifest.manifest(), options, &config, output)?;
     warn_of_bytes(founding.manifest.manifest(), output);
     let session = foreground.node().found(&founding.manifest, &founding.files)?;
     kept::keep(&foreground.node().folder().session(session), &typed, None)?;

@@ -71,7 +71,7 @@ impl Node {
         if seats != founding && !grows {
             return Err(NodeError::Committee);
         }
-        check_size(&charter.manifest.model)?;
+        check_size(&charter.manifest)?;
         let parent = charter.manifest.origin.parent().map(|parent| (parent.session, parent.height));
         progress(JoinProgress::Manifest { name: charter.manifest.name.clone(), parent });
         let files = self.fetch_files(&charter, peer, data, caps, progress).await?;

@@ -433,7 +433,7 @@ impl Prepared {
             Ok(gone) => tracing::info!(gone, "blobs that nobody needs were deleted"),
             Err(error) => tracing::warn!(%error, "blobs that nobody needs could not be deleted"),
         }
-        check_size(&charter.manifest.model)?;
+        check_size(&charter.manifest)?;
         let reader = store.reader();
         let read = |root: &Hash| reader.page(root).map_err(|error| error.to_string());
         let genesis = genesis_state(&charter, read)?;

@@ -323,7 +323,8 @@ impl Session {
     }
 
     fn checkpoint(&mut self, now: Time, height: Height, saved: SavedTraining, engine: &[u8]) {
-        let bytes = wire::encode(&(saved, engine.to_vec()));
+        // Not a third copy of what is the largest thing in memory.
+        let bytes = wire::encode(&(saved, engine));
         self.writes.checkpoints.spent(now, bytes.len() as u64);
         let record = Record::Checkpoint(Checkpoint { height, bytes });
         self.outputs.push_back(Output::Persist { record, sync: true });

@@ -15,9 +15,13 @@ impl Training {
     }
 
     /// The slot of a stream that this peer contributes to next, if it is open.
+    ///
+    /// Who begins anew where two are open begins with the next to close: with the one after it, it would be
+    /// a round ahead of all others, for good.
     pub(super) fn open_slot(&self, index: usize, state: &State) -> Option<Slot> {
         let next = state.control.closed[index];
-        let mut open = next..next.saturating_add(self.charter.manifest.method.window());
+        let window = if self.adrift { 1 } else { self.charter.manifest.method.window() };
+        let mut open = next..next.saturating_add(window);
         let takes = |ordinal: &u32| self.drawn.contains(ordinal) && !self.has_sent(index, *ordinal);
         open.find(takes).map(|ordinal| Slot { stream: index as u16, ordinal })
     }

@@ -22,6 +22,7 @@ mod nat; // who can be dialled, and who cannot
 mod network; // jitter, loss, partitions, slow links
 mod old_copies;
 mod pacing; // slow peers, overrun
+mod planned; // bytes that a plan foretells
 mod promises; // writes, progress, bounds
 mod random_worlds; // what a seed makes up
 mod recorded; // a session computed again, and as a scenario
