@@ -23,8 +23,8 @@ mod trainer;
 
 pub use checkpoint::CheckpointError;
 pub use data::{
-    Corpus, Data, DataError, Evaluation, IdxError, LineError, MAX_TOKENIZER_BYTES, Mismatch, Scaling, Split,
-    Table, TableError, TableOptions, Tokenizer, evaluate,
+    Corpus, Data, DataError, Evaluation, Example, IdxError, LineError, MAX_TOKENIZER_BYTES, Mismatch,
+    Scaling, Split, Table, TableError, TableOptions, Tokenizer, evaluate,
 };
 pub use engine::{Batch, Engine, EngineError, EngineOptions, SHARDS, StepReport};
 pub use model::{CnnShape, GptShape, LogisticShape, MlpShape, RowShape, Shape, ShapeError, Tensor};

@@ -142,9 +142,10 @@ pub struct DemoArguments {
     /// What is trained: gpt:tiny, gpt:small or gpt:gpt2.
     #[arg(long, default_value = "gpt:tiny")]
     pub model: String,
-    /// Tokens to count, all peers together: where the session ends.
-    #[arg(long, default_value_t = 1_536_000, value_parser = clap::value_parser!(u64).range(1..=1 << 60))]
-    pub tokens: u64,
+    /// Tokens (or rows) to count, all peers together, where the session ends [default: 1536000, or what the
+    /// model's learning rate is planned for if that is less].
+    #[arg(long, value_parser = clap::value_parser!(u64).range(1..=1 << 60))]
+    pub tokens: Option<u64>,
     /// End after so many slots, all fragments together, instead of after --tokens.
     #[arg(long, conflicts_with = "tokens", value_parser = clap::value_parser!(u64).range(1..=1 << 32))]
     pub slots: Option<u64>,

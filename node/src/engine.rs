@@ -4,14 +4,14 @@ use std::ops::Range;
 use std::path::{Path, PathBuf};
 
 use driftless_compute::{
-    AdamW, Corpus, DataError, Engine, EngineError, EngineOptions, GptShape, Muon, Optimizer, Schedule,
-    ShapeError, Tensor, Tokenizer, TrainError, Trainer,
+    AdamW, CnnShape, Corpus, Data, DataError, Engine, EngineError, EngineOptions, GptShape, LogisticShape,
+    MlpShape, Muon, Optimizer, Schedule, Sgd, Shape, ShapeError, Tensor, Tokenizer, TrainError, Trainer,
 };
 use driftless_protocol::charter::Charter;
 use driftless_protocol::manifest::{self, Manifest};
 use driftless_protocol::model::Model;
 use driftless_protocol::planner;
-use driftless_protocol::worker::{self, EngineFailure, Samples};
+use driftless_protocol::worker::{self, EngineFailure, Evaluation, Samples};
 
 /// Why an engine could not be made for a session.
 #[derive(Debug, thiserror::Error)]
@@ -41,7 +41,7 @@ pub enum EngineSetupError {
     Mismatch(#[from] TrainError),
     /// The manifest's number of samples is not that of these texts.
     #[error(
-        "these texts have {found} training samples, the manifest says {expected}: other files or another tokenizer"
+        "these files have {found} training samples, the manifest says {expected}: other files or another tokenizer"
     )]
     Samples {
         /// The manifest's number.
@@ -60,14 +60,31 @@ pub struct TrainerEngine {
 }
 
 /// A protocol model as an engine's shape.
-pub fn shape_of(model: &Model) -> GptShape {
-    let Model::Gpt(shape) = model;
-    GptShape {
-        layers: usize::from(shape.layers),
-        heads: usize::from(shape.heads),
-        width: shape.width as usize,
-        context: shape.context as usize,
-        vocabulary: shape.vocabulary as usize,
+pub fn shape_of(model: &Model) -> Shape {
+    match *model {
+        Model::Gpt(shape) => Shape::Gpt(GptShape {
+            layers: usize::from(shape.layers),
+            heads: usize::from(shape.heads),
+            width: shape.width as usize,
+            context: shape.context as usize,
+            vocabulary: shape.vocabulary as usize,
+        }),
+        Model::Mlp(shape) => Shape::Mlp(MlpShape {
+            inputs: shape.inputs as usize,
+            hidden: shape.hidden as usize,
+            layers: usize::from(shape.layers),
+            classes: shape.classes as usize,
+        }),
+        Model::Cnn(shape) => Shape::Cnn(CnnShape {
+            side: shape.side as usize,
+            channels: shape.channels as usize,
+            filters: shape.filters as usize,
+            classes: shape.classes as usize,
+        }),
+        Model::Logistic(shape) => Shape::Logistic(LogisticShape {
+            inputs: shape.inputs as usize,
+            regularization: shape.regularization,
+        }),
     }
 }
 
@@ -93,29 +110,31 @@ pub fn total_memory() -> Option<u64> {
     Some(kibibytes * 1024)
 }
 
-/// The texts of a session; tokens are cached in `cache`.
-pub fn corpus_for(
+/// What a session trains on; tokens are cached in `cache`.
+pub fn data_for(
     charter: &Charter,
-    data: &[PathBuf],
+    files: &[PathBuf],
     tokenizer: Option<&Path>,
     cache: &Path,
-) -> Result<Corpus, DataError> {
-    let context = charter.manifest.model.context() as usize;
+) -> Result<Data, DataError> {
+    let shape = shape_of(&charter.manifest.model);
     let seed = charter.manifest.seed;
-    match tokenizer {
-        None => Corpus::open(data, context, seed),
-        Some(path) => Corpus::tokenised(data, &Tokenizer::load(path)?, cache, context, seed),
+    match (tokenizer, shape.gpt()) {
+        (Some(path), Some(gpt)) => {
+            Ok(Corpus::tokenised(files, &Tokenizer::load(path)?, cache, gpt.context, seed)?.into())
+        }
+        _ => Data::open(files, &shape, seed),
     }
 }
 
 impl TrainerEngine {
     /// An engine for a session's model and training numbers.
-    pub fn new(charter: &Charter, corpus: Corpus, threads: usize) -> Result<TrainerEngine, EngineSetupError> {
+    pub fn new(charter: &Charter, data: Data, threads: usize) -> Result<TrainerEngine, EngineSetupError> {
         let training = &charter.manifest.training;
         if let driftless_protocol::manifest::Data::Public { samples_per_epoch, .. } = &charter.manifest.data
-            && *samples_per_epoch != corpus.samples()
+            && *samples_per_epoch != data.samples()
         {
-            return Err(EngineSetupError::Samples { expected: *samples_per_epoch, found: corpus.samples() });
+            return Err(EngineSetupError::Samples { expected: *samples_per_epoch, found: data.samples() });
         }
         let adamw = AdamW { weight_decay: training.weight_decay, clip: training.clip, ..AdamW::default() };
         let optimizer = match training.optimizer {
@@ -123,12 +142,15 @@ impl TrainerEngine {
             manifest::Optimizer::Muon { learning_rate: peak } => {
                 Optimizer::Muon { muon: Muon::new(peak / training.learning_rate), adamw }
             }
+            manifest::Optimizer::Sgd => {
+                Optimizer::Sgd(Sgd { weight_decay: training.weight_decay, clip: training.clip })
+            }
         };
         let options = EngineOptions { threads, batch: training.batch as usize, optimizer };
         let engine = Engine::new(shape_of(&charter.manifest.model), options)?;
         let schedule =
             Schedule { peak: training.learning_rate, warm_up: training.warmup, floor: training.final_share };
-        Ok(TrainerEngine { trainer: Trainer::new(engine, corpus)?, schedule, own: 0 })
+        Ok(TrainerEngine { trainer: Trainer::new(engine, data)?, schedule, own: 0 })
     }
 
     /// A joiner's fresh inner optimizer starts with small steps.
@@ -185,8 +207,10 @@ impl worker::Engine for TrainerEngine {
         Ok(())
     }
 
-    fn evaluate(&mut self, windows: Option<u64>) -> Result<f64, EngineFailure> {
-        self.trainer.validation_loss(windows).map_err(|error| EngineFailure::Other(error.to_string()))
+    fn evaluate(&mut self, windows: Option<u64>) -> Result<Evaluation, EngineFailure> {
+        let found = self.trainer.evaluate(windows);
+        let found = found.map_err(|error| EngineFailure::Other(error.to_string()))?;
+        Ok(Evaluation { loss: found.loss, accuracy: found.accuracy })
     }
 
     fn save(&mut self) -> Result<Vec<u8>, EngineFailure> {

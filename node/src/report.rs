@@ -123,8 +123,11 @@ pub enum Report {
     Evaluated {
         /// Their height.
         height: u64,
-        /// Nats per predicted byte or token.
+        /// Nats per predicted byte or token, or per row.
         loss: f64,
+        /// Share of the rows whose class is told, where there are classes.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        accuracy: Option<f64>,
     },
     /// Training waits.
     Paused {
@@ -227,7 +230,7 @@ impl From<Event> for Report {
                 let closed = closed.collect();
                 Report::Block { height, digest, closed, counted, tokens, counted_bytes, last }
             }
-            Event::Evaluated { height, loss } => Report::Evaluated { height, loss },
+            Event::Evaluated { height, loss, accuracy } => Report::Evaluated { height, loss, accuracy },
             Event::Waiting(Waiting::No) => Report::Resumed,
             Event::Waiting(waiting) => Report::Paused { reason: waiting_for(waiting).into() },
             Event::Seats { height, seats, seated } => Report::Seats { height, seats, seated },
@@ -270,8 +273,9 @@ impl Report {
                 let digest = digest.short();
                 format!("block {height}: {counted} counted, {tokens} tokens so far, state {digest}{end}")
             }
-            Report::Evaluated { height, loss } => {
-                format!("validation loss at height {height}: {loss:.4} nats")
+            Report::Evaluated { height, loss, accuracy } => {
+                let told = accuracy.map(|share| format!(", {:.1}% told right", 100.0 * share));
+                format!("validation loss at height {height}: {loss:.4} nats{}", told.unwrap_or_default())
             }
             Report::Seats { height, seats, seated } => {
                 let own = if *seated { "this peer is one of them" } else { "this peer is not one of them" };

@@ -83,6 +83,9 @@ pub enum TermsError {
     /// A text or tokenizer.
     #[error(transparent)]
     Data(#[from] DataError),
+    /// The data are not what the model takes.
+    #[error("{0}")]
+    Mismatch(#[from] driftless_compute::Mismatch),
     /// The model to start from.
     #[error(transparent)]
     Import(#[from] HuggingFaceError),
@@ -163,8 +166,7 @@ pub fn draw_seed() -> Result<[u8; 32], TermsError> {
 /// Writes a manifest by `terms` and signs it.
 pub fn found(terms: &Terms, founder: &Signer) -> Result<Founding, TermsError> {
     let seed = draw_seed()?;
-    let context = terms.preset.model.context() as usize;
-    let data = list_data(&terms.data, terms.tokenizer.as_deref(), context, seed)?;
+    let data = list_data(&terms.data, terms.tokenizer.as_deref(), &terms.preset.model, seed)?;
     let tokenizer = terms.tokenizer.as_deref().map(list_file).transpose()?;
     let manifest = Manifest {
         name: terms.name.clone(),
@@ -209,21 +211,26 @@ pub fn complete(
     Ok(Founding { manifest: SignedManifest::seal(manifest, founder)?, files })
 }
 
-/// The data section for these texts.
+/// The data section for these texts or tables.
 pub fn list_data(
     paths: &[PathBuf],
     tokenizer: Option<&Path>,
-    context: usize,
+    model: &Model,
     seed: [u8; 32],
 ) -> Result<Data, TermsError> {
     if paths.is_empty() {
         return Err(TermsError::NoData);
     }
     let samples = match tokenizer {
-        None => Corpus::open(paths, context, seed)?.samples(),
+        None => {
+            let shape = shape_of(model);
+            let data = driftless_compute::Data::open(paths, &shape, seed)?;
+            data.check(&shape)?;
+            data.samples()
+        }
         Some(tokenizer) => {
             let cache = std::env::temp_dir().join(format!("driftless-tokens-{}", std::process::id()));
-            let counted = count_tokenised(paths, tokenizer, &cache, context, seed);
+            let counted = count_tokenised(paths, tokenizer, &cache, model.context() as usize, seed);
             // Only a cache: the session makes its own.
             let _ = std::fs::remove_dir_all(&cache);
             counted?
@@ -266,7 +273,7 @@ pub fn tokens_of_slots(preset: &Preset, peers: u64, slots: u64) -> u64 {
 }
 
 /// The named model's shape as the engine has it; for benchmarks.
-pub fn engine_shape(name: &str) -> Result<driftless_compute::GptShape, ModelError> {
+pub fn engine_shape(name: &str) -> Result<driftless_compute::Shape, ModelError> {
     Ok(shape_of(&Model::named(name)?))
 }
 

@@ -289,8 +289,10 @@ pub enum Event {
     Evaluated {
         /// The height of the parameters.
         height: Height,
-        /// Nats per predicted byte (or token) of the validation text.
+        /// Nats per predicted byte (or token) of the validation text, or per row.
         loss: f64,
+        /// Share of the rows whose class is told, where there are classes.
+        accuracy: Option<f64>,
     },
     /// Others vote from the next height on.
     Seats {

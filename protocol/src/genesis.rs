@@ -6,7 +6,8 @@
 //! the scale and is near enough to a normal distribution. The sum is an integer, so the only
 //! roundings are its conversion to f32 and the product with the scale: nothing transcendental.
 //!
-//! Residual projections are scaled by 1 / sqrt(2 x layers) on top; biases are 0, gains 1.
+//! Residual projections are scaled by 1 / sqrt(2 x layers) on top; biases are 0, gains 1. The scale of models of
+//! tables is sqrt(2 / inputs of the layer): a quotient and a root, rounded alike on every machine.
 
 use rand_chacha::ChaCha8Rng;
 use rand_chacha::rand_core::{Rng, SeedableRng};
@@ -36,6 +37,10 @@ pub fn genesis_fragment(seed: [u8; 32], scale: f32, tensors: &[Tensor], fragment
         match tensor.init {
             Init::Zero => values.resize(end, 0.0),
             Init::One => values.resize(end, 1.0),
+            Init::He { inputs } => {
+                let scale = (2.0 / inputs.max(1) as f32).sqrt();
+                draw(seed, &tensor.name, piece.range.start, count, scale, &mut values);
+            }
             Init::Normal => draw(seed, &tensor.name, piece.range.start, count, scale, &mut values),
             Init::Residual => draw(seed, &tensor.name, piece.range.start, count, residual, &mut values),
         }

@@ -27,8 +27,8 @@ pub trait Engine {
     fn read(&mut self, range: Range<usize>, into: &mut [f32]) -> Result<(), EngineFailure>;
     /// Replaces a range of the parameters.
     fn write(&mut self, range: Range<usize>, values: &[f32]) -> Result<(), EngineFailure>;
-    /// Mean validation loss of the present parameters, over at most `windows` windows.
-    fn evaluate(&mut self, windows: Option<u64>) -> Result<f64, EngineFailure>;
+    /// How the present parameters do, over at most `windows` validation windows, or rows.
+    fn evaluate(&mut self, windows: Option<u64>) -> Result<Evaluation, EngineFailure>;
     /// Parameters and optimizer as bytes.
     fn save(&mut self) -> Result<Vec<u8>, EngineFailure>;
     /// Restores what `save` returned.
@@ -44,6 +44,15 @@ pub enum EngineFailure {
     /// Anything else: data, device, memory.
     #[error("{0}")]
     Other(String),
+}
+
+/// How parameters do on what they were not trained on.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct Evaluation {
+    /// Mean loss in nats per predicted token, or per row.
+    pub loss: f64,
+    /// Share of the rows whose class is told, where there are classes.
+    pub accuracy: Option<f64>,
 }
 
 /// Which samples to train on.
@@ -137,8 +146,8 @@ pub enum WorkDone {
     },
     /// `Merge`, `Rebase`, `Begin`, `PutBack`, `Reset`, `Restore`.
     Applied,
-    /// `Evaluate`: mean nats per predicted token.
-    Evaluated(f64),
+    /// `Evaluate`.
+    Evaluated(Evaluation),
     /// `Save`.
     Saved(Vec<u8>),
     /// It failed; theta is as it was, or as after the last good step.
@@ -303,11 +312,11 @@ impl<E: Engine> Worker<E> {
         let fragments = 0..self.ranges.len();
         let theta = fragments.map(|fragment| self.read(fragment)).collect::<Result<Vec<_>, _>>()?;
         self.write_all(outer)?;
-        let loss = self.engine.evaluate(None);
+        let evaluation = self.engine.evaluate(None);
         for (fragment, values) in theta.iter().enumerate() {
             self.write(fragment, values)?;
         }
-        Ok(WorkDone::Evaluated(loss?))
+        Ok(WorkDone::Evaluated(evaluation?))
     }
 
     fn read(&mut self, fragment: usize) -> Result<Vec<f32>, EngineFailure> {

@@ -321,6 +321,15 @@ impl Peer {
         })
     }
 
+    /// The share of the validation rows whose class was told then.
+    #[must_use]
+    pub fn accuracy(&self) -> Option<f64> {
+        self.events.iter().rev().find_map(|(_, event)| match event {
+            Event::Evaluated { accuracy, .. } => *accuracy,
+            _ => None,
+        })
+    }
+
     /// Height and digest of its last certified state, running or not.
     #[must_use]
     pub fn head(&self) -> Option<(u64, driftless_protocol::Hash)> {

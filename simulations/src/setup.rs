@@ -1,6 +1,6 @@
 //! What a world starts from: the session's terms, its peers, its links and its faults.
 
-use driftless_compute::{Corpus, TINY_SHAKESPEARE};
+use driftless_compute::{Example, TINY_SHAKESPEARE};
 use driftless_protocol::Hash;
 use driftless_protocol::codec::Codec;
 use driftless_protocol::committee::{Committee, QuorumRule};
@@ -11,7 +11,7 @@ use driftless_protocol::model::{GptShape, Model};
 use driftless_protocol::session::Options;
 use driftless_protocol::time::{Span, Time};
 
-use crate::engine::EngineKind;
+use crate::engine::{EngineKind, shape_of};
 use crate::faults::Fault;
 use crate::flows::Access;
 use crate::network::{Link, Reach};
@@ -167,19 +167,24 @@ impl Setup {
         }
     }
 
-    /// `peers` voters that train `model` on the embedded text with the product's engine and the
-    /// model's defaults, `tokens` in all.
+    /// `peers` voters that train `model` on the data that the program carries for it, with the product's
+    /// engine and the model's defaults, `tokens` (or rows) in all.
     ///
     /// # Errors
-    /// An unknown model.
+    /// An unknown model, or one without such data.
     pub fn real(seed: u64, peers: usize, model: &str, tokens: u64) -> Result<Setup, String> {
         let Preset { model, method, training } =
             Manifest::preset(model).map_err(|error| error.to_string())?;
-        let samples = Corpus::embedded(TINY_SHAKESPEARE, model.context() as usize, [0; 32])
+        let shape = shape_of(&model);
+        let example = Example::of(&shape).ok_or("there is no data for such a model")?;
+        let samples = driftless_compute::Data::embedded(example.bytes, &shape, [0; 32])
             .map_err(|error| error.to_string())?
             .samples();
         let training = Training { budget_tokens: tokens, ..training };
         let mut manifest = terms(seed, model, method, training, samples);
+        if let Data::Public { files, .. } = &mut manifest.data {
+            *files = vec![file_of(example)];
+        }
         manifest.stop_at = Some(tokens);
         manifest.deadline = DeadlineBounds { minimum: Span::seconds(1), maximum: Span::seconds(15) };
         let peer = PeerSetup { engine: Setup::engine(true), ..PeerSetup::default() };
@@ -231,14 +236,15 @@ impl Setup {
     }
 }
 
+fn file_of(example: Example) -> DataFile {
+    let Example { name, bytes } = example;
+    DataFile { name: name.into(), length: bytes.len() as u64, root: Hash::of(bytes) }
+}
+
 fn terms(seed: u64, model: Model, method: Method, training: Training, samples: u64) -> Manifest {
-    let file = DataFile {
-        name: "tinyshakespeare.txt".into(),
-        length: TINY_SHAKESPEARE.len() as u64,
-        root: Hash::of(TINY_SHAKESPEARE),
-    };
+    let text = Example { name: "tinyshakespeare.txt", bytes: TINY_SHAKESPEARE };
     let committee = Committee::Elected { founder: PeerKey::default() };
-    let data = Data::Public { files: vec![file], samples_per_epoch: samples };
+    let data = Data::Public { files: vec![file_of(text)], samples_per_epoch: samples };
     Manifest {
         name: "simulated".into(),
         seed: Random::key(seed, "session"),

@@ -16,7 +16,7 @@ use driftless_protocol::manifest::Manifest;
 use driftless_protocol::state::{Array, State};
 use driftless_protocol::time::{Span, Time};
 use driftless_protocol::wire::Message;
-use driftless_protocol::worker::{EngineFailure, Work, WorkDone};
+use driftless_protocol::worker::{EngineFailure, Evaluation, Work, WorkDone};
 
 use crate::checkers::{Broken, Checkers, Promise};
 use crate::engine::{CostModel, EngineKind, Nominal};
@@ -87,7 +87,7 @@ pub struct World {
     /// The latest candidate states by the names of their jobs.
     pub(crate) candidates: VecDeque<(Hash, State)>,
     /// Validation losses by the digests of what was evaluated.
-    evaluated: BTreeMap<Vec<Hash>, f64>,
+    evaluated: BTreeMap<Vec<Hash>, Evaluation>,
     pub(crate) checkers: Checkers,
     pub(crate) random: Random,
     pub(crate) steps: Random,
@@ -256,16 +256,16 @@ impl World {
             EngineKind::StandIn { .. } => return worker.execute(work),
             EngineKind::Cost(model) => {
                 let tokens = session.as_ref().map_or(0, |session| session.state().control.counted_tokens);
-                return WorkDone::Evaluated(model.losses.at(tokens));
+                return WorkDone::Evaluated(Evaluation { loss: model.losses.at(tokens), accuracy: None });
             }
         }
         let digests: Vec<Hash> = outer.iter().map(Array::digest).collect();
-        if let Some(loss) = self.evaluated.get(&digests) {
-            return WorkDone::Evaluated(*loss);
+        if let Some(known) = self.evaluated.get(&digests) {
+            return WorkDone::Evaluated(*known);
         }
         let done = worker.execute(work);
-        if let WorkDone::Evaluated(loss) = done {
-            self.evaluated.insert(digests, loss);
+        if let WorkDone::Evaluated(evaluation) = done {
+            self.evaluated.insert(digests, evaluation);
         }
         done
     }

@@ -16,7 +16,7 @@ mod validation;
 pub use corpus::Corpus;
 pub use error::DataError;
 pub(crate) use samples::Gathered;
-pub use samples::{Data, Mismatch};
+pub use samples::{Data, Example, Mismatch};
 pub use table::{IdxError, LineError, Scaling, Split, Table, TableError, TableOptions};
 pub use tokenizer::{MAX_TOKENIZER_BYTES, Tokenizer};
 pub use validation::{Evaluation, evaluate};

@@ -1,8 +1,10 @@
 //! What an engine trains on: texts or rows, by position.
 
-use super::{Corpus, Table};
+use super::{Corpus, DataError, Table, TableOptions};
 use crate::engine::Batch;
-use crate::model::Shape;
+use crate::model::{RowShape, Shape};
+use crate::{AUSTRALIAN, DIGITS, TINY_SHAKESPEARE};
+use std::path::PathBuf;
 use thiserror::Error;
 
 /// Training and validation samples of either kind.
@@ -86,7 +88,56 @@ impl Gathered {
     }
 }
 
+/// A file that this crate carries.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Example {
+    /// Its name.
+    pub name: &'static str,
+    /// Its content.
+    pub bytes: &'static [u8],
+}
+
+impl Example {
+    /// What a model of this shape can be tried on: a text whose tokens are bytes, digits of 64 pixels in 10 classes, or
+    /// 14 numbers of each of 690 applications for credit. None for other shapes.
+    #[must_use]
+    pub fn of(shape: &Shape) -> Option<Example> {
+        match (shape, shape.rows()) {
+            (Shape::Gpt(_), _) => Some(Example { name: "tinyshakespeare.txt", bytes: TINY_SHAKESPEARE }),
+            (_, Some(RowShape { inputs: 64, classes: 10 })) => {
+                Some(Example { name: "digits.csv", bytes: DIGITS })
+            }
+            (_, Some(RowShape { inputs: 14, classes: 2 })) => {
+                Some(Example { name: "australian", bytes: AUSTRALIAN })
+            }
+            _ => None,
+        }
+    }
+}
+
 impl Data {
+    /// The files that a model of this shape reads: texts whose tokens are bytes, or tables.
+    ///
+    /// # Errors
+    /// What is wrong with a file.
+    pub fn open(paths: &[PathBuf], shape: &Shape, seed: [u8; 32]) -> Result<Data, DataError> {
+        match shape {
+            Shape::Gpt(shape) => Ok(Corpus::open(paths, shape.context, seed)?.into()),
+            rows => Ok(Table::open(paths, table_options(rows), seed)?.into()),
+        }
+    }
+
+    /// The same of a file that the program carries.
+    ///
+    /// # Errors
+    /// What is wrong with it.
+    pub fn embedded(bytes: &'static [u8], shape: &Shape, seed: [u8; 32]) -> Result<Data, DataError> {
+        match shape {
+            Shape::Gpt(shape) => Ok(Corpus::embedded(bytes, shape.context, seed)?.into()),
+            rows => Ok(Table::embedded(bytes, table_options(rows), seed)?.into()),
+        }
+    }
+
     /// Training samples of an epoch, at least 1.
     #[must_use]
     pub fn samples(&self) -> u64 {
@@ -181,4 +232,9 @@ impl Data {
             _ => {}
         }
     }
+}
+
+/// As sessions read tables.
+fn table_options(shape: &Shape) -> TableOptions {
+    TableOptions { inputs: shape.rows().map(|rows| rows.inputs), ..TableOptions::default() }
 }

@@ -29,6 +29,9 @@ fn engine(options: &BenchArguments, output: Output) -> Result<(), CommandError> 
     let wrong = |error: driftless_protocol::model::ModelError| CommandError::Usage(error.to_string());
     let preset = driftless_protocol::manifest::Manifest::preset(&options.model).map_err(wrong)?;
     let shape = terms::engine_shape(&options.model).map_err(wrong)?;
+    let shape = *shape
+        .gpt()
+        .ok_or_else(|| CommandError::Usage("--model is one of texts, such as gpt:tiny".into()))?;
     let batch = options.batch.unwrap_or(preset.training.batch as usize);
     output.note(&format!(
         "{} on {} threads, {batch} sequences a step, about {} s",

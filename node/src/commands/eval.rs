@@ -2,13 +2,13 @@
 
 use std::path::Path;
 
-use driftless_compute::{Engine, EngineOptions, Optimizer, evaluate};
+use driftless_compute::{Data, Engine, EngineOptions, Optimizer, Shape, evaluate};
 use serde_json::json;
 
 use super::CommandError;
 use crate::args::EvalArguments;
 use crate::config::cores;
-use crate::engine::{corpus_for, shape_of};
+use crate::engine::{data_for, shape_of};
 use crate::offline::{self, Offline};
 use crate::output::Output;
 
@@ -17,25 +17,36 @@ pub(super) fn run(options: &EvalArguments, dir: &Path, output: Output) -> Result
     let offline = load(dir, options.state.session.as_deref(), output)?;
     let manifest = &offline.charter.manifest;
     let texts = offline.texts()?;
-    let corpus =
-        corpus_for(&offline.charter, &texts, offline.tokenizer().as_deref(), &offline.token_cache())?;
+    let data = data_for(&offline.charter, &texts, offline.tokenizer().as_deref(), &offline.token_cache())?;
     // As many sequences at once as in training: evaluating needs no more.
     let mut engine = engine_of(&offline, options.threads, manifest.training.batch as usize)?;
-    let windows =
-        options.windows.map_or(corpus.validation_windows(), |most| most.min(corpus.validation_windows()));
-    output.note(&format!("evaluating {windows} windows at height {}", offline.state.control.height));
-    let loss = evaluate(&mut engine, &corpus.into(), options.windows)?.loss;
-    let unit = if manifest.tokenizer.is_none() { "byte" } else { "token" };
+    let all = data.validation_samples();
+    let windows = options.windows.map_or(all, |most| most.min(all));
+    let (what, unit) = match (&data, &manifest.tokenizer) {
+        (Data::Rows(_), _) => ("rows", "row"),
+        (Data::Texts(_), None) => ("windows", "byte"),
+        (Data::Texts(_), Some(_)) => ("windows", "token"),
+    };
+    output.note(&format!("evaluating {windows} {what} at height {}", offline.state.control.height));
+    let found = evaluate(&mut engine, &data, options.windows)?;
+    let (loss, accuracy) = (found.loss, found.accuracy);
     let (height, digest) = (offline.state.control.height, offline.state.digest());
-    let object = json!({
+    let mut object = json!({
         "event": "evaluated",
         "height": height,
         "digest": digest,
         "loss": loss,
         "windows": windows,
     });
+    if let Some(share) = accuracy {
+        object["accuracy"] = share.into();
+    }
+    let told = accuracy.map(|share| format!(", {:.2}% told right", 100.0 * share)).unwrap_or_default();
     output.result(&object, || {
-        format!("validation loss {loss:.4} nats per {unit} at height {height}, state {}", digest.short())
+        format!(
+            "validation loss {loss:.4} nats per {unit}{told} at height {height}, state {}",
+            digest.short()
+        )
     });
     Ok(())
 }
@@ -50,6 +61,14 @@ pub(super) fn load(dir: &Path, argument: Option<&str>, output: Output) -> Result
         ));
     }
     Ok(offline)
+}
+
+/// What only models of texts can be.
+pub(super) fn no_text(shape: &Shape, what: &str) -> CommandError {
+    CommandError::Failed(format!(
+        "this session trains a {} model of tables, which cannot be {what}",
+        shape.name()
+    ))
 }
 
 /// An engine that holds the state's outer parameters.

@@ -7,7 +7,7 @@ use driftless_compute::huggingface;
 use serde_json::json;
 
 use super::CommandError;
-use super::eval::load;
+use super::eval::{load, no_text};
 use crate::args::ExportArguments;
 use crate::engine::shape_of;
 use crate::output::Output;
@@ -17,8 +17,10 @@ pub(super) fn run(options: &ExportArguments, dir: &Path, output: Output) -> Resu
     check_empty(&options.out)?;
     let offline = load(dir, options.state.session.as_deref(), output)?;
     let shape = shape_of(&offline.charter.manifest.model);
+    let shape =
+        shape.gpt().ok_or_else(|| no_text(&shape, "exported: Hugging Face's folders are of transformers"))?;
     let tokenizer = offline.tokenizer();
-    huggingface::export(&options.out, &shape, &offline.parameters()?, tokenizer.as_deref())?;
+    huggingface::export(&options.out, shape, &offline.parameters()?, tokenizer.as_deref())?;
     let (height, digest) = (offline.state.control.height, offline.state.digest());
     let object = json!({ "event": "exported", "out": options.out, "height": height, "digest": digest });
     output.result(&object, || {

@@ -5,7 +5,7 @@ use std::path::Path;
 
 use driftless_protocol::identity::Signer;
 use driftless_protocol::manifest::{Data, Manifest, ManifestError, Origin, SignedManifest};
-use driftless_protocol::model::{GptShape, Model};
+use driftless_protocol::model::Model;
 use toml::{Table, Value};
 
 use super::CommandError;
@@ -68,19 +68,14 @@ fn complete(table: &mut Table, options: &NewArguments, signer: &Signer) -> Resul
         }
     };
     if !table.contains_key("data") {
-        let context = table.get("model").map_or(1, context_of);
-        let data = terms::list_data(&options.data, options.tokenizer.as_deref(), context, seed)?;
+        // One that is none is explained where the manifest is read.
+        let model = table.get("model").and_then(|model| model.clone().try_into::<Model>().ok());
+        let model = model.map_or_else(|| Model::named(Model::NAMES[0]).map_err(TermsError::from), Ok)?;
+        let data = terms::list_data(&options.data, options.tokenizer.as_deref(), &model, seed)?;
         let data = Value::try_from(&data).map_err(|error| CommandError::Failed(error.to_string()))?;
         table.insert("data".into(), data);
     }
     Ok(())
-}
-
-/// The context of a model as the file writes it; what is wrong with it is explained elsewhere.
-fn context_of(model: &Value) -> usize {
-    let named = model.as_str().and_then(|name| Model::named(name).ok()).map(|model| model.context());
-    let shape = || model.get("gpt")?.clone().try_into::<GptShape>().ok().map(|shape| shape.context);
-    named.or_else(shape).unwrap_or(1) as usize
 }
 
 /// The files given are those of the manifest, in its order.
@@ -89,8 +84,8 @@ fn check_data(manifest: &Manifest, options: &NewArguments) -> Result<(), Command
     if options.data.is_empty() {
         return Err(TermsError::NoData.into());
     }
-    let context = manifest.model.context() as usize;
-    let given = terms::list_data(&options.data, options.tokenizer.as_deref(), context, manifest.seed)?;
+    let (tokenizer, model) = (options.tokenizer.as_deref(), &manifest.model);
+    let given = terms::list_data(&options.data, tokenizer, model, manifest.seed)?;
     let Data::Public { files: given, .. } = &given else { return Ok(()) };
     let same = files.len() == given.len() && files.iter().zip(given).all(|(a, b)| a.root == b.root);
     if same { Ok(()) } else { Err(TermsError::OtherData.into()) }

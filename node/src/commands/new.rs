@@ -92,7 +92,7 @@ fn check_name(folder: &Folder, manifest: &Manifest) -> Result<(), CommandError> 
 
 /// A vocabulary beyond the bytes is a tokenizer's; without one most of it is dead weight.
 fn warn_of_bytes(manifest: &Manifest, output: Output) {
-    let vocabulary = manifest.model.vocabulary();
+    let Some(vocabulary) = manifest.model.vocabulary() else { return };
     if manifest.tokenizer.is_none() && vocabulary > 256 {
         output.note(&format!(
             "warning: without --tokenizer bytes are tokens: 256 of the model's {vocabulary} are ever used"

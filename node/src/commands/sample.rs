@@ -8,14 +8,19 @@ use driftless_compute::sample::{Sampling, generate};
 use serde_json::json;
 
 use super::CommandError;
-use super::eval::{engine_of, load};
+use super::eval::{engine_of, load, no_text};
 use crate::args::SampleArguments;
+use crate::engine::shape_of;
 use crate::offline::Offline;
 use crate::output::Output;
 
 /// Writes text.
 pub(super) fn run(options: &SampleArguments, dir: &Path, output: Output) -> Result<(), CommandError> {
     let offline = load(dir, options.state.session.as_deref(), output)?;
+    let shape = shape_of(&offline.charter.manifest.model);
+    if shape.gpt().is_none() {
+        return Err(no_text(&shape, "sampled: it writes no text"));
+    }
     let sampling = Sampling {
         temperature: options.temperature,
         top_k: Some(options.top_k).filter(|kept| *kept > 0),

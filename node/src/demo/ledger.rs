@@ -19,6 +19,8 @@ pub struct Facts {
     pub parameters: u64,
     /// Counted tokens at which the session ends.
     pub stop_at: u64,
+    /// A token is a row of a table.
+    pub rows: bool,
 }
 
 /// A counter of a process that may be started again from zero.
@@ -62,6 +64,8 @@ pub struct Peer {
     pub head: Option<(u64, Hash)>,
     /// The last evaluation: height and loss.
     pub evaluated: Option<(u64, f64)>,
+    /// And the share of rows whose class was told.
+    pub accuracy: Option<f64>,
     /// Bytes sent.
     pub sent: Counter,
     /// Bytes received.
@@ -219,8 +223,9 @@ impl Ledger {
             Report::Paused { reason } => peer.state = waiting_word(reason).into(),
             Report::Resumed => peer.state = "training".into(),
             Report::CatchingUp { height, target } => peer.state = format!("catching up {height}/{target}"),
-            Report::Evaluated { height, loss } => {
+            Report::Evaluated { height, loss, accuracy } => {
                 peer.evaluated = Some((*height, *loss));
+                peer.accuracy = *accuracy;
                 peer.state = "serving".into();
             }
             Report::Ended { ending } => {
@@ -323,7 +328,7 @@ pub(super) mod tests {
     use crate::report::ClosedSlot;
 
     pub fn facts(peers: usize) -> Facts {
-        Facts { peers, tokens_per_step: 768, parameters: 834_304, stop_at: 1_000_000 }
+        Facts { peers, tokens_per_step: 768, parameters: 834_304, stop_at: 1_000_000, rows: false }
     }
 
     pub fn block(height: u64, digest: &[u8], sent: u64) -> Line {

@@ -107,7 +107,7 @@ pub async fn run(
     if losses_differ(&ledger) {
         output.note("warning: peers computed different losses of one state; the first is shown");
     }
-    let written = dirs.first().map(|dir| first_words(dir));
+    let written = dirs.first().filter(|_| !summary.rows).map(|dir| first_words(dir));
     if !output.is_json() {
         output.text(&format!("\n{}", summary.text()));
         match &written {
@@ -129,10 +129,13 @@ pub async fn run(
     }
 }
 
+/// Tokens of a demo, if its model's learning rate is not planned for less: minutes of gpt:tiny.
+const TOKENS: u64 = 1_536_000;
+
 fn plan(options: &DemoArguments) -> Result<Plan, CommandError> {
     let wrong = |error: driftless_protocol::model::ModelError| CommandError::Usage(error.to_string());
     let preset = Manifest::preset(&options.model).map_err(wrong)?;
-    if preset.model.vocabulary() > 256 {
+    if preset.model.vocabulary().is_some_and(|tokens| tokens > 256) {
         return Err(CommandError::Usage(format!(
             "{} needs a tokenizer: the demo trains on bytes, with gpt:tiny or gpt:small",
             options.model
@@ -151,10 +154,11 @@ fn plan(options: &DemoArguments) -> Result<Plan, CommandError> {
     let preset = overrides.apply(preset);
     let stop_at = match options.slots {
         Some(slots) => tokens_of_slots(&preset, peers as u64, slots),
-        None => options.tokens,
+        None => options.tokens.unwrap_or_else(|| preset.training.budget_tokens.min(TOKENS)),
     };
     let preset = Overrides { budget_tokens: Some(stop_at), ..Overrides::default() }.apply(preset);
-    let longest = if options.model == "gpt:tiny" { Span::seconds(15) } else { Span::seconds(600) };
+    // What is small ends slots in seconds.
+    let longest = if preset.model.parameters() < 1_000_000 { Span::seconds(15) } else { Span::seconds(600) };
     Ok(Plan {
         peers,
         preset,

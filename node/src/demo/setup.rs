@@ -3,6 +3,7 @@
 use std::ffi::OsString;
 use std::path::{Path, PathBuf};
 
+use driftless_compute::Example;
 use driftless_protocol::committee::{Committee, MAX_SEATS, QuorumRule};
 use driftless_protocol::identity::Signer;
 use driftless_protocol::invitation::{Invitation, Ticket};
@@ -12,6 +13,7 @@ use driftless_protocol::method::Combine;
 use super::children::ChildSpec;
 use super::ledger::Facts;
 use crate::commands::CommandError;
+use crate::engine::shape_of;
 use crate::store::Folder;
 use crate::terms::{self, Terms};
 
@@ -60,7 +62,7 @@ pub fn prepare(plan: &Plan, dir: &Path) -> Result<Stage, CommandError> {
     let dirs: Vec<PathBuf> = (0..plan.peers).map(|index| dir.join(format!("peer-{index}"))).collect();
     let signers = dirs.iter().map(|dir| Folder::create(dir)?.identity_or_new());
     let signers = signers.collect::<Result<Vec<Signer>, _>>()?;
-    let data = texts(plan, dir)?;
+    let data = data(plan, dir)?;
     let founder = signers.first().ok_or_else(|| CommandError::Usage("a demo has at least 1 peer".into()))?;
     let mut seats: Vec<_> = signers.iter().take(MAX_SEATS).map(Signer::key).collect();
     seats.sort_unstable();
@@ -96,6 +98,7 @@ pub fn prepare(plan: &Plan, dir: &Path) -> Result<Stage, CommandError> {
         tokens_per_step: u64::from(plan.preset.training.batch) * u64::from(plan.preset.model.context()),
         parameters: plan.preset.model.parameters(),
         stop_at: plan.stop_at,
+        rows: plan.preset.model.vocabulary().is_none(),
     };
     Ok(Stage { children: dirs.iter().map(child).collect(), invitation, invitation_path, facts })
 }
@@ -110,13 +113,20 @@ fn arguments(plan: &Plan, dir: &Path, manifest: &Path, invitation: &Path, data: 
     all
 }
 
-/// The texts given, or the embedded one as a file.
-fn texts(plan: &Plan, dir: &Path) -> Result<Vec<PathBuf>, CommandError> {
+/// The files given, or the one that the program carries for such a model.
+fn data(plan: &Plan, dir: &Path) -> Result<Vec<PathBuf>, CommandError> {
     if !plan.data.is_empty() {
         return Ok(plan.data.clone());
     }
-    let path = dir.join("tinyshakespeare.txt");
-    write(&path, driftless_compute::TINY_SHAKESPEARE)?;
+    let example = Example::of(&shape_of(&plan.preset.model)).ok_or_else(|| {
+        CommandError::Usage(
+            "this program carries no data for such a model: give some with --data, or take mlp:64-32-10, \
+             cnn:8x1-8-10 or logistic:14"
+                .into(),
+        )
+    })?;
+    let path = dir.join(example.name);
+    write(&path, example.bytes)?;
     Ok(vec![path])
 }
 

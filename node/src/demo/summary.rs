@@ -14,6 +14,12 @@ pub struct Summary {
     event: &'static str,
     /// Nats per predicted byte or token of the final outer parameters.
     pub validation_loss: Option<f64>,
+    /// Share of the validation rows whose class is told, where there are classes.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub accuracy: Option<f64>,
+    /// A token is a row of a table.
+    #[serde(skip)]
+    pub rows: bool,
     /// Tokens counted.
     pub tokens: u64,
     /// Tokens trained, counted or not.
@@ -74,6 +80,8 @@ impl Summary {
         Summary {
             event: "summary",
             validation_loss: validation_loss(ledger),
+            accuracy: ledger.peers.iter().find_map(|peer| peer.accuracy),
+            rows: facts.rows,
             tokens: ledger.tokens(),
             tokens_trained: ledger.peers.iter().map(|peer| peer.steps * facts.tokens_per_step).sum(),
             heights: ledger.heights.last_key_value().map_or(0, |(height, _)| *height),
@@ -101,8 +109,12 @@ impl Summary {
         });
         let seconds = duration(std::time::Duration::from_secs_f64(self.seconds));
         let loss = self.validation_loss.map_or("not evaluated".into(), |loss| format!("{loss:.3}"));
-        lines
-            .push(format!("Validation loss {loss} nats per byte after {} tokens in {seconds}.", self.tokens));
+        let told = self.accuracy.map(|share| format!(", {:.1}% told right,", 100.0 * share));
+        let (unit, tokens) = if self.rows { ("row", "rows") } else { ("byte", "tokens") };
+        let (told, counted) = (told.unwrap_or_default(), self.tokens);
+        lines.push(format!(
+            "Validation loss {loss} nats per {unit}{told} after {counted} {tokens} in {seconds}."
+        ));
         let sent: u64 =
             self.peers.iter().map(|peer| peer.bytes_sent).sum::<u64>() / self.peers.len().max(1) as u64;
         let overhead = self
@@ -195,7 +207,7 @@ mod tests {
         use crate::report::{Line, Report};
         let mut ledger = Ledger::new(facts(1));
         ledger.take(0, &block(1, b"a", 1), NOW);
-        ledger.take(0, &Line::new(Report::Evaluated { height: 1, loss: 2.5 }), NOW);
+        ledger.take(0, &Line::new(Report::Evaluated { height: 1, loss: 2.5, accuracy: None }), NOW);
         assert_eq!(Summary::of(&ledger, &dirs()).validation_loss, Some(2.5));
         ledger.take(0, &block(2, b"b", 1), NOW);
         assert_eq!(Summary::of(&ledger, &dirs()).validation_loss, None);

@@ -34,7 +34,7 @@ use crate::compute_worker::ComputeWorker;
 use crate::control::{Control, ControlConfig, Limits, key_of};
 use crate::driver::{self, Channels, Driver, DriverError, Parts, Pushers};
 pub use crate::driver::{SessionEvent, SessionStatus};
-use crate::engine::{TrainerEngine, check_size, corpus_for};
+use crate::engine::{TrainerEngine, check_size, data_for};
 use crate::store::{Folder, FolderLock, Options as StoreOptions, SessionStore};
 use crate::store_thread::{StoreThread, Sweep};
 
@@ -439,8 +439,8 @@ impl Prepared {
         let genesis = genesis_state(&charter, read)?;
         let files = founding::data_paths(&charter, &reader)?;
         let tokenizer = charter.manifest.tokenizer.as_ref().map(|file| reader.blobs().path(&file.root));
-        let corpus = corpus_for(&charter, &files, tokenizer.as_deref(), &cache)?;
-        let mut engine = TrainerEngine::new(&charter, corpus, options.threads)?;
+        let data = data_for(&charter, &files, tokenizer.as_deref(), &cache)?;
+        let mut engine = TrainerEngine::new(&charter, data, options.threads)?;
         let at_genesis = recovered.blocks.is_empty()
             && recovered.snapshot.as_ref().is_none_or(|snapshot| snapshot.height() == 0);
         // Where the learning rate does not warm up, a fresh optimizer has to.

@@ -55,9 +55,16 @@ impl Manifest {
         let fragments = self.method.fragments();
         let blocks = fragments <= self.model.layers();
         need(blocks, "method.fragments", fragments, "at most the model's layers")?;
-        let bytes = self.tokenizer.is_some() || self.model.vocabulary() >= 256;
-        let vocabulary = self.model.vocabulary();
-        need(bytes, "model.vocabulary", vocabulary, "at least 256 without a tokenizer")?;
+        match self.model.vocabulary() {
+            Some(vocabulary) => {
+                let bytes = self.tokenizer.is_some() || vocabulary >= 256;
+                need(bytes, "model.vocabulary", vocabulary, "at least 256 without a tokenizer")?;
+            }
+            None => {
+                let none = self.tokenizer.is_none();
+                need(none, "tokenizer", "given", "left out: the model is of tables, not of texts")?;
+            }
+        }
         need(within(1e-6, 1.0, self.init_scale), "init_scale", self.init_scale, "0.000001 to 1")?;
         self.check_origin()?;
         let largest = self.layout().fragments.iter().map(|fragment| fragment.len).max().unwrap_or(0);

@@ -122,6 +122,8 @@ pub enum Optimizer {
         /// Muon's peak learning rate; it rises and falls with AdamW's.
         learning_rate: f32,
     },
+    /// Gradient descent at the training's learning rate, with its weight decay and clip.
+    Sgd,
 }
 
 /// How each peer trains between slots. None of it touches replicated state.
@@ -133,7 +135,7 @@ pub struct Training {
     /// The inner optimizer.
     #[serde(default)]
     pub optimizer: Optimizer,
-    /// AdamW's peak learning rate.
+    /// The peak learning rate of AdamW or gradient descent.
     pub learning_rate: f32,
     /// Share of the budget that is warm-up.
     #[serde(default = "text::five_percent")]

@@ -53,7 +53,7 @@ fn sample() -> Manifest {
 
 /// As different from `sample` as a manifest can be.
 fn other() -> Manifest {
-    let crate::model::Model::Gpt(shape) = Model::named("gpt:gpt2").unwrap();
+    let crate::model::Model::Gpt(shape) = Model::named("gpt:gpt2").unwrap() else { unreachable!() };
     Manifest {
         model: Model::Gpt(crate::model::GptShape { context: 512, ..shape }),
         tokenizer: Some(tokenizer()),

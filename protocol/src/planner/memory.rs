@@ -97,6 +97,17 @@ fn activations(manifest: &Manifest, threads: u32) -> u64 {
             let row = (12 * layers + 16).saturating_mul(width) + 2 * layers * u64::from(shape.heads);
             row.saturating_mul(rows).saturating_add(2 * head.saturating_mul(u64::from(shape.vocabulary)))
         }
+        Model::Mlp(shape) => {
+            let hidden = u64::from(shape.layers).saturating_mul(u64::from(shape.hidden));
+            (2 * hidden + u64::from(shape.inputs) + 2 * u64::from(shape.classes)).saturating_mul(rows)
+        }
+        // Maps and their columns of nine, before and after each maximum.
+        Model::Cnn(shape) => {
+            let area = u64::from(shape.side).saturating_mul(u64::from(shape.side));
+            let maps = u64::from(shape.channels) + 8 * u64::from(shape.filters);
+            (10 * area.saturating_mul(maps) + 2 * u64::from(shape.classes)).saturating_mul(rows)
+        }
+        Model::Logistic(shape) => u64::from(shape.inputs).saturating_mul(rows),
     };
     values.saturating_mul(4).saturating_mul(workers)
 }

@@ -12,7 +12,7 @@ use crate::slot::Verdict;
 use crate::time::{Span, Time};
 use crate::training::{Next, SavedTraining};
 use crate::wire::{self, Message, limits};
-use crate::worker::{EngineFailure, Work, WorkDone};
+use crate::worker::{EngineFailure, Evaluation, Work, WorkDone};
 
 use super::Session;
 
@@ -288,9 +288,9 @@ impl Session {
                 self.event(Event::Trained { step, loss: mean, speed });
             }
             (Order::Encode { slot }, WorkDone::Encoded { bytes, .. }) => self.encoded(now, slot, bytes),
-            (Order::Evaluate, WorkDone::Evaluated(loss)) => {
+            (Order::Evaluate, WorkDone::Evaluated(Evaluation { loss, accuracy })) => {
                 self.contributing.evaluated = true;
-                self.event(Event::Evaluated { height: self.height(), loss });
+                self.event(Event::Evaluated { height: self.height(), loss, accuracy });
             }
             (Order::Save(height, saved), WorkDone::Saved(engine)) => {
                 self.checkpoint(now, height, saved, &engine)

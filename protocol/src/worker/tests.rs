@@ -30,8 +30,8 @@ impl Engine for Plain {
         Ok(())
     }
 
-    fn evaluate(&mut self, _: Option<u64>) -> Result<f64, EngineFailure> {
-        Ok(0.0)
+    fn evaluate(&mut self, _: Option<u64>) -> Result<Evaluation, EngineFailure> {
+        Ok(Evaluation { loss: 0.0, accuracy: None })
     }
 
     fn save(&mut self) -> Result<Vec<u8>, EngineFailure> {

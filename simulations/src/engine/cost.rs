@@ -8,7 +8,7 @@ use std::ops::Range;
 use std::sync::Arc;
 
 use driftless_protocol::charter::Charter;
-use driftless_protocol::worker::{Engine, EngineFailure, Samples};
+use driftless_protocol::worker::{Engine, EngineFailure, Evaluation, Samples};
 
 use super::stand_in::{Landscape, StandIn};
 
@@ -135,7 +135,7 @@ impl Engine for CostEngine {
     }
 
     /// The world reads it off the curve: the engine does not know what was counted.
-    fn evaluate(&mut self, windows: Option<u64>) -> Result<f64, EngineFailure> {
+    fn evaluate(&mut self, windows: Option<u64>) -> Result<Evaluation, EngineFailure> {
         self.stand_in.evaluate(windows)
     }
 

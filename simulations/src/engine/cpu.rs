@@ -4,13 +4,13 @@ use std::ops::Range;
 use std::path::PathBuf;
 
 use driftless_compute::{
-    AdamW, Corpus, DataError, Engine as ComputeEngine, EngineError, EngineOptions, GptShape, Muon, Optimizer,
-    Schedule, TINY_SHAKESPEARE, TrainError, Trainer,
+    AdamW, CnnShape, Data, DataError, Engine as ComputeEngine, EngineError, EngineOptions, Example, GptShape,
+    LogisticShape, MlpShape, Muon, Optimizer, Schedule, Sgd, Shape, TrainError, Trainer,
 };
 use driftless_protocol::charter::Charter;
 use driftless_protocol::manifest::{self, Training};
 use driftless_protocol::model::Model;
-use driftless_protocol::worker::{Engine, EngineFailure, Samples};
+use driftless_protocol::worker::{Engine, EngineFailure, Evaluation, Samples};
 
 /// A trainer with the session's learning-rate schedule.
 #[derive(Debug)]
@@ -23,61 +23,78 @@ pub struct CpuEngine {
 
 /// The model of a charter in the engine's terms.
 #[must_use]
-pub fn shape_of(model: &Model) -> GptShape {
-    let Model::Gpt(shape) = model;
-    GptShape {
-        layers: usize::from(shape.layers),
-        heads: usize::from(shape.heads),
-        width: shape.width as usize,
-        context: shape.context as usize,
-        vocabulary: shape.vocabulary as usize,
+pub fn shape_of(model: &Model) -> Shape {
+    match *model {
+        Model::Gpt(shape) => Shape::Gpt(GptShape {
+            layers: usize::from(shape.layers),
+            heads: usize::from(shape.heads),
+            width: shape.width as usize,
+            context: shape.context as usize,
+            vocabulary: shape.vocabulary as usize,
+        }),
+        Model::Mlp(shape) => Shape::Mlp(MlpShape {
+            inputs: shape.inputs as usize,
+            hidden: shape.hidden as usize,
+            layers: usize::from(shape.layers),
+            classes: shape.classes as usize,
+        }),
+        Model::Cnn(shape) => Shape::Cnn(CnnShape {
+            side: shape.side as usize,
+            channels: shape.channels as usize,
+            filters: shape.filters as usize,
+            classes: shape.classes as usize,
+        }),
+        Model::Logistic(shape) => Shape::Logistic(LogisticShape {
+            inputs: shape.inputs as usize,
+            regularization: shape.regularization,
+        }),
     }
 }
 
 impl CpuEngine {
-    /// An engine on one thread and the embedded text whose parameters are still to be written.
+    /// An engine on one thread and the data that the program carries for such a model; its parameters are still
+    /// to be written.
     ///
     /// # Errors
-    /// A model that the engine cannot have.
+    /// A model that the engine cannot have, or for which there is no such data.
     pub fn new(charter: &Charter) -> Result<CpuEngine, EngineFailure> {
-        let context = charter.manifest.model.context() as usize;
-        let corpus = Corpus::embedded(TINY_SHAKESPEARE, context, charter.manifest.seed);
-        CpuEngine::on(charter, corpus, 1)
+        let shape = shape_of(&charter.manifest.model);
+        let example = Example::of(&shape).ok_or_else(|| other("there is no data for such a model"))?;
+        CpuEngine::on(charter, Data::embedded(example.bytes, &shape, charter.manifest.seed), 1)
     }
 
-    /// The same on the texts of a real session, whose bytes are the tokens, and so many threads.
+    /// The same on the files of a real session, whose bytes are the tokens where they are texts, and so many threads.
     ///
     /// # Errors
-    /// A model that the engine cannot have, or texts that cannot be read.
+    /// A model that the engine cannot have, or files that cannot be read.
     pub fn on_files(
         charter: &Charter,
-        texts: &[PathBuf],
+        files: &[PathBuf],
         threads: usize,
     ) -> Result<CpuEngine, EngineFailure> {
-        let context = charter.manifest.model.context() as usize;
-        let corpus = Corpus::open(texts, context, charter.manifest.seed);
-        CpuEngine::on(charter, corpus, threads)
+        let shape = shape_of(&charter.manifest.model);
+        CpuEngine::on(charter, Data::open(files, &shape, charter.manifest.seed), threads)
     }
 
     fn on(
         charter: &Charter,
-        corpus: Result<Corpus, DataError>,
+        data: Result<Data, DataError>,
         threads: usize,
     ) -> Result<CpuEngine, EngineFailure> {
         let Training { batch, optimizer, learning_rate, warmup, final_share, weight_decay, clip, .. } =
             charter.manifest.training;
-        let corpus = corpus.map_err(|error| EngineFailure::Other(error.to_string()))?;
+        let data = data.map_err(other)?;
         let adamw = AdamW { weight_decay, clip, ..AdamW::default() };
         let optimizer = match optimizer {
             manifest::Optimizer::AdamW => Optimizer::AdamW(adamw),
             manifest::Optimizer::Muon { learning_rate: peak } => {
                 Optimizer::Muon { muon: Muon::new(peak / learning_rate), adamw }
             }
+            manifest::Optimizer::Sgd => Optimizer::Sgd(Sgd { weight_decay, clip }),
         };
         let options = EngineOptions { threads, batch: batch as usize, optimizer };
         let engine = ComputeEngine::new(shape_of(&charter.manifest.model), options).map_err(failure)?;
-        let trainer =
-            Trainer::new(engine, corpus).map_err(|error| EngineFailure::Other(error.to_string()))?;
+        let trainer = Trainer::new(engine, data).map_err(other)?;
         let schedule = Schedule { peak: learning_rate, warm_up: warmup, floor: final_share };
         Ok(CpuEngine { trainer, schedule, own: 0 })
     }
@@ -87,6 +104,10 @@ impl CpuEngine {
     pub fn parameters(&self) -> &[f32] {
         self.trainer.engine().parameters()
     }
+}
+
+fn other(error: impl ToString) -> EngineFailure {
+    EngineFailure::Other(error.to_string())
 }
 
 fn failure(error: EngineError) -> EngineFailure {
@@ -128,8 +149,9 @@ impl Engine for CpuEngine {
         Ok(())
     }
 
-    fn evaluate(&mut self, windows: Option<u64>) -> Result<f64, EngineFailure> {
-        self.trainer.validation_loss(windows).map_err(failure)
+    fn evaluate(&mut self, windows: Option<u64>) -> Result<Evaluation, EngineFailure> {
+        let found = self.trainer.evaluate(windows).map_err(failure)?;
+        Ok(Evaluation { loss: found.loss, accuracy: found.accuracy })
     }
 
     fn save(&mut self) -> Result<Vec<u8>, EngineFailure> {

@@ -8,7 +8,7 @@ mod stand_in;
 use std::ops::Range;
 
 use driftless_protocol::charter::Charter;
-use driftless_protocol::worker::{Engine, EngineFailure, Samples};
+use driftless_protocol::worker::{Engine, EngineFailure, Evaluation, Samples};
 
 pub use cost::{CostEngine, CostModel, LossCurve, Nominal};
 pub use cpu::{CpuEngine, shape_of};
@@ -90,7 +90,7 @@ impl Engine for SimEngine {
         self.inner().write(range, values)
     }
 
-    fn evaluate(&mut self, windows: Option<u64>) -> Result<f64, EngineFailure> {
+    fn evaluate(&mut self, windows: Option<u64>) -> Result<Evaluation, EngineFailure> {
         self.inner().evaluate(windows)
     }
 

@@ -8,7 +8,7 @@
 use std::ops::Range;
 
 use driftless_protocol::charter::Charter;
-use driftless_protocol::worker::{Engine, EngineFailure, Samples};
+use driftless_protocol::worker::{Engine, EngineFailure, Evaluation, Samples};
 
 const RATE: f32 = 0.05;
 const NOISE: f32 = 0.01;
@@ -115,8 +115,8 @@ impl Engine for StandIn {
         Ok(())
     }
 
-    fn evaluate(&mut self, _windows: Option<u64>) -> Result<f64, EngineFailure> {
-        Ok(f64::from(self.loss()))
+    fn evaluate(&mut self, _windows: Option<u64>) -> Result<Evaluation, EngineFailure> {
+        Ok(Evaluation { loss: f64::from(self.loss()), accuracy: None })
     }
 
     fn save(&mut self) -> Result<Vec<u8>, EngineFailure> {

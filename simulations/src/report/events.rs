@@ -44,7 +44,9 @@ fn object(event: &Event) -> Value {
             json!({"event": "block", "height": height, "digest": digest.to_string(), "closed": closed,
                 "tokens": tokens, "counted_bytes": counted_bytes, "last": last})
         }
-        Event::Evaluated { height, loss } => json!({"event": "evaluated", "height": height, "loss": loss}),
+        Event::Evaluated { height, loss, accuracy } => {
+            json!({"event": "evaluated", "height": height, "loss": loss, "accuracy": accuracy})
+        }
         Event::Seats { height, seats, seated } => {
             json!({"event": "seats", "height": height, "seats": seats, "seated": seated})
         }

@@ -183,7 +183,7 @@ impl Row {
         let training = &mut setup.manifest.training;
         match &mut training.optimizer {
             Optimizer::Muon { learning_rate } => *learning_rate = rate,
-            Optimizer::AdamW => training.learning_rate = rate,
+            Optimizer::AdamW | Optimizer::Sgd => training.learning_rate = rate,
         }
         Ok(setup)
     }

@@ -44,7 +44,7 @@ pub fn one_engine(setup: &Setup, tokens: u64, progress: &Progress) -> Result<Out
         }
         progress.add(per_step);
     }
-    let loss = worker.engine().evaluate(None).map_err(|error| error.to_string())?;
+    let loss = worker.engine().evaluate(None).map_err(|error| error.to_string())?.loss;
     Ok(Outcome { loss, tokens: steps * per_step, contributions: 0, bytes: 0 })
 }
 
