@@ -2,6 +2,7 @@
 //! numbers.
 
 pub mod chaos;
+pub mod digits;
 pub mod learning;
 pub mod methods;
 mod progress;

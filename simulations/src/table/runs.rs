@@ -13,8 +13,10 @@ use crate::world::World;
 /// One run's result.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub struct Outcome {
-    /// Validation loss of the outer parameters, nats per byte.
+    /// Validation loss of the outer parameters, nats per byte or row.
     pub loss: f64,
+    /// Share of the validation rows whose class is told, where there are classes.
+    pub accuracy: Option<f64>,
     /// Counted tokens.
     pub tokens: u64,
     /// Contributions counted.
@@ -44,8 +46,9 @@ pub fn one_engine(setup: &Setup, tokens: u64, progress: &Progress) -> Result<Out
         }
         progress.add(per_step);
     }
-    let loss = worker.engine().evaluate(None).map_err(|error| error.to_string())?.loss;
-    Ok(Outcome { loss, tokens: steps * per_step, contributions: 0, bytes: 0 })
+    let found = worker.engine().evaluate(None).map_err(|error| error.to_string())?;
+    let (loss, accuracy) = (found.loss, found.accuracy);
+    Ok(Outcome { loss, accuracy, tokens: steps * per_step, contributions: 0, bytes: 0 })
 }
 
 /// A session in virtual time, to its end.
@@ -77,5 +80,6 @@ pub fn session(setup: Setup, progress: &Progress) -> Result<Outcome, String> {
             Payload::Inline(inline) => inline.len() as u64,
         };
     }
-    Ok(Outcome { loss, tokens: booked, contributions, bytes })
+    let accuracy = world.peers().iter().find_map(crate::peer::Peer::accuracy);
+    Ok(Outcome { loss, accuracy, tokens: booked, contributions, bytes })
 }
