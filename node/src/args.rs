@@ -220,6 +220,16 @@ pub enum Device {
     Cpu,
 }
 
+/// How many steps a slot has, and for whom it waits.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, ValueEnum)]
+pub enum PacingName {
+    /// All peers the same steps, and a slot waits for them.
+    #[default]
+    Uniform,
+    /// A slot does not wait for the slow.
+    Decoupled,
+}
+
 /// Options of `new`.
 #[derive(Debug, Clone, Args)]
 pub struct NewArguments {
@@ -266,6 +276,10 @@ pub struct NewArguments {
     /// a few members cannot move; the last two where the members are named.
     #[arg(long, value_name = "HOW", conflicts_with = "manifest")]
     pub combine: Option<Combine>,
+    /// Whether a slot waits for all of those drawn to it (uniform), or closes soon after half of them contributed and
+    /// counts the others later (decoupled).
+    #[arg(long, value_enum, default_value_t, conflicts_with = "manifest")]
+    pub pacing: PacingName,
     /// The token budget that the learning rate is planned for.
     #[arg(long, conflicts_with = "manifest")]
     pub tokens: Option<u64>,

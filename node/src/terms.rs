@@ -10,7 +10,8 @@ use driftless_protocol::committee::Committee;
 use driftless_protocol::identity::Signer;
 use driftless_protocol::layout::LayoutError;
 use driftless_protocol::manifest::{
-    Admission, Data, DataFile, DeadlineBounds, Manifest, ManifestError, Origin, Preset, SignedManifest,
+    Admission, Data, DataFile, DeadlineBounds, Manifest, ManifestError, Origin, Pacing, Preset,
+    SignedManifest,
 };
 use driftless_protocol::method::{Clip, Combine, Method, MethodName};
 use driftless_protocol::model::{GptShape, Model, ModelError};
@@ -44,6 +45,8 @@ pub struct Terms {
     pub stop_at: Option<u64>,
     /// Bounds of slot deadlines.
     pub deadline: DeadlineBounds,
+    /// For whom a slot waits.
+    pub pacing: Pacing,
 }
 
 /// Overrides of a preset.
@@ -177,6 +180,8 @@ pub fn found(terms: &Terms, founder: &Signer) -> Result<Founding, TermsError> {
         deadline: terms.deadline,
         clip: clip_for(&terms.committee),
         combine: terms.combine,
+        pacing: terms.pacing,
+        max_lag: terms.pacing.max_lag(),
         ..terms.preset.clone().manifest(terms.committee.clone(), data)
     };
     let files =
@@ -284,6 +289,7 @@ mod tests {
     fn terms(data: Vec<PathBuf>) -> Terms {
         let key = Signer::from_seed([1; 32]).key();
         Terms {
+            pacing: Pacing::Uniform,
             name: "test".into(),
             preset: Manifest::preset("gpt:tiny").unwrap(),
             data,

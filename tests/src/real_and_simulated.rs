@@ -9,7 +9,7 @@ use driftless::terms::{self, Overrides, Terms};
 use driftless_protocol::committee::{Committee, QuorumRule};
 use driftless_protocol::identity::Signer;
 use driftless_protocol::invitation::{Invitation, Ticket};
-use driftless_protocol::manifest::{Admission, DeadlineBounds, Manifest};
+use driftless_protocol::manifest::{Admission, DeadlineBounds, Manifest, Pacing};
 use driftless_protocol::method::{Combine, MethodName};
 use driftless_protocol::time::Span;
 use driftless_sim::record::record;
@@ -97,6 +97,7 @@ fn found(method: MethodName, dir: &Path, data: &Path) -> Manifest {
         ..Overrides::default()
     };
     let terms = Terms {
+        pacing: Pacing::Uniform,
         name: "real and simulated".into(),
         preset: overrides.apply(Manifest::preset("gpt:tiny").unwrap()),
         data: vec![data.to_owned()],

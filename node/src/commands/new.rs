@@ -5,7 +5,7 @@ use std::path::PathBuf;
 use driftless_protocol::PeerKey;
 use driftless_protocol::committee::{Committee, QuorumRule};
 use driftless_protocol::identity::Signer;
-use driftless_protocol::manifest::{Admission, DeadlineBounds, Manifest, ManifestError};
+use driftless_protocol::manifest::{Admission, DeadlineBounds, Manifest, ManifestError, Pacing};
 use driftless_protocol::method::MethodName;
 use driftless_protocol::model::Model;
 
@@ -14,7 +14,7 @@ use super::foreground::Foreground;
 use super::kept;
 use super::new_from::{self, Source};
 use super::plan;
-use crate::args::NewArguments;
+use crate::args::{NewArguments, PacingName};
 use crate::config::{self, Config};
 use crate::node::SessionOptions;
 use crate::output::Output;
@@ -157,6 +157,10 @@ fn founding(
         combine: options.combine.unwrap_or_default(),
         stop_at: options.stop_at,
         deadline: DeadlineBounds::default(),
+        pacing: match options.pacing {
+            PacingName::Uniform => Pacing::Uniform,
+            PacingName::Decoupled => Pacing::DECOUPLED,
+        },
     };
     Ok(terms::found(&terms, signer)?)
 }

@@ -7,7 +7,7 @@ use driftless_compute::Example;
 use driftless_protocol::committee::{Committee, MAX_SEATS, QuorumRule};
 use driftless_protocol::identity::Signer;
 use driftless_protocol::invitation::{Invitation, Ticket};
-use driftless_protocol::manifest::{Admission, DeadlineBounds, Preset};
+use driftless_protocol::manifest::{Admission, DeadlineBounds, Pacing, Preset};
 use driftless_protocol::method::Combine;
 
 use super::children::ChildSpec;
@@ -67,6 +67,7 @@ pub fn prepare(plan: &Plan, dir: &Path) -> Result<Stage, CommandError> {
     let mut seats: Vec<_> = signers.iter().take(MAX_SEATS).map(Signer::key).collect();
     seats.sort_unstable();
     let terms = Terms {
+        pacing: Pacing::Uniform,
         name: "demo".into(),
         preset: plan.preset.clone(),
         data: data.clone(),

@@ -29,12 +29,21 @@ impl Training {
             let flights = stream.own_flights().filter(|_| !self.has_rounds());
             flights.map(|flight| flight.work.clone()).collect::<Vec<ClaimedWork>>()
         };
-        let steps = |stream: &Stream| flights(stream).iter().fold(stream.steps, |sum, work| sum + work.steps);
-        let tokens =
-            |stream: &Stream| flights(stream).iter().fold(stream.tokens, |sum, work| sum + work.tokens);
+        // What is to be put back is not in theta yet, and may have to wait for a slot: it is given up.
+        let is_whole = |stream: &Stream| !stream.sent && stream.uncounted.is_empty();
+        let in_theta = |stream: &Stream, own: u64, of: fn(&ClaimedWork) -> u64| {
+            let own = if is_whole(stream) { own } else { 0 };
+            flights(stream).iter().fold(own, |sum, work| sum + of(work))
+        };
+        let steps = |stream: &Stream| {
+            in_theta(stream, stream.steps.into(), |work| work.steps.into()).try_into().unwrap_or(u32::MAX)
+        };
+        let tokens = |stream: &Stream| in_theta(stream, stream.tokens, |work| work.tokens);
         let mut used = Positions::default();
         flights(&self.streams[0]).iter().for_each(|work| used.extend(work.samples.pieces().iter().copied()));
-        used.extend(self.used.pieces().iter().copied());
+        if is_whole(&self.streams[0]) {
+            used.extend(self.used.pieces().iter().copied());
+        }
         SavedTraining {
             step: self.step,
             due: self.streams.iter().map(|stream| stream.due).collect(),
@@ -84,7 +93,6 @@ impl Training {
 
     /// Whether theta is relative to the present outer parameters, so that it can be saved.
     pub fn is_settled(&self) -> bool {
-        let settled = |stream: &Stream| stream.changes.is_empty() && stream.uncounted.is_empty();
-        !self.reset && self.streams.iter().all(settled)
+        !self.reset && self.streams.iter().all(|stream| stream.changes.is_empty())
     }
 }

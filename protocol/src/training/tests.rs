@@ -387,3 +387,22 @@ fn what_was_signed_before_a_restart_is_trained_on_by_nobody_else_and_not_put_bac
     assert_eq!(back.changes(), "begin 1");
     assert_eq!(back.claims(2), (48, work.samples.iter().next().unwrap()), "its samples are free again");
 }
+
+/// A session can end, and a peer stop, between a slot that closed without what was sent for it and the next: once
+/// voters never came to the end there.
+#[test]
+fn what_is_to_be_put_back_and_cannot_be_holds_up_no_checkpoint_and_is_not_in_it() {
+    let mut rounds = Rounds::new();
+    assert_eq!(rounds.goes_on(), Did::Contributed(slot(0, 0), 4));
+    assert_eq!(rounds.goes_on(), Did::Contributed(slot(0, 1), 8));
+    rounds.closes(false);
+    rounds.peer.training.set_draws(&[(1, keys().to_vec()), (2, vec![keys()[1]])]);
+    assert!(rounds.peer.training.settle(&rounds.peer.state.clone()).is_none());
+    assert!(rounds.peer.training.is_settled());
+    let saved = rounds.peer.training.save();
+    let charter = rounds.peer.training.charter.clone();
+    let mut back = Rounds { peer: Peer::at(charter, rounds.peer.state.clone()), changes: Vec::new() };
+    back.peer.training.restore(saved, &rounds.peer.state, false);
+    assert!(matches!(back.peer.training.next(&rounds.peer.state), Next::Work(Work::Reset { .. })));
+    assert_eq!(back.peer.training.streams[0].steps, 0);
+}

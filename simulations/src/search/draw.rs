@@ -116,9 +116,6 @@ fn terms(random: &mut Random, setup: &mut Setup) {
     if random.chance(300) {
         let slot_time = Span::millis(600 + random.below(600));
         setup.manifest.pacing = Pacing::Proportional { slot_time, minimum: 1, maximum: 12 };
-    } else if random.chance(150) {
-        setup.manifest.pacing = Pacing::Decoupled { quorum_percent: 30 + random.below(60) as u8 };
-        setup.manifest.max_lag = setup.manifest.pacing.max_lag();
     }
 }
 
@@ -267,7 +264,8 @@ fn full_disks(setup: &mut Setup) {
     }
 }
 
-/// Contributions may leave something out, which is sent later, and be combined in another way.
+/// Contributions may leave something out, which is sent later, be decided a round late, and be combined in another
+/// way; slots may not wait for the slow.
 fn method(setup: &mut Setup) {
     let mut random = Random::new(setup.seed, "method");
     let top = Codec::TopK(TopK { keep: 8, of: 64, whole: false, statistical: random.chance(500) });
@@ -285,6 +283,10 @@ fn method(setup: &mut Setup) {
     {
         let ways = [Combine::Median, Combine::TrimmedMean { trim: 0.2 }, Combine::RadialDirectional];
         setup.manifest.combine = ways[random.below(3) as usize];
+    }
+    if random.chance(150) && setup.manifest.pacing == Pacing::Uniform && !setup.elected {
+        setup.manifest.pacing = Pacing::Decoupled { quorum_percent: 30 + random.below(60) as u8 };
+        setup.manifest.max_lag = setup.manifest.pacing.max_lag();
     }
 }
 

@@ -8,6 +8,7 @@
 //! if every peer is up for all of it, and a failure takes back everything since the last checkpoint,
 //! which costs nothing and is written as often as ours. It starts again the moment that all are up.
 
+use driftless_protocol::manifest::Pacing;
 use driftless_protocol::time::{Span, Time};
 
 use crate::engine::{CostModel, EngineKind, LossCurve};
@@ -41,6 +42,8 @@ pub struct Terms {
     pub seed: u64,
     /// Virtual time of a run.
     pub lasting: Span,
+    /// Slots do not wait for the slow (check D3).
+    pub decoupled: bool,
 }
 
 /// One run.
@@ -100,6 +103,10 @@ impl Cell {
         setup.manifest.stop_at = None;
         setup.manifest.training.budget_tokens = u64::MAX >> 16;
         setup.manifest.heartbeat = Span::seconds(60);
+        if terms.decoupled {
+            setup.manifest.pacing = Pacing::DECOUPLED;
+            setup.manifest.max_lag = setup.manifest.pacing.max_lag();
+        }
         setup.manifest.deadline.minimum = Span::seconds(5);
         setup.manifest.deadline.maximum = Span::seconds(120);
         setup.link = Link { latency: Span::millis(40), jitter: Span::millis(30), ..Link::default() };
@@ -184,7 +191,7 @@ mod tests {
 
     #[test]
     fn the_seed_decides_who_fails_when_and_rates_are_what_they_are_called() {
-        let terms = Terms { seed: 3, lasting: Span::seconds(36_000) };
+        let terms = Terms { seed: 3, lasting: Span::seconds(36_000), decoupled: false };
         let cell = Cell { peers: 64, failures: Some(Span::seconds(900)) };
         let outages = cell.outages(terms);
         assert_eq!(outages, cell.outages(terms));

@@ -7,7 +7,7 @@ use driftless_sim::table::chaos::{Cell, Terms};
 
 use crate::support::{at, until};
 
-const TERMS: Terms = Terms { seed: 1, lasting: Span::seconds(1_200) };
+const TERMS: Terms = Terms { seed: 1, lasting: Span::seconds(1_200), decoupled: false };
 
 fn cell(minutes: u64) -> Cell {
     Cell { peers: 8, failures: Some(Span::seconds(60 * minutes)) }

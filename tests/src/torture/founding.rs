@@ -18,7 +18,7 @@ use driftless_protocol::charter::Charter;
 use driftless_protocol::committee::{Committee, QuorumRule};
 use driftless_protocol::identity::Signer;
 use driftless_protocol::invitation::{Invitation, Ticket};
-use driftless_protocol::manifest::{Admission, DeadlineBounds, Manifest};
+use driftless_protocol::manifest::{Admission, DeadlineBounds, Manifest, Pacing};
 use driftless_protocol::method::Combine;
 use driftless_protocol::time::Span;
 
@@ -101,6 +101,7 @@ fn manifest(args: &Arguments, signers: &[Signer], text: PathBuf) -> Result<Found
         ..Overrides::default()
     };
     let terms = Terms {
+        pacing: Pacing::Uniform,
         name: "torture".into(),
         preset: overrides.apply(preset),
         data: vec![text],

@@ -27,6 +27,9 @@ pub struct Arguments {
     /// Virtual minutes of every run
     #[arg(long, default_value_t = 60)]
     pub lasting: u64,
+    /// With decoupled pacing: a slot closes soon after half of those drawn contributed
+    #[arg(long)]
+    pub decoupled: bool,
     /// Runs at a time [default: the machine's cores]
     #[arg(long)]
     pub threads: Option<usize>,
@@ -48,7 +51,8 @@ pub fn run(arguments: &Arguments) -> Result<(), CommandError> {
     if !arguments.minutes.iter().chain([&arguments.lasting]).all(|minutes| (1..=10_000).contains(minutes)) {
         return wrong("1 to 10000 minutes");
     }
-    let terms = Terms { seed: arguments.seed, lasting: Span::seconds(60 * arguments.lasting) };
+    let (seed, decoupled) = (arguments.seed, arguments.decoupled);
+    let terms = Terms { seed, lasting: Span::seconds(60 * arguments.lasting), decoupled };
     let failures: Vec<Span> = arguments.minutes.iter().map(|minutes| Span::seconds(60 * minutes)).collect();
     let outcomes = run_all(arguments, terms, Cell::all(&arguments.peers, &failures))?;
     print(arguments, terms, &outcomes);
