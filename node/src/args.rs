@@ -272,7 +272,7 @@ pub struct NewArguments {
     /// top-64/4096-stat2 and the like, rand-1/64, which leave out what is sent later.
     #[arg(long, value_name = "CODEC", conflicts_with = "manifest")]
     pub codec: Option<Codec>,
-    /// What becomes of the updates of a slot: mean, median, or trimmed-mean-0.1 (without a tenth at either end), which
+    /// What becomes of the updates of a slot: mean, radial-directional, median, or trimmed-mean-0.1 (without a tenth at either end), which
     /// a few members cannot move; the last two where the members are named.
     #[arg(long, value_name = "HOW", conflicts_with = "manifest")]
     pub combine: Option<Combine>,
