@@ -6,7 +6,7 @@ use driftless::report::{Line, Report, waiting_for};
 use driftless_protocol::Hash;
 use driftless_protocol::event::Waiting;
 
-use crate::failure::Failure;
+use super::failure::Failure;
 
 /// What one peer said.
 #[derive(Debug, Default)]

@@ -10,7 +10,7 @@ use std::os::unix::process::CommandExt;
 use std::process::{Command, Stdio};
 use std::sync::Arc;
 
-use crate::failure::Failure;
+use super::failure::Failure;
 
 const PORT: u16 = 4001;
 /// Where everybody is, and where those are who were cut off.
