@@ -1,4 +1,4 @@
-//! A session of real processes.
+//! A session of real processes, for `driftless-torture` and `driftless-throttled`.
 //!
 //! | file | idea |
 //! |---|---|
