@@ -13,6 +13,7 @@
 //! | `models` | `export`, `import`, `new --from` |
 //! | `plan` | `plan` compares methods; `new` founds nothing that does not fit |
 //! | `real_and_simulated` | the simulator makes the bits of four processes again, from their chain alone |
+//! | `throttled_run` | a short run of `driftless-throttled`: two peers on slow lines beside their plan |
 //! | `torture_run` | a short run of `driftless-torture`: five times processes are killed, nothing is lost |
 //! | `verify` | a run is checked from its folders; one wrong byte anywhere is found |
 //! | `bad_input` | every wrong file, word and port has an error of its own |
@@ -30,6 +31,7 @@ mod program;
 mod real_and_simulated;
 mod steward;
 mod succession;
+mod throttled_run;
 mod torture_run;
 mod verify;
 mod workspace;

@@ -19,6 +19,7 @@ use crate::founding::{self, Session};
 use crate::netns::{self, Network};
 use crate::plan::{self, Kind};
 use crate::report::Report;
+use crate::terms;
 use crate::tmpfs;
 
 /// Ports that no system hands out to outgoing connections.
@@ -63,7 +64,7 @@ pub fn run(args: &Arguments, report: &mut Report) -> Result<(), Failure> {
         Some(_) => (0..peers).map(netns::home).collect(),
         None => free_ports(peers),
     };
-    let session = founding::found(args, place.path(), &homes)?;
+    let session = founding::found(&terms::wanted(args, place.path())?, place.path(), &homes)?;
     let part = |peer: usize| Part {
         dir: session.folders[peer].path().to_owned(),
         listen: homes[peer],

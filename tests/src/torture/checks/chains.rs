@@ -139,7 +139,7 @@ mod tests {
 
     #[test]
     fn a_block_without_signatures_is_noticed() {
-        let charter = crate::founding::tests::charter();
+        let charter = crate::terms::tests::charter();
         let error = chain(&["a"]).is_certified(&charter).unwrap_err().to_string();
         assert!(error.contains("no valid certificate"), "{error}");
     }

@@ -1,5 +1,6 @@
 //! A network that can be cut: every peer has a network namespace of its own, joined by a pair of
-//! virtual interfaces to a switch; a cut moves some of the switch's ports to a second bridge.
+//! virtual interfaces to a switch; a cut moves some of the switch's ports to a second bridge. A token
+//! bucket at either end of the pair makes it a line of some rate.
 //!
 //! The namespaces have no names: they are gone when the last process and file in them are.
 
@@ -9,12 +10,26 @@ use std::os::fd::AsRawFd;
 use std::os::unix::process::CommandExt;
 use std::process::{Command, Stdio};
 use std::sync::Arc;
+use std::time::Duration;
 
-use crate::failure::Failure;
+use serde::Deserialize;
+
+use super::failure::Failure;
 
 const PORT: u16 = 4001;
 /// Where everybody is, and where those are who were cut off.
 const BRIDGES: [&str; 2] = ["together", "apart"];
+
+/// What left at one end of a line.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
+pub struct Carried {
+    /// Bytes, those of Ethernet, IP and UDP with them.
+    pub bytes: u64,
+    /// Packets.
+    pub packets: u64,
+    /// Packets that found the queue full.
+    pub drops: u64,
+}
 
 /// The network.
 pub struct Network {
@@ -50,6 +65,36 @@ impl Network {
     /// A peer's namespace.
     pub fn namespace(&self, peer: usize) -> Arc<File> {
         self.peers[peer].clone()
+    }
+
+    /// Makes the peer's line one that carries so many bytes a second each way, before which so much waits
+    /// as leaves within `buffer`; what comes on top of that is lost.
+    pub fn throttle(&self, peer: usize, rate: u64, buffer: Duration) -> Result<(), Failure> {
+        let rate_text = format!("{}bit", 8 * rate);
+        // Two packets, or what a clock of 100 Hz has to hand out at a time.
+        let burst = (rate / 100).max(3_200).to_string();
+        let waits = format!("{}ms", buffer.as_millis().max(1));
+        let bucket = ["root", "tbf", "rate", &rate_text, "burst", &burst, "latency", &waits];
+        for (namespace, device) in self.ends(peer) {
+            let words = [&["qdisc", "add", "dev", &device][..], &bucket].concat();
+            within(namespace, "tc", &words)?;
+        }
+        Ok(())
+    }
+
+    /// What the peer's line carried so far: from the peer, then to it.
+    pub fn carried(&self, peer: usize) -> Result<[Carried; 2], Failure> {
+        let [up, down] = self.ends(peer).map(|(namespace, device)| {
+            let said = within(namespace, "tc", &["-s", "-j", "qdisc", "show", "dev", &device])?;
+            let mut parsed: Vec<Carried> = serde_json::from_slice(&said).map_err(Failure::setup)?;
+            parsed.pop().ok_or_else(|| Failure::setup(format!("tc knows no queue of {device}")))
+        });
+        Ok([up?, down?])
+    }
+
+    /// The ends of a peer's line, by what leaves there: what the peer sends, what it receives.
+    fn ends(&self, peer: usize) -> [(&Arc<File>, String); 2] {
+        [(&self.peers[peer], "eth0".into()), (&self.switch, port(peer))]
     }
 
     /// Cuts these peers off from the others, and the others from them.
@@ -92,8 +137,13 @@ fn namespace() -> Result<Arc<File>, Failure> {
 
 /// Runs `ip` in a namespace.
 fn ip(namespace: &Arc<File>, words: &[&str]) -> Result<(), Failure> {
+    within(namespace, "ip", words).map(drop)
+}
+
+/// Runs a program in a namespace; returns what it says.
+fn within(namespace: &Arc<File>, program: &str, words: &[&str]) -> Result<Vec<u8>, Failure> {
     let inside = namespace.clone();
-    let mut command = Command::new("ip");
+    let mut command = Command::new(program);
     command.args(words).stdin(Stdio::null());
     // SAFETY: between fork and exec only async-signal-safe calls are allowed; setns is.
     unsafe {
@@ -102,11 +152,11 @@ fn ip(namespace: &Arc<File>, words: &[&str]) -> Result<(), Failure> {
             _ => Err(std::io::Error::last_os_error()),
         });
     }
-    let said = command.output().map_err(Failure::system("ip"))?;
+    let said = command.output().map_err(Failure::system(program))?;
     match said.status.success() {
-        true => Ok(()),
+        true => Ok(said.stdout),
         false => Err(Failure::setup(format!(
-            "ip {}: {}",
+            "{program} {}: {}",
             words.join(" "),
             String::from_utf8_lossy(&said.stderr).trim()
         ))),

@@ -12,22 +12,34 @@ use std::sync::Arc;
 use driftless::blobs::BlobStore;
 use driftless::control::peer_of;
 use driftless::store::{Folder, Options as StoreOptions, SessionStore};
-use driftless::terms::{self, Founding, Overrides, Terms};
+use driftless::terms::{self, Founding, Terms};
 use driftless_protocol::Hash;
 use driftless_protocol::charter::Charter;
 use driftless_protocol::committee::{Committee, QuorumRule};
 use driftless_protocol::identity::Signer;
 use driftless_protocol::invitation::{Invitation, Ticket};
-use driftless_protocol::manifest::{Admission, DeadlineBounds, Manifest, Pacing};
+use driftless_protocol::manifest::{Admission, DeadlineBounds, Manifest, Pacing, Preset};
 use driftless_protocol::method::Combine;
-use driftless_protocol::time::Span;
 
-use crate::args::Arguments;
-use crate::failure::Failure;
-use crate::random::Random;
+use super::failure::Failure;
+use super::random::Random;
 
-/// So much of the demo's text is enough for some epochs and a quick evaluation.
-const TEXT: usize = 40_000;
+/// The session that is wanted. It has no end.
+#[derive(Debug, Clone)]
+pub struct Wanted {
+    /// What keys and samples are drawn from.
+    pub seed: u64,
+    /// Its name.
+    pub name: String,
+    /// Model, method, training.
+    pub preset: Preset,
+    /// The text to train on.
+    pub text: PathBuf,
+    /// Bounds of slot deadlines.
+    pub deadline: DeadlineBounds,
+    /// Control planes dial over TCP.
+    pub tcp: bool,
+}
 
 /// A session that was founded.
 pub struct Session {
@@ -37,18 +49,17 @@ pub struct Session {
     pub folders: Vec<Folder>,
 }
 
-/// Founds the session of `args` in `dir`, whose peers listen at `homes`.
-pub fn found(args: &Arguments, dir: &Path, homes: &[SocketAddr]) -> Result<Session, Failure> {
-    let text = text(args, dir)?;
+/// Founds a session in `dir`, whose peers listen at `homes`.
+pub fn found(wanted: &Wanted, dir: &Path, homes: &[SocketAddr]) -> Result<Session, Failure> {
     let folders: Vec<Folder> = (0..homes.len())
         .map(|peer| Folder::create(dir.join(format!("peer-{peer}"))).map_err(Failure::setup))
         .collect::<Result<_, _>>()?;
     let signers: Vec<Signer> = folders
         .iter()
         .enumerate()
-        .map(|(peer, folder)| identity(args.seed, peer, folder))
+        .map(|(peer, folder)| identity(wanted.seed, peer, folder))
         .collect::<Result<_, _>>()?;
-    let founding = manifest(args, &signers, text)?;
+    let founding = manifest(wanted, &signers)?;
     let manifest = &founding.manifest;
     let charter = Charter::new(manifest.manifest().clone()).map_err(Failure::setup)?;
     for (peer, folder) in folders.iter().enumerate() {
@@ -60,21 +71,10 @@ pub fn found(args: &Arguments, dir: &Path, homes: &[SocketAddr]) -> Result<Sessi
         drop(blobs);
         let store = SessionStore::create(folder, manifest, &charter, StoreOptions::default());
         store.and_then(SessionStore::close).map_err(Failure::setup)?;
-        let invitation = invitation(args, &charter, &signers, homes, peer)?;
+        let invitation = invitation(wanted, &charter, &signers, homes, peer)?;
         session.put("invitation", invitation.as_bytes()).map_err(Failure::setup)?;
     }
     Ok(Session { charter: Arc::new(charter), folders })
-}
-
-/// The text to train on.
-fn text(args: &Arguments, dir: &Path) -> Result<PathBuf, Failure> {
-    if let Some(path) = &args.data {
-        return Ok(path.clone());
-    }
-    let path = dir.join("text.txt");
-    std::fs::write(&path, &driftless_compute::TINY_SHAKESPEARE[..TEXT])
-        .map_err(Failure::system(path.display().to_string()))?;
-    Ok(path)
 }
 
 /// The peer's key, from the seed.
@@ -86,41 +86,33 @@ fn identity(seed: u64, peer: usize, folder: &Folder) -> Result<Signer, Failure> 
     folder.identity_or_new().map_err(Failure::setup)
 }
 
-/// The demo's terms without an end; its seed is drawn like everything else.
-fn manifest(args: &Arguments, signers: &[Signer], text: PathBuf) -> Result<Founding, Failure> {
+/// The manifest; its seed is drawn like everything else.
+pub fn manifest(wanted: &Wanted, signers: &[Signer]) -> Result<Founding, Failure> {
     let founder = signers.first().ok_or_else(|| Failure::setup("a session has peers"))?;
     let mut keys: Vec<_> = signers.iter().map(Signer::key).collect();
     keys.sort_unstable();
-    let preset = Manifest::preset("gpt:tiny").map_err(Failure::setup)?;
-    let overrides = Overrides {
-        method: args.method,
-        period: Some(args.period),
-        batch: args.batch,
-        strict: true,
-        budget_tokens: args.budget.or((args.tokens > 0).then_some(args.tokens)),
-        ..Overrides::default()
-    };
     let terms = Terms {
         pacing: Pacing::Uniform,
-        name: "torture".into(),
-        preset: overrides.apply(preset),
-        data: vec![text],
+        name: wanted.name.clone(),
+        preset: wanted.preset.clone(),
+        data: vec![wanted.text.clone()],
         tokenizer: None,
         parameters: None,
         committee: Committee::Named { keys, quorum: QuorumRule::TwoThirds },
         admission: Admission::Invitation { issuer: founder.key() },
         combine: Combine::Mean,
         stop_at: None,
-        deadline: DeadlineBounds { minimum: Span::seconds(1), maximum: Span::seconds(15) },
+        deadline: wanted.deadline,
     };
     let drawn = terms::found(&terms, founder).map_err(Failure::setup)?;
-    let manifest = Manifest { seed: Random::key(args.seed, "manifest"), ..drawn.manifest.manifest().clone() };
+    let manifest =
+        Manifest { seed: Random::key(wanted.seed, "manifest"), ..drawn.manifest.manifest().clone() };
     terms::complete(manifest, None, drawn.files, founder).map_err(Failure::setup)
 }
 
 /// What `peer` joined with, so to say.
 fn invitation(
-    args: &Arguments,
+    wanted: &Wanted,
     charter: &Charter,
     signers: &[Signer],
     homes: &[SocketAddr],
@@ -132,7 +124,7 @@ fn invitation(
     let address = |(_, (signer, home)): (usize, (&Signer, &SocketAddr))| {
         let id = peer_of(&signer.key()).ok_or_else(|| Failure::setup("a key is none"))?;
         let (ip, port) = (home.ip(), home.port());
-        Ok(match args.tcp {
+        Ok(match wanted.tcp {
             true => format!("/ip4/{ip}/tcp/{port}/p2p/{id}"),
             false => format!("/ip4/{ip}/udp/{port}/quic-v1/p2p/{id}"),
         })
@@ -142,27 +134,4 @@ fn invitation(
     let seats = charter.founding_seats();
     let invitation = Invitation { session, height: 0, block: session, seats, addresses, ticket };
     invitation.to_text().map_err(Failure::setup)
-}
-
-#[cfg(test)]
-pub mod tests {
-    use super::*;
-
-    /// A small session's constitution.
-    pub fn charter() -> Charter {
-        let folder = tempfile::tempdir().unwrap();
-        let args: Arguments = clap::Parser::parse_from(["t", "--seed", "3"]);
-        let text = text(&args, folder.path()).unwrap();
-        let signers: Vec<Signer> = (0..4).map(|seed| Signer::from_seed([seed; 32])).collect();
-        let founding = manifest(&args, &signers, text).unwrap();
-        Charter::new(founding.manifest.manifest().clone()).unwrap()
-    }
-
-    #[test]
-    fn a_seed_is_a_session() {
-        let (one, again) = (charter(), charter());
-        assert_eq!(one.session, again.session);
-        assert_eq!(one.genesis_state().digest(), one.manifest.genesis);
-        assert_eq!((one.founding_seats().len(), one.quorum(4)), (4, 3));
-    }
 }

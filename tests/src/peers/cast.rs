@@ -16,8 +16,8 @@ use std::time::{Duration, Instant};
 
 use driftless::report::Line;
 
-use crate::failure::Failure;
-use crate::ledger::Ledger;
+use super::failure::Failure;
+use super::ledger::Ledger;
 
 /// Nothing that the session owes takes longer, even where four peers share one slow core.
 pub const PATIENCE: Duration = Duration::from_secs(180);

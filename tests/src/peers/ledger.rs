@@ -6,13 +6,15 @@ use driftless::report::{Line, Report, waiting_for};
 use driftless_protocol::Hash;
 use driftless_protocol::event::Waiting;
 
-use crate::failure::Failure;
+use super::failure::Failure;
 
 /// What one peer said.
 #[derive(Debug, Default)]
 pub struct Peer {
     /// The height of the last block that its present process applied.
     pub head: Option<u64>,
+    /// Inner steps that its present process knows of.
+    pub step: u64,
     /// Why its training waits.
     pub waits_for: Option<String>,
     /// Everything it ever announced, by stream and ordinal.
@@ -87,6 +89,10 @@ impl Ledger {
                 of.head = Some(*height);
                 self.tokens = self.tokens.max(*tokens);
                 self.certified(peer, *height, *digest)
+            }
+            Report::Trained { step, .. } => {
+                of.step = *step;
+                Ok(())
             }
             Report::Announced { stream, ordinal, root, .. } => {
                 of.announcements += 1;
