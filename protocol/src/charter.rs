@@ -96,7 +96,7 @@ impl Charter {
             Data::Public { .. } => slot.saturating_mul(window + 1),
             Data::Private { .. } => 0,
         };
-        LeaseRules { target, max_lag: self.manifest.max_lag, window }
+        LeaseRules { target, max_lag: self.manifest.max_lag, window, batch: self.manifest.training.batch }
     }
 
     /// Inner steps for a member's next slot: H, or its certified speed times the slot time.

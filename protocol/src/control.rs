@@ -73,7 +73,8 @@ mod tests {
 
     #[test]
     fn a_change_is_seen_by_its_author_only_and_changes_the_hash() {
-        let page = ControlPage::genesis(1, Vec::new(), LeaseRules { target: 0, max_lag: 4, window: 1 });
+        let page =
+            ControlPage::genesis(1, Vec::new(), LeaseRules { target: 0, max_lag: 4, window: 1, batch: 1 });
         let one = Control::from(page.clone());
         let mut other = one.clone();
         assert_eq!((one.hash(), &one), (Hash::of(&page.to_bytes()), &other));

@@ -149,6 +149,8 @@ pub struct LeaseRules {
     pub max_lag: u32,
     /// Slots of one stream that are open at a time.
     pub window: u32,
+    /// Samples of a step: shorter ranges that came back are of no use to anybody.
+    pub batch: u32,
 }
 
 /// What was done before a session's first block: nothing, unless it was founded on another one.
@@ -269,7 +271,7 @@ impl ControlPage {
         };
         self.members.insert(at, member);
         let ordinal = self.closed[0];
-        grant(&mut self.pool, &mut self.members[at], leases.target, ordinal);
+        grant(&mut self.pool, &mut self.members[at], leases, ordinal);
     }
 
     /// Removes a member; its leases return, and it is drawn for nothing that is open: should it come
@@ -328,7 +330,7 @@ impl ControlPage {
             }
         }
         for member in &mut self.members {
-            grant(&mut self.pool, member, leases.target, ordinal + 1);
+            grant(&mut self.pool, member, leases, ordinal + 1);
         }
         let oldest_open = self.closed.iter().copied().min().unwrap_or(0);
         self.draws.retain(|draw| draw.ordinal >= oldest_open);
@@ -351,7 +353,11 @@ impl Pool {
         });
     }
 
-    fn take(&mut self, want: u32) -> (u64, u32) {
+    fn take(&mut self, want: u32, shortest: u32) -> (u64, u32) {
+        while self.returned.first().is_some_and(|(_, samples)| *samples < shortest) {
+            // Left out in this epoch: whoever was given such crumbs only could not take a step.
+            self.returned.remove(0);
+        }
         if let Some((start, samples)) = self.returned.first_mut() {
             let taken = want.min(*samples);
             let range = (*start, taken);
@@ -370,10 +376,10 @@ impl Pool {
     }
 }
 
-fn grant(pool: &mut Pool, member: &mut Member, target: u32, ordinal: u32) {
-    while member.leased() < u64::from(target) && member.leases.len() < MAX_LEASE_PIECES {
-        let missing = target - member.leased() as u32;
-        let (start, samples) = pool.take(missing);
+fn grant(pool: &mut Pool, member: &mut Member, rules: LeaseRules, ordinal: u32) {
+    while member.leased() < u64::from(rules.target) && member.leases.len() < MAX_LEASE_PIECES {
+        let missing = rules.target - member.leased() as u32;
+        let (start, samples) = pool.take(missing, rules.batch);
         member.leases.push(Lease { start, samples, granted: ordinal });
     }
 }
@@ -422,7 +428,7 @@ fn below(rng: &mut ChaCha8Rng, bound: u64) -> u64 {
 mod tests {
     use super::*;
 
-    const RULES: LeaseRules = LeaseRules { target: 10, max_lag: 4, window: 1 };
+    const RULES: LeaseRules = LeaseRules { target: 10, max_lag: 4, window: 1, batch: 1 };
 
     fn key(n: u16) -> PeerKey {
         let mut bytes = [0; 32];
@@ -516,6 +522,17 @@ mod tests {
         let mut pool = Pool { next: 100, returned: vec![(10, 5), (30, 1)] };
         pool.give_back(&[lease(20, 3), lease(15, 5), lease(9, 1), lease(40, u32::MAX), lease(31, 9)]);
         assert_eq!(pool.returned, [(9, 14), (30, 10), (40, u32::MAX)]);
+    }
+
+    /// A member that was given crumbs only, too few for a step, could contribute nothing, and so on for ever.
+    #[test]
+    fn crumbs_that_came_back_are_given_to_nobody() {
+        let rules = LeaseRules { batch: 4, ..RULES };
+        let mut pool = Pool { next: 100, returned: (0..40).map(|n| (10 * n, 1)).collect() };
+        pool.returned.push((500, 4));
+        assert_eq!(pool.take(rules.target, rules.batch), (500, 4));
+        assert_eq!(pool.take(rules.target, rules.batch), (100, 10));
+        assert!(pool.returned.is_empty());
     }
 
     #[test]

@@ -1,10 +1,24 @@
 //! Positions of the order of training samples: what a lease allows, and what a contribution used.
 
+use bincode::de::Decoder;
+use bincode::error::DecodeError;
 use bincode::{Decode, Encode};
 
 /// Ranges of positions, in the order of their use.
-#[derive(Clone, PartialEq, Eq, Debug, Default, Encode, Decode)]
+#[derive(Clone, PartialEq, Eq, Debug, Default, Encode)]
 pub struct Positions(Vec<Piece>);
+
+impl<C> Decode<C> for Positions {
+    /// What came from outside is short: everybody who checks it compares range with range.
+    fn decode<D: Decoder<Context = C>>(decoder: &mut D) -> Result<Positions, DecodeError> {
+        let pieces = Vec::<Piece>::decode(decoder)?;
+        match pieces.len() <= Positions::MAX_PIECES {
+            true => Ok(Positions(pieces)),
+            false => Err(DecodeError::Other("more ranges of samples than a claim may have")),
+        }
+    }
+}
+bincode::impl_borrow_decode!(Positions);
 
 /// Neighbouring positions.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Encode, Decode)]
@@ -35,6 +49,17 @@ impl Piece {
 }
 
 impl Positions {
+    /// The most ranges that are read. Leases have fewer.
+    pub const MAX_PIECES: usize = 32;
+
+    /// The same positions in as few ranges as possible, ascending.
+    #[must_use]
+    pub fn joined(&self) -> Positions {
+        let mut sorted = self.0.clone();
+        sorted.sort_unstable_by_key(|piece| piece.start);
+        sorted.into_iter().collect()
+    }
+
     /// One range.
     pub fn range(start: u64, samples: u32) -> Positions {
         [Piece { start, samples }].into_iter().collect()
@@ -140,6 +165,17 @@ mod tests {
         assert_eq!(found.first(7), positions(&[(10, 6), (3, 1)]));
         found = found.without(&positions(&[(12, 2), (4, 4)]));
         assert_eq!(found, positions(&[(10, 2), (14, 2), (3, 1)]));
+    }
+
+    #[test]
+    fn more_ranges_than_leases_have_are_not_read() {
+        let read = |pieces: u64| {
+            let bytes = crate::wire::encode(&positions(&(0..pieces).map(|n| (3 * n, 1)).collect::<Vec<_>>()));
+            crate::wire::decode::<Positions>("positions", &bytes, 1 << 20)
+        };
+        assert_eq!(read(Positions::MAX_PIECES as u64).unwrap().len(), Positions::MAX_PIECES as u64);
+        assert!(read(Positions::MAX_PIECES as u64 + 1).is_err());
+        assert_eq!(positions(&[(10, 5), (0, 3), (3, 7)]).joined(), positions(&[(0, 15)]));
     }
 
     #[test]

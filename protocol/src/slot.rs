@@ -42,6 +42,8 @@ struct Entry {
     announcement: Signed<Announcement>,
     counted: Counted,
     held: bool,
+    /// When it was here with its blob.
+    arrived: Option<Time>,
     /// Why this voter would not propose it.
     rejected: Option<String>,
 }
@@ -59,8 +61,6 @@ struct OpenSlot {
     /// All who were drawn left, and others are there for the next: nobody is waited for.
     vacated: bool,
     complete: bool,
-    /// When contributions were here, with their blobs.
-    arrivals: Vec<Time>,
 }
 
 /// A slot that closed without half or more of those whom this voter waited for.
@@ -191,7 +191,7 @@ impl Slots {
         let graces = &mut self.graces;
         let missed = over.filter_map(|(slot, open)| {
             if let Some(grace) = graces.get_mut(usize::from(slot.stream)) {
-                grace.observe(&open.arrivals, open.drawn.len());
+                grace.observe(&open.arrivals(), open.drawn.len());
             }
             Some((slot.stream, open.missed(slot.ordinal)?))
         });
@@ -213,7 +213,6 @@ impl Slots {
                     older: false,
                     vacated: false,
                     complete: false,
-                    arrivals: Vec::new(),
                 });
                 open.vacated = drawn.is_empty() && !ground.state.control.members.is_empty();
                 // Who left is not drawn any more, even if it is back.
@@ -310,8 +309,8 @@ impl Slots {
             return Verdict::Refused(reason);
         }
         let held = matches!(announcement.payload, Payload::Inline(_));
-        let entry = Entry { announcement: signed.clone(), counted, held, rejected: None };
-        open.arrivals.extend(held.then_some(now));
+        let arrived = held.then_some(now);
+        let entry = Entry { announcement: signed.clone(), counted, held, arrived, rejected: None };
         open.entries.insert(signed.by, entry);
         self.behind.remove(&signed.by);
         if !open.complete && open.is_announced() {
@@ -375,12 +374,10 @@ impl Slots {
 
     /// A blob arrived.
     pub fn blob_stored(&mut self, now: Time, root: &Hash) {
-        for open in self.open.values_mut() {
-            for entry in open.entries.values_mut().filter(|entry| !entry.held) {
-                if blob_root(&entry.counted.payload) == Some(*root) {
-                    entry.held = true;
-                    open.arrivals.push(now);
-                }
+        for entry in self.open.values_mut().flat_map(|open| open.entries.values_mut()) {
+            if blob_root(&entry.counted.payload) == Some(*root) {
+                entry.held = true;
+                entry.arrived.get_or_insert(now);
             }
         }
     }
@@ -521,7 +518,13 @@ impl Slots {
     /// When enough contributions were here for long enough.
     fn grace_end(&self, slot: Slot, open: &OpenSlot) -> Option<Time> {
         let grace = self.graces.get(usize::from(slot.stream))?;
-        grace.end(&open.arrivals, open.drawn.len(), self.slot_time())
+        // The median member's time: a slow voter's own would make all wait for it after all.
+        let slot_time = self.certified_slot_time.or(self.own_slot_time);
+        grace.end(
+            &open.arrivals(),
+            open.drawn.len(),
+            slot_time.map(|time| time.times(u64::from(self.window))),
+        )
     }
 
     /// From its opening on: where the slot before is still worked on then, that comes first.
@@ -576,6 +579,14 @@ impl OpenSlot {
             waited_for.partition(|key| self.entries.contains_key(key));
         let wrong = !self.older && !missing.is_empty() && missing.len() >= came.len();
         wrong.then_some(Missed { ordinal, opened: self.opened, missing })
+    }
+
+    /// When what can be proposed was here, ascending.
+    fn arrivals(&self) -> Vec<Time> {
+        let good = self.entries.values().filter(|entry| entry.held && entry.rejected.is_none());
+        let mut arrivals: Vec<Time> = good.filter_map(|entry| entry.arrived).collect();
+        arrivals.sort_unstable();
+        arrivals
     }
 
     fn proposable(&self) -> Vec<Counted> {

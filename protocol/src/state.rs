@@ -256,7 +256,8 @@ mod tests {
     use crate::membership::LeaseRules;
 
     fn state(values: &[f32]) -> State {
-        let control = ControlPage::genesis(1, Vec::new(), LeaseRules { target: 0, max_lag: 4, window: 1 });
+        let control =
+            ControlPage::genesis(1, Vec::new(), LeaseRules { target: 0, max_lag: 4, window: 1, batch: 1 });
         State { control: control.into(), arrays: vec![vec![Array::new(values)], vec![Array::new(&[0.0; 3])]] }
     }
 

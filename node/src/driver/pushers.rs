@@ -111,7 +111,8 @@ mod tests {
     use driftless_protocol::membership::{ControlPage, LeaseRules};
 
     fn state(height: Height, seats: Vec<PeerKey>) -> State {
-        let mut control = ControlPage::genesis(2, seats, LeaseRules { target: 0, max_lag: 4, window: 1 });
+        let mut control =
+            ControlPage::genesis(2, seats, LeaseRules { target: 0, max_lag: 4, window: 1, batch: 1 });
         control.height = height;
         State { control: control.into(), arrays: Vec::new() }
     }

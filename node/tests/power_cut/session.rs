@@ -144,8 +144,11 @@ fn noise(seed: u64, count: usize) -> Vec<u8> {
 }
 
 fn state(signer: &Signer, lengths: &[usize], height: Height) -> State {
-    let mut control =
-        ControlPage::genesis(2, vec![signer.key()], LeaseRules { target: 0, max_lag: 4, window: 1 });
+    let mut control = ControlPage::genesis(
+        2,
+        vec![signer.key()],
+        LeaseRules { target: 0, max_lag: 4, window: 1, batch: 1 },
+    );
     control.height = height;
     control.closed = vec![height.div_ceil(2) as u32, (height / 2) as u32];
     let moving = |length: &usize| Array::new(&vec![height as f32; *length]);

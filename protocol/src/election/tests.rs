@@ -7,7 +7,7 @@ fn key(n: u8) -> PeerKey {
 
 /// `seats` seats and as many members behind them, all of whom qualify, the higher the better.
 fn page(seats: u8, members: u8) -> ControlPage {
-    let leases = LeaseRules { target: 0, max_lag: 4, window: 1 };
+    let leases = LeaseRules { target: 0, max_lag: 4, window: 1, batch: 1 };
     let mut control = ControlPage::genesis(1, (1..=seats).map(key).collect(), leases);
     for n in seats + 1..=members {
         control.admit(key(n), leases);

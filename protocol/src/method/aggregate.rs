@@ -17,6 +17,10 @@ use super::norm::{decoded_norm, norm};
 use super::robust::{self, Combine};
 use crate::codec::{Codec, CodecError};
 
+/// Updates that are no longer have no direction: of values whose squares are no numbers of f32 any more, the norm is too
+/// small, and what is divided by it too long.
+const SHORTEST: f32 = 1.0e-12;
+
 /// Norms are clipped to `factor` times their median.
 #[derive(Clone, Copy, PartialEq, Debug, Encode, Decode, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -104,7 +108,7 @@ pub fn aggregate(
         Combine::Mean => shares.iter().zip(&clips).map(|(share, clip)| share * clip).collect(),
         // Directions: what has no length has none.
         Combine::RadialDirectional => {
-            let unit = |(share, norm): (&f32, &f32)| if *norm > 0.0 { share / norm } else { 0.0 };
+            let unit = |(share, norm): (&f32, &f32)| if *norm > SHORTEST { share / norm } else { 0.0 };
             shares.iter().zip(&norms).map(unit).collect()
         }
     };

@@ -30,8 +30,10 @@ const FINDING: Span = Span::seconds(5);
 #[derive(Debug)]
 enum Order {
     Train,
+    /// With the work that is in theta at the moment of the order: a block may give some back before the answer.
     Encode {
         slot: Slot,
+        work: ClaimedWork,
     },
     Change,
     Restore,
@@ -221,7 +223,9 @@ impl Session {
                 self.set_waiting(Waiting::No);
                 let order = match &work {
                     Work::Train { .. } => Order::Train,
-                    Work::Encode { slot, .. } => Order::Encode { slot: *slot },
+                    Work::Encode { slot, .. } => {
+                        Order::Encode { slot: *slot, work: self.training.claim(*slot) }
+                    }
                     _ => Order::Change,
                 };
                 self.order(now, order, work);
@@ -287,7 +291,9 @@ impl Session {
                 let (step, speed) = (self.training.step(), self.training.speed());
                 self.event(Event::Trained { step, loss: mean, speed });
             }
-            (Order::Encode { slot }, WorkDone::Encoded { bytes, .. }) => self.encoded(now, slot, bytes),
+            (Order::Encode { slot, work }, WorkDone::Encoded { bytes, .. }) => {
+                self.encoded(now, slot, work, bytes);
+            }
             (Order::Evaluate, WorkDone::Evaluated(Evaluation { loss, accuracy })) => {
                 self.contributing.evaluated = true;
                 self.event(Event::Evaluated { height: self.height(), loss, accuracy });
@@ -332,12 +338,11 @@ impl Session {
     }
 
     /// A contribution is encoded: make it durable, give it to mirrors, then announce it.
-    fn encoded(&mut self, now: Time, slot: Slot, bytes: Vec<u8>) {
+    fn encoded(&mut self, now: Time, slot: Slot, work: ClaimedWork, bytes: Vec<u8>) {
         if !self.slots.is_open(slot) || !self.may_announce(slot) {
             return self.training.not_announced(slot);
         }
-        let work = self.training.claim(slot);
-        if work.steps == 0 {
+        if work.steps == 0 || self.training.claim(slot).steps < work.steps {
             // A block voided the work while it was encoded.
             return self.training.not_announced(slot);
         }

@@ -1,6 +1,6 @@
 //! Voting: enters heights, proposes, checks proposals.
 
-use crate::block::{Attempt, Block, Evidence, Height, Item};
+use crate::block::{Attempt, Block, Closing, Counted, Evidence, Height, Item};
 use crate::charter::Charter;
 use crate::consensus::{Consensus, ConsensusOutput, Seats, Timeouts};
 use crate::event::{Output, Record};
@@ -293,13 +293,25 @@ impl Session {
     }
 }
 
+/// Leaves out the longest claims of a slot that no block would hold: whoever sends such may not hold up the others.
+fn trim(closing: &mut Closing, most: usize) {
+    while wire::encode(closing).len() > most && !closing.counted.is_empty() {
+        let length = |counted: &Counted| wire::encode(counted).len();
+        let longest = (0..closing.counted.len()).max_by_key(|index| length(&closing.counted[*index]));
+        longest.into_iter().for_each(|index| drop(closing.counted.remove(index)));
+    }
+}
+
 /// As many of the items as a block holds, closings first: what is left over goes into the next.
 fn within_limits(closings: impl Iterator<Item = Item>, statements: Vec<Item>) -> Vec<Item> {
     /// What a block holds beside its items, generously.
     const REST: usize = 2048;
     let mut left = limits::BLOCK - REST;
     let mut items = Vec::new();
-    for item in closings.chain(statements) {
+    for mut item in closings.chain(statements) {
+        if let Item::Close(closing) = &mut item {
+            trim(closing, left);
+        }
         let length = wire::encode(&item).len();
         if length <= left && items.len() < limits::ITEMS {
             left -= length;

@@ -43,7 +43,7 @@ impl Training {
         ClaimedWork {
             steps: stream.steps,
             tokens: stream.tokens,
-            samples: if slot.stream == 0 { self.used.clone() } else { Positions::default() },
+            samples: if slot.stream == 0 { self.used.joined() } else { Positions::default() },
             speed: self.speed(),
         }
     }
@@ -70,6 +70,8 @@ impl Training {
         let rounds = self.has_rounds();
         let stream = &mut self.streams[usize::from(slot.stream)];
         let restored = InFlight { ordinal: slot.ordinal, at: self.step, work, restored: true };
+        // It may be known already, from before the state was rebuilt.
+        stream.in_flight.retain(|flight| flight.ordinal != slot.ordinal);
         stream.in_flight.push_back(restored);
         stream.in_flight.make_contiguous().sort_unstable_by_key(|flight| flight.ordinal);
         if stream.due <= self.step {
@@ -143,6 +145,7 @@ impl Training {
         let stream = &mut self.streams[index];
         let at = stream.in_flight.iter().position(|flight| flight.ordinal == closing.slot.ordinal);
         let flight = at.and_then(|at| stream.in_flight.remove(at));
+        stream.in_flight.retain(|flight| flight.ordinal > closing.slot.ordinal);
         if let Some(flight) = flight.as_ref().filter(|flight| !counted && !flight.restored) {
             self.take_back(index, flight);
         }

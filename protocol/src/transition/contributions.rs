@@ -4,7 +4,7 @@ use crate::block::{Closing, Counted, Payload, Slot, Work};
 use crate::charter::Charter;
 use crate::identity::{Domain, Hash, PeerKey, Scope};
 use crate::manifest::{Data, Pacing};
-use crate::membership::{ControlPage, MAX_LEASE_PIECES, Member, consume};
+use crate::membership::{ControlPage, Member, consume};
 use crate::mutant::Mutant;
 
 use super::{Aggregation, Invalid, Part};
@@ -90,12 +90,13 @@ fn check_work(charter: &Charter, slot: Slot, work: &Work, member: &Member) -> Re
         Data::Private { max_tokens_per_slot } if work.tokens > *max_tokens_per_slot => {
             Err("more tokens are claimed than the manifest allows")
         }
-        Data::Public { .. } if slot.stream == 0 => check_lease(work, member),
-        _ => Ok(()),
+        Data::Public { .. } if slot.stream == 0 => check_lease(charter, work, member),
+        _ if work.samples.is_empty() => Ok(()),
+        _ => Err("samples are claimed where none are leased"),
     }
 }
 
-fn check_lease(work: &Work, member: &Member) -> Result<(), &'static str> {
+fn check_lease(charter: &Charter, work: &Work, member: &Member) -> Result<(), &'static str> {
     if work.samples.is_empty() {
         return Err("no samples were used");
     }
@@ -105,9 +106,10 @@ fn check_lease(work: &Work, member: &Member) -> Result<(), &'static str> {
     if !work.samples.are_in(&member.positions()) {
         return Err("samples were used that are not leased");
     }
-    // Whoever used every other sample would make its leases as long as they have samples.
+    // Whoever used every other sample would leave crumbs to all others. A claim that is under way cuts a lease in two.
+    let most = member.leases.len() + charter.manifest.method.window() as usize;
     let left = consume(&member.leases, &work.samples).len();
-    if left > MAX_LEASE_PIECES { Err("its leases are cut into too many pieces") } else { Ok(()) }
+    if left > most { Err("its leases are cut into too many pieces") } else { Ok(()) }
 }
 
 /// Weight = min(claimed tokens, leased tokens, 2 x the slot's median of those two). Stream 0 names
@@ -132,7 +134,9 @@ fn weigh(charter: &Charter, control: &ControlPage, slot: Slot, counted: &[Counte
         let weight = match charter.manifest.pacing {
             Pacing::Uniform | Pacing::Proportional { .. } => tokens,
             // Decoupled DiLoCo: tokens, times tokens a step.
-            Pacing::Decoupled { .. } => tokens.saturating_mul(tokens) / u64::from(counted.work.steps),
+            Pacing::Decoupled { .. } => {
+                tokens.saturating_mul(admitted(counted)) / u64::from(counted.work.steps)
+            }
         };
         Part { member: member.key, payload: counted.payload.clone(), tokens, weight, missed }
     };

@@ -38,7 +38,7 @@ fn a_member_that_one_closing_shows_out_is_counted_by_the_next() {
     let base = state.outer(1).digest();
     let announcement = Announcement { slot, base, payload: payload.clone(), work: work.clone() };
     let signature = signers[0].seal(Domain::Announcement, scope, announcement).signature;
-    let counted = Counted { member: index as u16, payload, work, signature };
+    let counted = Counted { member: index as u16, payload: payload.clone(), work: work.clone(), signature };
     let items = [
         Item::Close(Closing { slot: Slot { stream: 0, ordinal: 0 }, counted: Vec::new() }),
         Item::Close(Closing { slot, counted: vec![counted] }),
@@ -50,4 +50,11 @@ fn a_member_that_one_closing_shows_out_is_counted_by_the_next() {
     let parts: Vec<PeerKey> =
         plan.aggregations.iter().flat_map(|one| &one.parts).map(|part| part.member).collect();
     assert_eq!(parts, [silent]);
+
+    // Where no samples are leased none are claimed: a claim could make a block of any length.
+    let work = Work { samples: Positions::range(0, 1), ..work };
+    let counted = Counted { member: index as u16, payload, work, signature };
+    let refused = check(&charter, parent, &[Item::Close(Closing { slot, counted: vec![counted] })]);
+    let reason = "samples are claimed where none are leased";
+    assert_eq!(refused.unwrap_err(), Invalid::Contribution { slot, member: Some(silent), reason });
 }

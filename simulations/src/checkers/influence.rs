@@ -158,10 +158,9 @@ impl Influence {
             (Some(upper), _) => upper + sorted[middle - 1],
         };
         let decoupled = matches!(self.charter.manifest.pacing, Pacing::Decoupled { .. });
-        let weight = |tokens: u64, steps: u64| if decoupled { tokens * tokens / steps } else { tokens };
-        let weighed = claims.into_iter().map(|(key, tokens, steps)| {
-            let tokens = tokens.min(cap);
-            (key, tokens, weight(tokens, steps))
+        let weighed = claims.into_iter().map(|(key, claimed, steps)| {
+            let tokens = claimed.min(cap);
+            (key, tokens, if decoupled { tokens * claimed / steps } else { tokens })
         });
         Ok(weighed.collect())
     }

@@ -26,8 +26,11 @@ pub(super) fn signer() -> Signer {
 
 /// The state after the block of `height`.
 pub(super) fn state(height: Height) -> State {
-    let mut control =
-        ControlPage::genesis(2, vec![signer().key()], LeaseRules { target: 0, max_lag: 4, window: 1 });
+    let mut control = ControlPage::genesis(
+        2,
+        vec![signer().key()],
+        LeaseRules { target: 0, max_lag: 4, window: 1, batch: 1 },
+    );
     control.height = height;
     control.closed = vec![height as u32, 0];
     let array = |length: &usize| Array::new(&vec![height as f32; *length]);
