@@ -32,17 +32,7 @@ impl Manifest {
 
     /// Gradient descent on 16 rows a step, all of a small model at once.
     fn preset_of_tables(model: Model) -> Preset {
-        let method = StreamingDiLoCo {
-            fragments: 1,
-            period: 12,
-            tau: 1,
-            alpha: 0.5,
-            eta: 0.7,
-            mu: 0.9,
-            codec: Codec::E3M0,
-            feedback: None,
-            max_overrun: Overrun::Slot,
-        };
+        let method = streaming(1, 12, 0.7);
         let training = Training {
             batch: 16,
             optimizer: Optimizer::Sgd,
@@ -66,17 +56,7 @@ impl Manifest {
             // gpt:gpt2.
             _ => (100, 0.4, 8, 6e-4, 0.05, 10_000_000_000),
         };
-        let method = StreamingDiLoCo {
-            fragments: model.layers().div_ceil(3),
-            period,
-            tau: 1,
-            alpha: 0.5,
-            eta,
-            mu: 0.9,
-            codec: Codec::E3M0,
-            feedback: None,
-            max_overrun: Overrun::Slot,
-        };
+        let method = streaming(model.layers().div_ceil(3), period, eta);
         let training = Training {
             batch,
             optimizer: Optimizer::AdamW,
@@ -88,6 +68,21 @@ impl Manifest {
             budget_tokens,
         };
         Preset { model, method: Method::StreamingDiLoCo(method), training }
+    }
+}
+
+/// What all presets of Streaming DiLoCo have in common.
+fn streaming(fragments: u16, period: u32, eta: f32) -> StreamingDiLoCo {
+    StreamingDiLoCo {
+        fragments,
+        period,
+        tau: 1,
+        alpha: 0.5,
+        eta,
+        mu: 0.9,
+        codec: Codec::E3M0,
+        feedback: None,
+        max_overrun: Overrun::Slot,
     }
 }
 

@@ -96,8 +96,8 @@ impl Co2 {
             return Ok(());
         }
         let below = (eta.min(10.0) * 100.0) as u32;
-        let hundredths = (1..=below).rev().map(|hundredths| f64::from(hundredths) / 100.0);
-        let nearest = hundredths.into_iter().find(|eta| self.converges(*eta));
+        let mut hundredths = (1..=below).rev().map(|hundredths| f64::from(hundredths) / 100.0);
+        let nearest = hundredths.find(|eta| self.converges(*eta));
         Err(Unstable { eta, beta, penalty, nearest })
     }
 
@@ -105,20 +105,22 @@ impl Co2 {
     fn converges(&self, eta: f64) -> bool {
         /// Enough for a root of .999.
         const ROUNDS: usize = 20_000;
+        let mut sizes = self.recursion(eta, 1.0).take(ROUNDS).map(|(x, before)| x.abs() + before.abs());
+        sizes.find(|size| !(1.0e-8..=1.0e8).contains(size)).is_some_and(|size| size < 1.0)
+    }
+
+    /// Where a value is after each round, and was before, whose inner steps take it a share `c` of the way to 0.
+    fn recursion(&self, eta: f64, c: f64) -> impl Iterator<Item = (f64, f64)> + use<> {
+        let (beta, penalty) = (f64::from(self.beta), self.penalty);
         let (mut x, mut momentum, mut before) = (1.0f64, 0.0, 1.0f64);
-        for _ in 0..ROUNDS {
-            let moved = (x - before).abs();
-            let penalised = self.penalty && moved > 0.0 && before != 0.0;
-            let lambda = if penalised { 1.0 + moved / before.abs() } else { 1.0 };
-            momentum = f64::from(self.beta) * momentum + before / lambda;
+        std::iter::repeat_with(move || {
+            let (moved, mean) = ((x - before).abs(), c * before);
+            let penalised = penalty && moved > 0.0 && mean != 0.0;
+            let lambda = if penalised { 1.0 + moved / mean.abs() } else { 1.0 };
+            momentum = beta * momentum + mean / lambda;
             (before, x) = (x, x - eta * momentum);
-            match x.abs() + before.abs() {
-                size if size < 1.0e-8 => return true,
-                size if size > 1.0e8 => return false,
-                _ => {}
-            }
-        }
-        false
+            (x, before)
+        })
     }
 
     /// Refuses numbers that no session can run with.
@@ -148,24 +150,13 @@ mod tests {
 
     const CO2: Co2 = Co2 { period: 12, eta: 1.0, beta: 0.0, phi: 1.0, penalty: false, codec: Codec::F32 };
 
-    /// The recursion on one value, whose inner steps take it a share `c` of the way to 0: |x| in the end.
-    fn descend(co2: &Co2, c: f64, rounds: usize) -> f64 {
-        let (mut x, mut m, mut before) = (1.0f64, 0.0f64, 1.0f64);
-        for _ in 0..rounds {
-            let mean = c * before;
-            m = f64::from(co2.beta) * m + mean;
-            (before, x) = (x, x - f64::from(co2.eta) * m);
-        }
-        x.abs().max(before.abs())
-    }
-
     /// C1: the largest stable eta c on a grid of hundredths.
     #[test]
     fn c1_the_largest_stable_step() {
         for (beta, largest) in [(0.0f32, 99), (0.2, 79), (0.5, 49), (0.6, 39), (0.9, 9)] {
             let stable = |hundredths: i32| {
-                let co2 = Co2 { beta, ..CO2 };
-                descend(&co2, f64::from(hundredths) / 100.0, 20_000) < 1.0e-6
+                let mut path = Co2 { beta, ..CO2 }.recursion(1.0, f64::from(hundredths) / 100.0);
+                path.nth(19_999).is_some_and(|(x, before)| x.abs().max(before.abs()) < 1.0e-6)
             };
             let found = (1..150).take_while(|hundredths| stable(*hundredths)).last();
             assert_eq!(found, Some(largest), "beta {beta}");
@@ -183,13 +174,7 @@ mod tests {
             let b = f64::from(beta);
             let c = (1.0 - b) * (1.0 - b) / 4.0;
             // Three values of the sequence give the two coefficients of its recursion.
-            let co2 = Co2 { beta, ..CO2 };
-            let (mut x, mut m, mut before, mut path) = (1.0f64, 0.0f64, 1.0f64, Vec::new());
-            for _ in 0..4 {
-                m = b * m + c * before;
-                (before, x) = (x, x - f64::from(co2.eta) * m);
-                path.push(x);
-            }
+            let path: Vec<f64> = Co2 { beta, ..CO2 }.recursion(1.0, c).take(4).map(|(x, _)| x).collect();
             let [p, q, r, s] = path[..] else { unreachable!() };
             // r = u q - v p, s = u r - v q.
             let determinant = q * -q + p * r;

@@ -8,7 +8,7 @@ use std::io::{BufRead, BufReader, Write};
 use std::net::SocketAddr;
 use std::os::fd::AsRawFd;
 use std::os::unix::process::CommandExt;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::{Child, ChildStderr, ChildStdout, Command, ExitStatus, Stdio};
 use std::sync::Arc;
 use std::sync::mpsc::{Receiver, RecvTimeoutError, SyncSender, sync_channel};
@@ -25,6 +25,19 @@ pub const PATIENCE: Duration = Duration::from_secs(180);
 const PACE: usize = 8;
 /// Lines that wait to be taken.
 const LINES: usize = 1 << 16;
+
+/// The `driftless` program that was named, or the one beside this.
+pub fn program(named: Option<&Path>) -> Result<PathBuf, Failure> {
+    let own = std::env::current_exe().map_err(Failure::system("this program"))?;
+    let program = named.map_or_else(|| own.with_file_name("driftless"), Path::to_owned);
+    match program.is_file() {
+        true => program.canonicalize().map_err(Failure::system(program.display().to_string())),
+        false => Err(Failure::setup(format!(
+            "{} is not there: build it (cargo build -p driftless, with --release if this was) or name it with --program",
+            program.display()
+        ))),
+    }
+}
 
 /// How one peer is run.
 pub struct Part {

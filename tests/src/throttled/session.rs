@@ -10,7 +10,7 @@ use driftless::report::Line;
 use driftless::terms::Overrides;
 use driftless_protocol::manifest::{DeadlineBounds, Manifest};
 use driftless_protocol::method::MethodName;
-use driftless_tests::peers::cast::{Cast, Part};
+use driftless_tests::peers::cast::{self, Cast, Part};
 use driftless_tests::peers::failure::Failure;
 use driftless_tests::peers::founding::{self, Wanted};
 use driftless_tests::peers::netns::{self, Carried, Network};
@@ -37,7 +37,7 @@ pub fn run(
     period: Option<u32>,
     place: &Path,
 ) -> Result<Session, Failure> {
-    let (peers, program) = (usize::from(args.peers), program(args)?);
+    let (peers, program) = (usize::from(args.peers), cast::program(args.program.as_deref())?);
     let network = network(args)?;
     let homes: Vec<_> = (0..peers).map(netns::home).collect();
     let wanted = wanted(args, name, period, place)?;
@@ -114,19 +114,6 @@ fn wanted(args: &Arguments, name: MethodName, period: Option<u32>, place: &Path)
         deadline: DeadlineBounds::default(),
         tcp: false,
     })
-}
-
-/// The program that was named, or the one beside this.
-fn program(args: &Arguments) -> Result<PathBuf, Failure> {
-    let own = std::env::current_exe().map_err(Failure::system("this program"))?;
-    let program = args.program.clone().unwrap_or_else(|| own.with_file_name("driftless"));
-    match program.is_file() {
-        true => program.canonicalize().map_err(Failure::system(program.display().to_string())),
-        false => Err(Failure::setup(format!(
-            "{} is not there: build it (cargo build --release -p driftless) or name it with --program",
-            program.display()
-        ))),
-    }
 }
 
 fn records(place: &Path, peer: usize) -> PathBuf {

@@ -11,7 +11,7 @@ use driftless::store::SessionFolder;
 use serde_json::Value;
 
 use crate::args::Arguments;
-use crate::cast::{Cast, Part};
+use crate::cast::{self, Cast, Part};
 use crate::checks::{self, Findings, Loss};
 use crate::failure::Failure;
 use crate::faults;
@@ -43,7 +43,7 @@ pub struct Stage<'a> {
 
 /// Runs it all.
 pub fn run(args: &Arguments, report: &mut Report) -> Result<(), Failure> {
-    let program = program(args)?;
+    let program = cast::program(args.program.as_deref())?;
     let mut faults = plan::draw(args);
     let permitted = permissions(args, report);
     let place = Place::new(args)?;
@@ -176,19 +176,6 @@ impl Stage<'_> {
         let text = String::from_utf8_lossy(&said.stdout);
         let objects: Result<Vec<Value>, _> = text.lines().map(serde_json::from_str).collect();
         objects.or_else(|error| Failure::broken(format!("{error}: {text}")))
-    }
-}
-
-/// The program that was named, or the one beside this.
-fn program(args: &Arguments) -> Result<PathBuf, Failure> {
-    let own = std::env::current_exe().map_err(Failure::system("this program"))?;
-    let program = args.program.clone().unwrap_or_else(|| own.with_file_name("driftless"));
-    match program.is_file() {
-        true => program.canonicalize().map_err(Failure::system(program.display().to_string())),
-        false => Err(Failure::setup(format!(
-            "{} is not there: build it (cargo build -p driftless) or name it with --program",
-            program.display()
-        ))),
     }
 }
 
