@@ -195,6 +195,14 @@ impl worker::Engine for TrainerEngine {
         Ok(report.losses)
     }
 
+    fn loss(&mut self, samples: &Samples) -> Result<f32, EngineFailure> {
+        let samples = self.samples(samples, 1);
+        self.trainer.loss(&samples).map_err(|error| match error {
+            EngineError::NonFinite(what) => EngineFailure::NotFinite(format!("the {what}")),
+            other => EngineFailure::Other(other.to_string()),
+        })
+    }
+
     fn read(&mut self, range: Range<usize>, into: &mut [f32]) -> Result<(), EngineFailure> {
         self.check(&range, into.len())?;
         self.trainer.read(range, into);

@@ -1,11 +1,13 @@
 //! A session's constitution: the manifest and everything that follows from it alone.
 
+use crate::block::Slot;
 use crate::genesis::genesis_outer;
 use crate::identity::{Hash, PeerKey};
 use crate::layout::Layout;
 use crate::manifest::{Admission, Data, Manifest, ManifestError, Pacing};
 use crate::membership::{ControlPage, LeaseRules};
 use crate::memory::Memory;
+use crate::method::one_byte::Opening;
 use crate::state::{Array, Page, PageError, State, page_sizes};
 
 /// A checked manifest with what is derived from it once.
@@ -108,6 +110,17 @@ impl Charter {
                 (steps.min(u64::from(maximum)) as u32).max(minimum)
             }
             Pacing::Proportional { .. } => self.manifest.method.period(),
+        }
+    }
+
+    /// What the batch of steps of an open slot opens with.
+    pub fn opening(&self, state: &State, slot: Slot) -> Opening {
+        Opening {
+            base: state.base(&self.manifest.method, slot).digest(),
+            ordinal: slot.ordinal,
+            counted: state.control.counted_tokens,
+            budget: self.manifest.training.budget_tokens,
+            tokens: u64::from(self.manifest.training.batch) * self.tokens_per_sample(),
         }
     }
 

@@ -5,6 +5,7 @@
 //! certified blocks hold the same state, bit for bit.
 
 pub mod archive;
+pub mod batch;
 pub mod block;
 pub mod catch_up;
 pub mod charter;

@@ -8,12 +8,17 @@
 use std::collections::VecDeque;
 use std::ops::Range;
 
+use crate::batch::Step;
 use crate::block::Slot;
 use crate::charter::Charter;
-use crate::codec::CodecError;
+use crate::codec::{Codec, CodecError};
+use crate::identity::PeerKey;
 use crate::layout::LayoutError;
+use crate::method::one_byte::Opening;
 use crate::method::{Method, Residual, streaming_diloco};
 use crate::state::Array;
+
+use speculation::Speculation;
 
 /// What a session needs of a training engine. Parameters are one flat buffer of f32.
 pub trait Engine {
@@ -23,6 +28,8 @@ pub trait Engine {
     /// the learning rate). Returns the loss of each step in nats per token. After an error the
     /// parameters are those of the last good step.
     fn train(&mut self, samples: &Samples, progress: &[f32]) -> Result<Vec<f32>, EngineFailure>;
+    /// The mean loss of so many samples at the present parameters, by forward passes alone.
+    fn loss(&mut self, samples: &Samples) -> Result<f32, EngineFailure>;
     /// Copies a range of the parameters out.
     fn read(&mut self, range: Range<usize>, into: &mut [f32]) -> Result<(), EngineFailure>;
     /// Replaces a range of the parameters.
@@ -121,6 +128,19 @@ pub enum Work {
         /// Nor is anything left of the residual: a contribution was counted of which it knows nothing.
         forget: bool,
     },
+    /// Apply these lists to theta, then measure this step's samples at it.
+    Measure {
+        /// What the batch of steps opened with.
+        opening: Opening,
+        /// The step.
+        step: u32,
+        /// Whose samples.
+        member: PeerKey,
+        /// Lists of the steps that theta has not behind it yet.
+        lists: Vec<Step>,
+        /// What to measure on.
+        samples: Samples,
+    },
     /// Validation loss of the outer parameters; theta is untouched.
     Evaluate {
         /// Outer parameters by fragment.
@@ -144,6 +164,17 @@ pub enum WorkDone {
         /// The codec's payload.
         bytes: Vec<u8>,
     },
+    /// `Measure`.
+    Measured {
+        /// The batch's slot, by its ordinal.
+        ordinal: u32,
+        /// The step.
+        step: u32,
+        /// A byte for each sample; none where a loss was not finite.
+        bytes: Vec<u8>,
+        /// The mean loss.
+        loss: f32,
+    },
     /// `Merge`, `Rebase`, `Begin`, `PutBack`, `Reset`, `Restore`.
     Applied,
     /// `Evaluate`.
@@ -164,6 +195,8 @@ pub struct Worker<E> {
     residuals: Vec<Residual>,
     /// What was sent last, where it may be put back.
     sent: VecDeque<(Slot, Vec<u8>)>,
+    /// Where slots are batches of steps: theta, which the engine leaves to measure.
+    copy: Speculation,
 }
 
 impl<E: Engine> Worker<E> {
@@ -179,6 +212,7 @@ impl<E: Engine> Worker<E> {
             ranges,
             residuals: Vec::new(),
             sent: VecDeque::new(),
+            copy: Speculation::default(),
         };
         worker.forget_residuals();
         Ok(worker)
@@ -221,12 +255,21 @@ impl<E: Engine> Worker<E> {
                 if forget {
                     self.forget_residuals();
                 }
+                self.begin_copy(&outer);
                 self.write_all(&outer)
+            }
+            Work::Measure { opening, step, member, lists, samples } => {
+                self.apply_lists(&opening, &lists);
+                self.measure(&opening, step, member, &samples)
             }
             Work::Evaluate { outer } => self.evaluate(&outer),
             Work::Save => Ok(WorkDone::Saved(self.save()?)),
             Work::Restore(bytes) => self.restore(&bytes),
         }
+    }
+
+    fn codec(&self) -> Result<Codec, EngineFailure> {
+        self.method.codec().ok_or_else(|| EngineFailure::Other("this method sends no differences".into()))
     }
 
     fn lengths(&self) -> impl Iterator<Item = usize> {
@@ -243,6 +286,10 @@ impl<E: Engine> Worker<E> {
     /// What the engine saves, and the residuals behind it. Of a contribution that is not decided nothing is
     /// saved: nobody who starts again knows what it left.
     fn save(&mut self) -> Result<Vec<u8>, EngineFailure> {
+        if self.method.one_byte().is_some() {
+            // Nothing here is this peer's own.
+            return Ok(Vec::new());
+        }
         let mut bytes = self.engine.save()?;
         let residuals = self.residuals.iter().flat_map(Residual::values);
         bytes.extend(residuals.flat_map(|value| value.to_le_bytes()));
@@ -250,6 +297,9 @@ impl<E: Engine> Worker<E> {
     }
 
     fn restore(&mut self, bytes: &[u8]) -> Result<WorkDone, EngineFailure> {
+        if self.method.one_byte().is_some() {
+            return Ok(WorkDone::Applied);
+        }
         let other = |reason: &str| EngineFailure::Other(reason.into());
         let lengths: Vec<usize> = self.lengths().take(self.residuals.len()).collect();
         let values = lengths.iter().sum::<usize>();
@@ -274,7 +324,7 @@ impl<E: Engine> Worker<E> {
         let theta = self.read(fragment)?;
         streaming_diloco::subtract(&mut delta, &theta);
         drop(theta);
-        let codec = self.method.codec();
+        let codec = self.codec()?;
         let mut bytes = Vec::with_capacity(codec.encoded_len(delta.len()) as usize);
         let encoded = match (self.method.feedback(), self.residuals.get_mut(fragment)) {
             (Some(beta), Some(residual)) => residual.encode(beta, delta, codec, noise, &mut bytes),
@@ -303,7 +353,7 @@ impl<E: Engine> Worker<E> {
         let (_, bytes) = sent.ok_or_else(|| other("what was sent is not known any more"))?;
         let (bytes, fragment) = (bytes.clone(), usize::from(slot.stream));
         let mut theta = self.read(fragment)?;
-        let added = self.method.codec().decode_add(&bytes, -1.0, &mut theta);
+        let added = self.codec()?.decode_add(&bytes, -1.0, &mut theta);
         added.map_err(|error| other(&format!("what was sent does not decode: {error}")))?;
         self.write(fragment, &theta)
     }
@@ -347,5 +397,6 @@ impl<E: Engine> Worker<E> {
     }
 }
 
+mod speculation;
 #[cfg(test)]
 mod tests;

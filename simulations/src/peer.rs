@@ -229,6 +229,7 @@ impl Peer {
                 let steps = progress.iter().map(|_| random.around(step, self.setup.jitter));
                 steps.fold(Span::ZERO, |sum, step| sum + step)
             }
+            Work::Measure { .. } => random.around(step, self.setup.jitter),
             Work::Evaluate { .. } => step.times(20),
             Work::Save | Work::Restore(_) => Span::millis(5),
             Work::Encode { .. }

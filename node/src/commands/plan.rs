@@ -128,7 +128,7 @@ fn short(manifest: &Manifest, plan: &Plan, contributors: u32) -> String {
         size(needs.bytes.blobs_sent * plan.blobs.len() as f64),
         size(needs.bytes.blobs_received * plan.blobs.len() as f64),
         plan.steps,
-        manifest.method.codec(),
+        manifest.method.encoding(),
         bytes(needs.memory.total()),
         bytes(needs.disk.total()),
     )
@@ -229,7 +229,7 @@ fn object(planned: &Planned, around: &Circumstances) -> Value {
     let pace = &plan.pace;
     json!({
         "event": "plan", "method": name.as_str(), "parameters": plan.parameters, "steps": plan.steps,
-        "streams": plan.blobs.len(), "codec": manifest.method.codec().to_string(), "blobs": plan.blobs,
+        "streams": plan.blobs.len(), "codec": manifest.method.encoding(), "blobs": plan.blobs,
         "drawn": plan.drawn, "tokens": around.tokens, "slots": plan.slots,
         "exchange_seconds": pace.exchange, "transfer_seconds": pace.transfer, "covered_seconds": pace.covered,
         "period_seconds": pace.period, "utilization": pace.utilization,

@@ -31,8 +31,8 @@ struct Inner {
 impl Pushers {
     /// Nobody but the members and seats of `state`.
     pub fn new(charter: &Charter, state: &State) -> Pushers {
-        let codec = charter.manifest.method.codec();
-        let lengths = charter.lengths.iter().map(|values| codec.encoded_len(*values)).collect();
+        let method = &charter.manifest.method;
+        let lengths = charter.lengths.iter().map(|values| method.blob_bytes(*values)).collect();
         let pushers = Pushers { lengths, streams: charter.lengths.len(), inner: Mutex::default() };
         let mut inner = pushers.lock();
         (inner.known, inner.voters) = (known(state), voters(state));

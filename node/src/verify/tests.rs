@@ -80,7 +80,7 @@ impl Run {
         let slot = Slot { stream: (before % 2) as u16, ordinal: (before / 2) as u32 };
         let values = vec![0.25; self.charter.lengths[usize::from(slot.stream)]];
         let mut bytes = Vec::new();
-        self.charter.manifest.method.codec().encode(&values, 1, &mut bytes).unwrap();
+        self.charter.manifest.method.codec().unwrap().encode(&values, 1, &mut bytes).unwrap();
         let (root, length) = (Hash::of(&bytes), bytes.len() as u64);
         self.store.persist(&Record::Blob { root, bytes }, true).unwrap();
         let work = Work { steps: 1, tokens: 8, ..Work::default() };

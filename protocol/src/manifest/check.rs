@@ -18,7 +18,7 @@ impl Manifest {
     pub fn check(&self) -> Result<(), ManifestError> {
         let name = self.name.trim() == self.name && is_printable(&self.name, 64);
         need(name, "name", format!("{:?}", head(&self.name)), "1 to 64 printable bytes")?;
-        need(self.rules == RULES, "rules", self.rules, "3: this release speaks no other")?;
+        need(self.rules == RULES, "rules", self.rules, "4: this release speaks no other")?;
         self.check_model_and_method()?;
         self.committee.check()?;
         check_training(&self.training)?;
@@ -40,6 +40,12 @@ impl Manifest {
         need((1..=64).contains(&self.max_lag), "max_lag", self.max_lag, "1 to 64")?;
         let drawn = (1..=limits::COUNTED).contains(&usize::from(self.max_contributors));
         need(drawn, "max_contributors", self.max_contributors, "1 to 256")?;
+        if let Some(method) = self.method.one_byte() {
+            let most = method.most_contributors();
+            let listed = self.max_contributors <= most;
+            let found = format!("{}, with {} samples a step each", self.max_contributors, method.samples);
+            need(listed, "max_contributors", found, "64 at most, and 512 samples a step of all together")?;
+        }
         let snapshots = (1..=1 << 20).contains(&self.snapshot_every);
         need(snapshots, "snapshot_every", self.snapshot_every, "1 to 1048576")?;
         let factor = self.clip.map_or(1.0, |clip| clip.factor);
@@ -69,7 +75,7 @@ impl Manifest {
         self.check_origin()?;
         let largest = self.layout().fragments.iter().map(|fragment| fragment.len).max().unwrap_or(0);
         let values = usize::try_from(largest).unwrap_or(usize::MAX);
-        let blob = self.method.codec().encoded_len(values);
+        let blob = self.method.blob_bytes(values);
         need(blob <= limits::BLOB, "a fragment's blob", blob, "at most 2^40 bytes: use more fragments")
     }
 
@@ -82,8 +88,8 @@ impl Manifest {
         need(found.is_possible(), "combine", found, "one that trims at most 0.49 at either end")?;
         let named = matches!(self.committee, Committee::Named { .. });
         need(named, "combine", found, "mean where the members are not named")?;
-        let dense = self.method.codec().is_dense();
-        need(dense, "combine", found, "mean with a codec that leaves values out: most medians would be 0")?;
+        let dense = self.method.codec().is_some_and(|codec| codec.is_dense());
+        need(dense, "combine", found, "mean where contributions leave values out: most medians would be 0")?;
         let kept = self.method.feedback().is_some();
         need(!kept, "combine", found, "mean with error feedback: nobody knows what of an update was taken")
     }

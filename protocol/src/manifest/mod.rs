@@ -29,6 +29,7 @@ pub use origin::{Origin, Parent};
 pub use preset::Preset;
 pub use signed::SignedManifest;
 
+use crate::codec::Codec;
 use crate::committee::{Committee, CommitteeError};
 use crate::identity::{Hash, PeerKey};
 use crate::layout::Layout;
@@ -324,9 +325,9 @@ impl Manifest {
         }
     }
 
-    /// How contributions are aggregated.
-    pub fn aggregation(&self) -> Rules {
-        Rules { codec: self.method.codec(), combine: self.combine, clip: self.clip, max_lag: self.max_lag }
+    /// How contributions in a codec are aggregated.
+    pub fn aggregation(&self, codec: Codec) -> Rules {
+        Rules { codec, combine: self.combine, clip: self.clip, max_lag: self.max_lag }
     }
 
     /// The cut of the model into fragments.

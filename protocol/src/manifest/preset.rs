@@ -4,7 +4,8 @@ use super::{Admission, Data, DeadlineBounds, Manifest, Optimizer, Origin, Pacing
 use crate::codec::Codec;
 use crate::committee::Committee;
 use crate::identity::Hash;
-use crate::method::{Co2, Combine, Method, MethodName, Overrun, SparseLoCo, StreamingDiLoCo};
+use crate::method::one_byte::Estimator;
+use crate::method::{Co2, Combine, Method, MethodName, OneByte, Overrun, SparseLoCo, StreamingDiLoCo};
 use crate::model::{Model, ModelError};
 
 /// Muon's learning rate, measured on `gpt:tiny`; its updates have one size, whatever the model.
@@ -86,6 +87,16 @@ fn streaming(fragments: u16, period: u32, eta: f32) -> StreamingDiLoCo {
     }
 }
 
+/// Eight samples a step of each member, certified every 64 steps.
+fn one_byte(estimator: Estimator, model: &Model) -> Method {
+    let rate = match (estimator, model) {
+        (Estimator::Spsa, Model::Gpt(_)) => 1e-5,
+        (Estimator::Spsa, _) => 8e-3,
+        (Estimator::Fzoo, _) => 1e-3,
+    };
+    Method::OneByte(OneByte { estimator, samples: 8, batch_steps: 64, staleness: 1, epsilon: 1e-3, rate })
+}
+
 impl Preset {
     /// The same with another method, whose numbers are those that suit the model as far as they are
     /// known: the period stays.
@@ -98,10 +109,12 @@ impl Preset {
                 self.method = Method::SparseLoCo(SparseLoCo { period, eta, beta, codec });
             }
             MethodName::Co2 => {
-                let (period, codec) = (self.method.period(), self.method.codec());
+                let (period, codec) = (self.method.period(), self.method.codec().unwrap_or(Codec::E3M0));
                 let (eta, beta, phi, penalty) = (1.0, 0.2, 1.0, true);
                 self.method = Method::Co2(Co2 { period, eta, beta, phi, penalty, codec });
             }
+            MethodName::Spsa => self.method = one_byte(Estimator::Spsa, &self.model),
+            MethodName::Fzoo => self.method = one_byte(Estimator::Fzoo, &self.model),
             MethodName::MuLoCo => {
                 self.method.set_codec(Codec::Statistical);
                 // Muon is for matrices in the middle of a network; small models have hardly any.

@@ -378,7 +378,7 @@ fn a_codec_that_leaves_values_out_is_refused_where_nothing_sends_them_later() {
         sample().to_toml().unwrap().replace("codec = \"e3m0\"", &format!("codec = \"{codec}\""))
     };
     for codec in ["f32", "stat2", "int2", "int8"] {
-        assert_eq!(Manifest::from_toml(&with(codec)).unwrap().method.codec(), codec.parse().unwrap());
+        assert_eq!(Manifest::from_toml(&with(codec)).unwrap().method.codec(), codec.parse().ok());
     }
     for codec in ["sign", "top-64/4096-stat2", "rand-1/8"] {
         let error = Manifest::from_toml(&with(codec)).unwrap_err().to_string();

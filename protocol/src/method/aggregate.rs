@@ -14,6 +14,7 @@ use bincode::{Decode, Encode};
 use serde::{Deserialize, Serialize};
 
 use super::norm::{decoded_norm, norm};
+use super::one_byte::LogError;
 use super::robust::{self, Combine};
 use crate::codec::{Codec, CodecError};
 
@@ -76,6 +77,9 @@ pub enum MethodError {
     /// The payload does not decode.
     #[error(transparent)]
     Codec(#[from] CodecError),
+    /// It is no log of a batch of steps.
+    #[error(transparent)]
+    Log(#[from] LogError),
     /// The values are so large that their norm is not finite.
     #[error("the norm of its values is not finite")]
     Norm,

@@ -10,6 +10,7 @@ pub mod error_feedback;
 mod name;
 pub mod norm;
 mod numbers;
+pub mod one_byte;
 pub mod outer_optimizer;
 pub mod robust;
 pub mod sparse_loco;
@@ -23,6 +24,7 @@ pub use co2::{Co2, Unstable};
 pub use error_feedback::Residual;
 pub use name::{MethodName, UnknownMethod};
 pub use numbers::MethodNumberError;
+pub use one_byte::OneByte;
 pub use outer_optimizer::OuterOptimizer;
 pub use robust::{Combine, UnknownCombine};
 pub use sparse_loco::SparseLoCo;
@@ -43,6 +45,8 @@ pub enum Method {
     /// Sun et al. 2024, arXiv 2401.16265.
     #[serde(rename = "co2")]
     Co2(Co2),
+    /// Zelikman et al. 2023, arXiv 2306.10015.
+    OneByte(OneByte),
 }
 
 impl Method {
@@ -54,7 +58,7 @@ impl Method {
     /// Slots of one stream that may be open at once.
     pub fn window(&self) -> u32 {
         match self {
-            Method::StreamingDiLoCo(_) | Method::SparseLoCo(_) => 1,
+            Method::StreamingDiLoCo(_) | Method::SparseLoCo(_) | Method::OneByte(_) => 1,
             Method::Co2(_) => Co2::WINDOW,
         }
     }
@@ -63,7 +67,7 @@ impl Method {
     pub fn fragments(&self) -> u16 {
         match self {
             Method::StreamingDiLoCo(method) => method.fragments,
-            Method::SparseLoCo(_) | Method::Co2(_) => 1,
+            Method::SparseLoCo(_) | Method::Co2(_) | Method::OneByte(_) => 1,
         }
     }
 
@@ -73,15 +77,40 @@ impl Method {
             Method::StreamingDiLoCo(_) => StreamingDiLoCo::ARRAYS,
             Method::SparseLoCo(_) => SparseLoCo::ARRAYS,
             Method::Co2(_) => Co2::ARRAYS,
+            Method::OneByte(_) => OneByte::ARRAYS,
         }
     }
 
-    /// The encoding of contributions.
-    pub fn codec(&self) -> Codec {
+    /// The encoding of contributions; none where they are no differences of parameters.
+    pub fn codec(&self) -> Option<Codec> {
         match self {
-            Method::StreamingDiLoCo(method) => method.codec,
-            Method::SparseLoCo(method) => method.codec,
-            Method::Co2(method) => method.codec,
+            Method::StreamingDiLoCo(method) => Some(method.codec),
+            Method::SparseLoCo(method) => Some(method.codec),
+            Method::Co2(method) => Some(method.codec),
+            Method::OneByte(_) => None,
+        }
+    }
+
+    /// How contributions are encoded, in words.
+    pub fn encoding(&self) -> String {
+        self.codec().map_or_else(|| "a byte a sample".into(), |codec| codec.to_string())
+    }
+
+    /// The numbers of the methods whose slots are batches of steps in which everybody takes part.
+    pub fn one_byte(&self) -> Option<&OneByte> {
+        match self {
+            Method::OneByte(method) => Some(method),
+            Method::StreamingDiLoCo(_) | Method::SparseLoCo(_) | Method::Co2(_) => None,
+        }
+    }
+
+    /// The most bytes of a contribution to a fragment of so many values.
+    pub fn blob_bytes(&self, values: usize) -> u64 {
+        match self {
+            Method::StreamingDiLoCo(StreamingDiLoCo { codec, .. })
+            | Method::SparseLoCo(SparseLoCo { codec, .. })
+            | Method::Co2(Co2 { codec, .. }) => codec.encoded_len(values),
+            Method::OneByte(method) => method.blob_bytes(),
         }
     }
 
@@ -91,7 +120,7 @@ impl Method {
         match self {
             Method::StreamingDiLoCo(method) => method.feedback,
             Method::SparseLoCo(method) => Some(method.beta),
-            Method::Co2(_) => None,
+            Method::Co2(_) | Method::OneByte(_) => None,
         }
     }
 
@@ -101,6 +130,7 @@ impl Method {
             Method::StreamingDiLoCo(method) => method.period,
             Method::SparseLoCo(method) => method.period,
             Method::Co2(method) => method.period,
+            Method::OneByte(method) => method.batch_steps,
         }
     }
 
@@ -110,6 +140,7 @@ impl Method {
             Method::StreamingDiLoCo(method) => method.schedule(),
             Method::SparseLoCo(method) => method.schedule(),
             Method::Co2(method) => method.schedule(),
+            Method::OneByte(method) => method.schedule(),
         }
     }
 
@@ -117,7 +148,7 @@ impl Method {
     pub fn tau(&self) -> u32 {
         match self {
             Method::StreamingDiLoCo(method) => method.tau,
-            Method::SparseLoCo(_) | Method::Co2(_) => 0,
+            Method::SparseLoCo(_) | Method::Co2(_) | Method::OneByte(_) => 0,
         }
     }
 
@@ -125,7 +156,7 @@ impl Method {
     pub fn alpha(&self) -> f32 {
         match self {
             Method::StreamingDiLoCo(method) => method.alpha,
-            Method::SparseLoCo(_) | Method::Co2(_) => 0.0,
+            Method::SparseLoCo(_) | Method::Co2(_) | Method::OneByte(_) => 0.0,
         }
     }
 
@@ -134,7 +165,7 @@ impl Method {
         match self {
             Method::StreamingDiLoCo(method) => method.overrun_steps(),
             // The next difference is taken against what the certificate brings.
-            Method::SparseLoCo(_) | Method::Co2(_) => 0,
+            Method::SparseLoCo(_) | Method::Co2(_) | Method::OneByte(_) => 0,
         }
     }
 
@@ -144,15 +175,17 @@ impl Method {
             Method::StreamingDiLoCo(method) => method.period = steps,
             Method::SparseLoCo(method) => method.period = steps,
             Method::Co2(method) => method.period = steps,
+            Method::OneByte(method) => method.batch_steps = steps,
         }
     }
 
-    /// Sets the encoding of contributions.
+    /// Sets the encoding of contributions, where they have one.
     pub fn set_codec(&mut self, to: Codec) {
         match self {
             Method::StreamingDiLoCo(method) => method.codec = to,
             Method::SparseLoCo(method) => method.codec = to,
             Method::Co2(method) => method.codec = to,
+            Method::OneByte(_) => {}
         }
     }
 
@@ -160,7 +193,7 @@ impl Method {
     pub fn set_strict(&mut self) {
         match self {
             Method::StreamingDiLoCo(method) => method.max_overrun = Overrun::Strict,
-            Method::SparseLoCo(_) | Method::Co2(_) => {}
+            Method::SparseLoCo(_) | Method::Co2(_) | Method::OneByte(_) => {}
         }
     }
 
@@ -168,6 +201,8 @@ impl Method {
     /// their members' keys. Without contributions the outer parameters stay where they are.
     ///
     /// On an error the arrays are as they were; it names the contribution at fault by its index.
+    ///
+    /// A batch of steps is replayed instead ([`OneByte::replay`]): it is more than one sum.
     ///
     /// # Panics
     /// If `arrays` are not [`Method::arrays`] many, or differ in length.
@@ -188,6 +223,7 @@ impl Method {
             (Method::SparseLoCo(method), Some(mean)) => {
                 OuterOptimizer::Descent { eta: method.eta }.step(arrays, mean);
             }
+            (Method::OneByte(_), Some(_)) => panic!("a batch of steps is replayed"),
         }
         Ok(())
     }
@@ -206,7 +242,7 @@ impl Method {
     /// to close is `next`: with two slots open, those of the first start at the parameters before.
     pub fn base_array(&self, ordinal: u32, next: u32) -> usize {
         match self {
-            Method::StreamingDiLoCo(_) | Method::SparseLoCo(_) => 0,
+            Method::StreamingDiLoCo(_) | Method::SparseLoCo(_) | Method::OneByte(_) => 0,
             Method::Co2(_) if ordinal == next => 2,
             Method::Co2(_) => 0,
         }
@@ -215,7 +251,7 @@ impl Method {
     /// Refuses numbers with which the outer step may diverge, whatever is trained.
     pub fn check_stability(&self) -> Result<(), Unstable> {
         match self {
-            Method::StreamingDiLoCo(_) | Method::SparseLoCo(_) => Ok(()),
+            Method::StreamingDiLoCo(_) | Method::SparseLoCo(_) | Method::OneByte(_) => Ok(()),
             Method::Co2(method) => method.check_stability(),
         }
     }
@@ -226,6 +262,7 @@ impl Method {
             Method::StreamingDiLoCo(method) => method.check(),
             Method::SparseLoCo(method) => method.check(),
             Method::Co2(method) => method.check(),
+            Method::OneByte(method) => method.check(),
         }
     }
 }

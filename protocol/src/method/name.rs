@@ -14,6 +14,10 @@ pub enum MethodName {
     MuLoCo,
     /// CO2.
     Co2,
+    /// One byte per sample, slopes between two points.
+    Spsa,
+    /// One byte per sample, rises in units of their spread.
+    Fzoo,
 }
 
 /// A name that is no method's.
@@ -25,12 +29,23 @@ pub struct UnknownMethod {
 
 impl MethodName {
     /// All of them.
-    pub const ALL: [MethodName; 4] =
-        [MethodName::StreamingDiLoCo, MethodName::SparseLoCo, MethodName::MuLoCo, MethodName::Co2];
+    pub const ALL: [MethodName; 6] = [
+        MethodName::StreamingDiLoCo,
+        MethodName::SparseLoCo,
+        MethodName::MuLoCo,
+        MethodName::Co2,
+        MethodName::Spsa,
+        MethodName::Fzoo,
+    ];
 
     /// What a session has whose founder does not choose: the least loss of `driftless-sim table methods`, and
     /// with few bytes.
     pub const DEFAULT: MethodName = MethodName::MuLoCo;
+
+    /// Whether it is for models that were trained before: gradients of one byte say too little for a beginning.
+    pub const fn is_fine_tuning(self) -> bool {
+        matches!(self, MethodName::Spsa | MethodName::Fzoo)
+    }
 
     /// The name.
     pub const fn as_str(self) -> &'static str {
@@ -39,6 +54,8 @@ impl MethodName {
             MethodName::SparseLoCo => "sparse-loco",
             MethodName::MuLoCo => "muloco",
             MethodName::Co2 => "co2",
+            MethodName::Spsa => "spsa",
+            MethodName::Fzoo => "fzoo",
         }
     }
 }
@@ -68,6 +85,9 @@ mod tests {
             assert_eq!(name.to_string().parse(), Ok(name));
         }
         let error = "diloco".parse::<MethodName>().unwrap_err().to_string();
-        assert!(error.ends_with("it is one of streaming-diloco, sparse-loco, muloco, co2"), "{error}");
+        assert!(
+            error.ends_with("it is one of streaming-diloco, sparse-loco, muloco, co2, spsa, fzoo"),
+            "{error}"
+        );
     }
 }

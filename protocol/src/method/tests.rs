@@ -62,12 +62,12 @@ impl Replica {
             let mut difference = self.outer[fragment][0].clone();
             subtract(&mut difference, &theta[fragment]);
             let mut bytes = Vec::new();
-            self.method.codec().encode(&difference, 1, &mut bytes).unwrap();
+            self.method.codec().unwrap().encode(&difference, 1, &mut bytes).unwrap();
             Contribution { bytes, tokens: 1, missed: 0 }
         };
         let contributions: Vec<Contribution> = self.theta.iter().map(contribution).collect();
         self.method
-            .outer_step(&mut self.outer[fragment], &contributions, Rules::plain(self.method.codec()))
+            .outer_step(&mut self.outer[fragment], &contributions, Rules::plain(self.method.codec().unwrap()))
             .unwrap();
     }
 }

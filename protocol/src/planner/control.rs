@@ -12,6 +12,7 @@ use crate::block::{
 use crate::committee::Committee;
 use crate::identity::{Hash, PeerKey, Signature, Signed};
 use crate::manifest::Manifest;
+use crate::method::OneByte;
 use crate::positions::Positions;
 use crate::wire::Message;
 
@@ -28,6 +29,15 @@ pub(super) struct Said {
     block: f64,
     presence: f64,
     drawn: f64,
+    steps: Option<Steps>,
+}
+
+/// The messages of a batch's steps: of one member's samples, and of a list as it is sent to those in it.
+#[derive(Clone, Copy, PartialEq, Debug)]
+struct Steps {
+    count: f64,
+    samples: f64,
+    list: f64,
 }
 
 /// Bytes of messages that one peer sends and receives for a slot, on average.
@@ -47,7 +57,9 @@ pub(super) fn said(manifest: &Manifest, peers: &Peers, drawn: u32) -> Said {
     let quorum = manifest.committee.quorum_rule().needed(peers.voters as usize);
     let precommits = (0..quorum).map(|seat| (seat as u8, SIGNATURE)).collect();
     let certificate = Certificate { attempt: 0, precommits };
-    let mirrors = vec![PeerKey::default(); peers.count().saturating_sub(1).min(2) as usize];
+    // What all have from lists needs no mirrors.
+    let most = if manifest.method.one_byte().is_some() { 0 } else { 2 };
+    let mirrors = vec![PeerKey::default(); peers.count().saturating_sub(1).min(most) as usize];
     let vote = Vote { height: HEIGHT, attempt: 0, step: Step::Prevote, block: Some(HASH) };
     let proposal = Proposal { height: HEIGHT, attempt: 0, valid_attempt: None, block: HASH };
     let announcement = Announcement { slot: SLOT, base: HASH, payload, work };
@@ -63,6 +75,7 @@ pub(super) fn said(manifest: &Manifest, peers: &Peers, drawn: u32) -> Said {
             0.0
         },
         drawn: f64::from(drawn),
+        steps: manifest.method.one_byte().map(|method| steps(method, drawn)),
     }
 }
 
@@ -74,16 +87,26 @@ impl Said {
         let announcement = if again { 2.0 * self.announcement } else { self.announcement };
         let others = voters - 1.0;
         let among_voters = others * (2.0 * self.vote + self.presence);
+        let (steps, lists) =
+            (self.steps.unwrap_or(Steps { count: 0.0, samples: 0.0, list: 0.0 }), 1.0 / voters);
+        // One voter orders: it gets the others' samples and gives each a list.
+        let (samples, list) = (steps.count * steps.samples, steps.count * steps.list);
         let words = |role: Role| match role {
             Role::Voter => Words {
-                sent: share * announcement * others
+                sent: share * (1.0 - lists) * samples
+                    + lists * list * (self.drawn - share)
+                    + share * announcement * others
                     + among_voters
                     + (self.proposal * others + self.block * (all - 1.0)) / voters,
-                received: (self.drawn - share) * announcement
+                received: share * (1.0 - lists) * list
+                    + lists * samples * (self.drawn - share)
+                    + (self.drawn - share) * announcement
                     + among_voters
                     + (self.proposal + self.block) * others / voters,
             },
-            Role::Contributor => Words { sent: share * announcement * voters, received: self.block },
+            Role::Contributor => {
+                Words { sent: share * (announcement * voters + samples), received: self.block + share * list }
+            }
             Role::Follower => Words { sent: 0.0, received: self.block },
         };
         ByRole::new(words)
@@ -106,10 +129,22 @@ fn signed<T>(content: T) -> Signed<T> {
     Signed { by: PeerKey::default(), content, signature: SIGNATURE }
 }
 
+fn steps(method: &OneByte, drawn: u32) -> Steps {
+    let (step, samples) = (method.batch_steps / 2, usize::from(method.samples));
+    let length = |message: Message| message.to_bytes().len() as f64;
+    let others = vec![0; samples * drawn.saturating_sub(1) as usize];
+    let listed = u64::MAX >> (64 - drawn.clamp(1, 64));
+    Steps {
+        count: f64::from(method.batch_steps),
+        samples: length(Message::Samples { slot: SLOT, step, bytes: vec![0; samples] }),
+        list: length(Message::List { slot: SLOT, step, listed, bytes: others }),
+    }
+}
+
 /// A contribution in the middle of the budget.
 fn contribution(manifest: &Manifest) -> (Payload, Work) {
     let values = manifest.layout().fragments.first().map_or(0, |fragment| fragment.len);
-    let length = manifest.method.codec().encoded_len(values as usize);
+    let length = manifest.method.blob_bytes(values as usize);
     let training = &manifest.training;
     let steps = manifest.largest_steps();
     let samples = u64::from(steps) * u64::from(training.batch);

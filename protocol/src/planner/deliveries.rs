@@ -100,6 +100,23 @@ pub(super) fn deliveries(peers: &Peers, drawn: u32) -> Deliveries {
     }
 }
 
+/// The same where a step's list tells all who contribute what the others did: only who takes no part fetches.
+pub(super) fn deliveries_beside_lists(peers: &Peers, drawn: u32) -> Deliveries {
+    let share = f64::from(drawn) / f64::from(peers.contributors);
+    let apart = f64::from(peers.with_role(Role::Follower))
+        + (1.0 - share) * f64::from(peers.with_role(Role::Contributor));
+    let delivered = |role: Role| match role {
+        Role::Voter => Delivered { sent: share * apart, ..Delivered::default() },
+        Role::Contributor => Delivered {
+            sent: share * apart,
+            received: (1.0 - share) * f64::from(drawn),
+            ..Delivered::default()
+        },
+        Role::Follower => Delivered { received: f64::from(drawn), ..Delivered::default() },
+    };
+    Deliveries { per_peer: ByRole::new(delivered), voters_fetch: false }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

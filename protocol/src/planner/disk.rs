@@ -65,6 +65,7 @@ pub(super) fn disk(
         blobs: (contributions * heights) as u64,
         chain: (control::said(manifest, &around.peers, drawn).block() * slots) as u64,
         checkpoints: match role {
+            _ if method.one_byte().is_some() => 0,
             Role::Contributor | Role::Voter => CHECKPOINTS * n * (12 + residual),
             Role::Follower => 0,
         },

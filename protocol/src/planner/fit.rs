@@ -159,7 +159,7 @@ pub fn nearest(
         let plan = plan(manifest, around);
         manifest.check().is_ok() && misfits(manifest, around, limits, &plan).is_empty()
     };
-    let others = MethodName::ALL.into_iter().filter(|other| Some(*other) != name);
+    let others = MethodName::ALL.into_iter().filter(|other| Some(*other) != name && !other.is_fine_tuning());
     let with = |other: MethodName| Some((other, changed(manifest, manifest.model, other)?));
     let mut methods = others.filter_map(with);
     if let Some((other, _)) = methods.find(|(_, manifest)| fits(manifest, around)) {

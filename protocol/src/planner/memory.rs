@@ -46,7 +46,7 @@ pub fn memory(manifest: &Manifest, drawn: u32, threads: u32) -> Memory {
     let method = &manifest.method;
     let n = manifest.model.parameters();
     let fragment = manifest.layout().fragments.iter().map(|fragment| fragment.len).max().unwrap_or(0);
-    let blob = method.codec().encoded_len(fragment as usize);
+    let blob = method.blob_bytes(fragment as usize);
     let arrays = method.arrays() as u64;
     let parts = SHARDS.min(u64::from(manifest.training.batch));
     let times = |count: u64, bytes: u64| count.saturating_mul(bytes);
@@ -59,6 +59,9 @@ pub fn memory(manifest: &Manifest, drawn: u32, threads: u32) -> Memory {
     let sent = if method.feedback().is_some() { times(fragment, 4) } else { 0 };
     let window = u64::from(method.window());
     let returning = if window > 1 { times(blob, window + 1) } else { 0 };
+    if let Some(method) = method.one_byte() {
+        return forward_only(manifest, threads, method.blob_bytes().saturating_mul(u64::from(drawn)));
+    }
     let held = [
         ("the program", PROGRAM),
         ("parameters, and their transposes", times(n, 8)),
@@ -82,6 +85,36 @@ pub fn memory(manifest: &Manifest, drawn: u32, threads: u32) -> Memory {
     let passing = passing.into_iter().chain([("what the allocator keeps", kept_free)]);
     let there = |(_, bytes): &(&str, u64)| *bytes > 0;
     Memory { held: held.into_iter().filter(there).collect(), passing: passing.filter(there).collect() }
+}
+
+/// What a session takes that trains by forward passes alone.
+fn forward_only(manifest: &Manifest, threads: u32, contributions: u64) -> Memory {
+    let n = manifest.model.parameters();
+    let times = |bytes: u64| n.saturating_mul(bytes);
+    let held = [
+        ("the program", PROGRAM),
+        ("parameters, and their transposes", times(8)),
+        ("theta, and where it is moved along a direction", times(8)),
+        ("activations of a layer", one_layer(manifest, threads)),
+        ("outer state", times(4)),
+    ];
+    let passing = [
+        ("candidate state", times(8)),
+        ("a snapshot being written", times(4)),
+        ("a slot's contributions", contributions),
+    ];
+    let kept_free = (sum(&held) + sum(&passing)) / 5;
+    let passing = passing.into_iter().chain([("what the allocator keeps", kept_free)]);
+    Memory { held: held.into(), passing: passing.collect() }
+}
+
+/// Activations of one layer's forward pass, for each thread.
+fn one_layer(manifest: &Manifest, threads: u32) -> u64 {
+    let all = activations(manifest, threads);
+    match manifest.model {
+        Model::Gpt(shape) => all / u64::from(shape.layers.max(1)),
+        Model::Mlp(_) | Model::Cnn(_) | Model::Logistic(_) => all,
+    }
 }
 
 /// What lies between forward and backward, for each thread that has a part of the batch.

@@ -217,16 +217,18 @@ pub fn plan(manifest: &Manifest, around: &Circumstances) -> Plan {
     let Peers { contributors, voters, .. } = around.peers;
     assert!((1..=contributors).contains(&voters), "1 to all contributors vote");
     let steps = steps(manifest, around.steps_per_second);
-    let codec = manifest.method.codec();
     let lengths = manifest.layout().fragments.into_iter().map(|fragment| fragment.len);
-    let blobs: Vec<u64> = lengths.map(|values| codec.encoded_len(values as usize)).collect();
+    let blobs: Vec<u64> = lengths.map(|values| manifest.method.blob_bytes(values as usize)).collect();
     let drawn = contributors.min(u32::from(manifest.max_contributors));
     let tokens = f64::from(manifest.training.batch) * f64::from(manifest.model.context());
     let round = f64::from(steps) * tokens * f64::from(drawn);
     let slots = around.tokens as f64 / round * blobs.len() as f64;
     let mean = blobs.iter().sum::<u64>() as f64 / blobs.len() as f64;
 
-    let deliveries = deliveries::deliveries(&around.peers, drawn);
+    let deliveries = match manifest.method.one_byte() {
+        Some(_) => deliveries::deliveries_beside_lists(&around.peers, drawn),
+        None => deliveries::deliveries(&around.peers, drawn),
+    };
     let said = control::said(manifest, &around.peers, drawn);
     let once = pace::pace(manifest, around, steps, &blobs, &deliveries, &said.bytes(&around.peers, false));
     let again = once.exchange > control::RESENT_AFTER;

@@ -88,7 +88,8 @@ pub(super) fn pace(
     let step = 1.0 / around.steps_per_second;
     let mut method = manifest.method.clone();
     method.set_period(steps);
-    let utilization = play(&method, step, &exchanges);
+    let stride = stride(manifest, around, &words, step, steps);
+    let utilization = play(&method, stride, &exchanges) * step / stride;
     let drawn = around.peers.contributors.min(u32::from(manifest.max_contributors));
     let per_step = f64::from(manifest.training.batch) * f64::from(manifest.model.context());
     let tokens_per_second = f64::from(drawn) * per_step * around.steps_per_second * utilization;
@@ -101,6 +102,19 @@ pub(super) fn pace(
         tokens_per_second,
         seconds: around.tokens as f64 / tokens_per_second,
     }
+}
+
+/// Seconds between two steps. Where every step has a list, a peer waits for it, if it may not be so far ahead.
+fn stride(manifest: &Manifest, around: &Circumstances, words: &ByRole<Words>, step: f64, steps: u32) -> f64 {
+    let Some(method) = manifest.method.one_byte().filter(|_| around.peers.count() > 1) else { return step };
+    let line = Role::ALL.into_iter().filter(|role| around.peers.with_role(*role) > 0).map(|role| {
+        let (said, line) = (words.of(role), around.lines.of(role));
+        (through(said.sent, line.up)).max(through(said.received, line.down)) / f64::from(steps)
+    });
+    let there_and_back = 2.0 * around.latency.0 as f64 / 1e6;
+    let line = line.fold(0.0, f64::max);
+    // The first of the steps ahead is measured while the list of the one before comes.
+    step.max((step + there_and_back + line) / f64::from(method.staleness + 1)).max(line)
 }
 
 /// Seconds that so many bytes take.

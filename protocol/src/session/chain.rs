@@ -163,8 +163,11 @@ impl Session {
         if applying.plan.is_none() && !self.plan_applying() {
             return;
         }
+        let Some(Applying { certified, plan: Some(_), .. }) = &self.candidates.applying else { return };
+        let block = certified.block.clone();
+        self.take_listed(&block);
         let Some(Applying { certified, plan: Some(plan), .. }) = &self.candidates.applying else { return };
-        let missing = self.missing_blobs(&certified.block);
+        let missing = self.missing_blobs(&block);
         if missing.is_empty() {
             let (certified, plan) = (certified.clone(), plan.clone());
             self.evaluate(Purpose::Apply(certified), plan);
@@ -366,6 +369,7 @@ impl Session {
         let ground = super::Ground { charter: &self.charter, state: &self.state, head: self.head };
         let early = self.slots.refresh(now, ground);
         self.set_draws();
+        self.begin_batch(now);
         for announcement in early {
             self.announcement_received(now, announcement, Vec::new(), false);
         }

@@ -40,6 +40,8 @@ enum Order {
     /// With what belongs to theta at the moment of the order: blocks may come before the answer.
     Save(Height, SavedTraining),
     Evaluate,
+    /// Of a batch's slot.
+    Measure(Slot),
 }
 
 /// A contribution between encoding and its announcement.
@@ -226,10 +228,14 @@ impl Session {
                     Work::Encode { slot, .. } => {
                         Order::Encode { slot: *slot, work: self.training.claim(*slot) }
                     }
+                    Work::Measure { opening, .. } => {
+                        Order::Measure(Slot { stream: 0, ordinal: opening.ordinal })
+                    }
                     _ => Order::Change,
                 };
                 self.order(now, order, work);
             }
+            Next::Contribute(_) => self.contribute_batch(now),
             Next::Wait(waiting) => self.set_waiting(self.explain(now, waiting)),
         }
     }
@@ -294,6 +300,16 @@ impl Session {
             (Order::Encode { slot, work }, WorkDone::Encoded { bytes, .. }) => {
                 self.encoded(now, slot, work, bytes);
             }
+            (Order::Measure(slot), WorkDone::Measured { step, bytes, loss, .. }) => {
+                self.training.measured();
+                if bytes.is_empty() {
+                    self.warn(format!("step {step}: a loss is not finite, nothing of it is sent"));
+                } else {
+                    let (step, speed) = (self.training.step(), self.training.speed());
+                    self.event(Event::Trained { step, loss, speed });
+                }
+                self.measured(now, slot, step, bytes);
+            }
             (Order::Evaluate, WorkDone::Evaluated(Evaluation { loss, accuracy })) => {
                 self.contributing.evaluated = true;
                 self.event(Event::Evaluated { height: self.height(), loss, accuracy });
@@ -308,7 +324,7 @@ impl Session {
 
     fn engine_failed(&mut self, order: Order, failure: EngineFailure) {
         match order {
-            Order::Train | Order::Encode { .. } | Order::Change => {
+            Order::Train | Order::Encode { .. } | Order::Change | Order::Measure(_) => {
                 self.training.stop();
                 self.warn(format!(
                     "training stopped: {failure}. Nothing of it left this peer, which goes on following and \
@@ -357,6 +373,28 @@ impl Session {
         self.outputs.push_back(Output::Push { root, to, copies: COPIES, within: longest });
     }
 
+    /// The batch of steps is over: what this peer sent of it is signed. The others have it from the lists.
+    fn contribute_batch(&mut self, now: Time) {
+        let Some((slot, bytes, work)) = self.training.batch_contribution() else { return };
+        if let Some((steps, span)) = self.batch_took(now) {
+            self.training.batch_took(steps, span);
+            self.training.slot_time().into_iter().for_each(|span| self.slots.set_own_slot_time(span));
+        }
+        if !self.slots.is_open(slot) || !self.may_announce(slot) {
+            return;
+        }
+        let (root, length) = (Hash::of(&bytes), bytes.len() as u64);
+        let base = self.ground().base(slot);
+        self.outputs.push_back(Output::Persist { record: Record::Blob { root, bytes }, sync: true });
+        self.hold(root);
+        self.training.announced(slot, work.clone());
+        self.sign_and_announce(
+            now,
+            Announcement { slot, base, payload: Payload::Blob { root, length }, work },
+            Vec::new(),
+        );
+    }
+
     /// How long pushes of `length` bytes take on the slowest link that the session admits.
     fn longest_push(&self, length: u64) -> Span {
         let bytes = length.saturating_mul(COPIES as u64);
@@ -400,10 +438,17 @@ impl Session {
         }
         let payload = Payload::Blob { root, length };
         let announcement = Announcement { slot, base, payload, work };
+        self.sign_and_announce(now, announcement, mirrors.into_iter().take(limits::MIRRORS).collect());
+    }
+
+    fn sign_and_announce(&mut self, now: Time, announcement: Announcement, mirrors: Vec<PeerKey>) {
+        let slot = announcement.slot;
+        if let Payload::Blob { root, length } = announcement.payload {
+            self.event(Event::Announced { slot, root, length });
+        }
         let signed = self.signer.seal(Domain::Announcement, self.scope(), announcement);
         self.outputs.push_back(Output::Persist { record: Record::Signed(signed.clone()), sync: true });
-        self.event(Event::Announced { slot, root, length });
-        self.announce(now, signed, mirrors.into_iter().take(limits::MIRRORS).collect());
+        self.announce(now, signed, mirrors);
     }
 
     /// Sends an own announcement now and until its slot closes.
@@ -469,6 +514,7 @@ impl Session {
         match self.slots.receive(now, ground, announcement) {
             Verdict::Accepted => {
                 if let Payload::Blob { root, length } = announcement.content.payload {
+                    self.take_from_lists(announcement.content.slot, &announcement.by, root, length);
                     let mut sources = mirrors;
                     sources.push(announcement.by);
                     self.fetch(root, length, sources);

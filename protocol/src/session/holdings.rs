@@ -40,6 +40,8 @@ impl Session {
         self.catch_up.holdings(pages, to);
         self.contributing.holdings(self.slots_at_most(), to);
         self.training.holdings(to);
+        let drawn = usize::from(self.charter.manifest.max_contributors);
+        self.stepping.holdings(self.charter.manifest.method.one_byte(), drawn, to);
         self.charter.memory.holdings(to);
     }
 

@@ -8,7 +8,7 @@
 //! takes no more input.
 //!
 //! The parts: `chain` applies blocks, `voting` drives consensus, `spreading` gossips what it decides,
-//! `contributing` drives the engine and announces, `elections` and `resets` see to it that somebody votes,
+//! `contributing` drives the engine and announces, `stepping` orders batches of steps, `elections` and `resets` see to it that somebody votes,
 //! `following` catches up, `recall` sees that nothing signed is forgotten, `repair` gets over a state that
 //! went wrong, `ending` stops in order; `snapshots` decides which are written and kept.
 
@@ -26,6 +26,7 @@ mod resets;
 mod restore;
 mod snapshots;
 mod spreading;
+mod stepping;
 mod voting;
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
@@ -57,6 +58,7 @@ use resets::Resets;
 use restore::Restoring;
 use snapshots::Snapshots;
 use spreading::Spreading;
+use stepping::Stepping;
 use voting::Voting;
 
 /// The most pending joins, leaves and convictions kept.
@@ -137,6 +139,7 @@ pub struct Session {
     catch_up: CatchUp,
     restoring: Option<Restoring>,
     training: Training,
+    stepping: Stepping,
     contributing: Contributing,
     writes: Writes,
     /// Blobs known to be in the store, among those that matter now.
@@ -221,6 +224,7 @@ impl Session {
             snapshots: Snapshots::default(),
             catch_up: CatchUp::default(),
             restoring: None,
+            stepping: Stepping::default(),
             contributing: Contributing::default(),
             writes: Writes::new(now, options.writes_per_day),
             options,
@@ -305,7 +309,7 @@ impl Session {
         let stand = self.stand_timeout();
         let spread = self.spreading.timeout();
         let some = [join, stand, spread, self.catch_up.next_timeout(), self.ending_timeout()];
-        let some = some.into_iter().flatten().chain(self.recall.timeouts());
+        let some = some.into_iter().flatten().chain(self.recall.timeouts()).chain(self.stepping_timeouts());
         // What was due when this peer last did all it could waits for an input, not for time.
         let pending = some.chain(fetches).chain(voting.into_iter().flatten());
         let pending = pending.filter(|at| *at > self.done_at).min();
@@ -368,6 +372,7 @@ impl Session {
         self.follow(now);
         self.go_on_listening(now);
         self.vote_late(now);
+        self.go_on_stepping(now);
         self.drive_engine(now);
         self.drive_ending(now);
         self.spread_due(now);
@@ -396,6 +401,10 @@ impl Session {
             Message::Head { height } => self.head_received(from, height),
             Message::Blocks(reply) => self.blocks_received(from, reply),
             Message::Snapshot(offer) => self.snapshot_received(from, offer),
+            Message::Samples { slot, step, bytes } => self.samples_received(now, from, slot, step, bytes),
+            Message::List { slot, step, listed, bytes } => {
+                self.list_received(now, from, slot, step, listed, bytes)
+            }
             Message::GetStatements => self.statements_asked(from),
             Message::Statements(statements) => self.statements_received(now, from, *statements),
             // Answered by the driver from its store.

@@ -29,7 +29,7 @@ impl Training {
         self.used.extend(in_use.first(samples).pieces().iter().copied());
     }
 
-    fn measure(&mut self, steps: u32, span: Span) {
+    pub(super) fn measure(&mut self, steps: u32, span: Span) {
         let sample = (span.0 / u64::from(steps.max(1))).max(1);
         self.step_time = match self.step_time {
             0 => sample,
@@ -103,6 +103,9 @@ impl Training {
 
     /// Adopts the state after a block. `counted` tells whether a closing counts this peer.
     pub fn apply<'a>(&mut self, state: &State, closings: impl Iterator<Item = (&'a Closing, bool)>) {
+        if self.has_batches() {
+            return self.apply_to_batch(state, closings);
+        }
         let mut closed = Vec::new();
         for (closing, counted) in closings {
             self.apply_closing(state, closing, counted);
@@ -245,7 +248,7 @@ impl Training {
         }
     }
 
-    fn adopt(&mut self, control: &ControlPage) {
+    pub(super) fn adopt(&mut self, control: &ControlPage) {
         let member = control.member(&self.me);
         self.member = member.is_some();
         self.leases = member.map(|member| member.leases.clone()).unwrap_or_default();

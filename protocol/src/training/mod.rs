@@ -3,6 +3,7 @@
 //! Decides from the local step, the streams' due steps and the certified state; never looks at a
 //! clock except to measure its own speed. Local state is never replicated and never trusted.
 
+mod batches;
 mod books;
 mod rounds;
 mod saved;
@@ -16,6 +17,7 @@ use std::sync::Arc;
 
 use bincode::{Decode, Encode};
 
+use crate::batch::Batch;
 use crate::block::{Slot, Work as ClaimedWork};
 use crate::charter::Charter;
 use crate::event::Waiting;
@@ -117,6 +119,10 @@ pub struct Training {
     stopped: bool,
     /// Microseconds per step, smoothed; 0 before the first measurement.
     step_time: u64,
+    /// The batch that runs, where slots are batches of steps.
+    batch: Option<Batch>,
+    /// How many of its lists theta has behind it.
+    given: u32,
 }
 
 /// What the engine should do next.
@@ -124,6 +130,8 @@ pub struct Training {
 pub enum Next {
     /// This order.
     Work(Work),
+    /// The batch of steps is over: nothing has to be computed for the contribution to its slot.
+    Contribute(Slot),
     /// Nothing, because of this.
     Wait(Waiting),
 }
@@ -160,6 +168,8 @@ impl Training {
             finish_at: None,
             stopped: false,
             step_time: 0,
+            batch: None,
+            given: 0,
         };
         training.align(state);
         training.adrift = false;
@@ -213,7 +223,8 @@ impl Training {
     /// Complete the stream-0 slot being worked on, then start no other.
     pub fn finish(&mut self) {
         // Who has not begun a slot has none to complete.
-        self.finish_at = Some(if self.streams[0].steps == 0 { self.step } else { self.streams[0].due });
+        let begun = self.streams[0].steps > 0 && !self.has_batches();
+        self.finish_at = Some(if begun { self.streams[0].due } else { self.step });
     }
 
     /// Whether `finish` is complete: nothing more is trained and nothing waits for a block.
@@ -224,6 +235,9 @@ impl Training {
     }
 
     fn is_past_finish(&self) -> bool {
+        if self.has_batches() {
+            return self.finish_at.is_some() && self.has_no_samples();
+        }
         self.finish_at.is_some_and(|at| self.step >= at && self.streams[0].due > self.step)
     }
 
@@ -260,6 +274,9 @@ impl Training {
     pub fn next(&mut self, state: &State) -> Next {
         if self.reset {
             return Next::Work(self.reset_to(state));
+        }
+        if self.has_batches() {
+            return self.next_in_batch();
         }
         self.begin_rounds(state);
         if let Some(work) = self.due_change() {
@@ -298,7 +315,7 @@ impl Training {
 
     /// The newest outer parameters: whatever waited for a fragment is in them.
     fn reset_to(&mut self, state: &State) -> Work {
-        self.reset = false;
+        (self.reset, self.given) = (false, 0);
         self.streams.iter_mut().for_each(|stream| stream.changes.clear());
         Work::Reset { outer: state.arrays[0].clone(), forget: std::mem::take(&mut self.forget) }
     }

@@ -72,7 +72,7 @@ impl Training {
         self.step = saved.step;
         self.start_over(state);
         self.forget = counted_since;
-        if !goes_on {
+        if !goes_on || self.has_batches() {
             return;
         }
         let rounds = self.has_rounds();

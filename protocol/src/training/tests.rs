@@ -65,6 +65,7 @@ impl Peer {
     fn goes_on(&mut self) -> Did {
         loop {
             match self.training.next(&self.state) {
+                Next::Contribute(slot) => panic!("{slot:?} has no batch"),
                 Next::Work(Work::Train { progress, .. }) => {
                     let steps = progress.len() as u32;
                     self.training.trained(steps, STEP.times(u64::from(steps)));
@@ -229,6 +230,7 @@ fn a_session_founded_on_another_goes_on_where_its_learning_rate_and_its_samples_
                 return;
             }
             Next::Work(_) => {}
+            Next::Contribute(slot) => panic!("{slot:?} has no batch"),
             Next::Wait(waiting) => panic!("{waiting:?}"),
         }
     }
@@ -263,6 +265,7 @@ impl Rounds {
         loop {
             let tell = |outer: &Array| outer.to_vec()[0];
             match self.peer.training.next(&self.peer.state) {
+                Next::Contribute(slot) => panic!("{slot:?} has no batch"),
                 Next::Work(Work::Train { progress, .. }) => {
                     let steps = progress.len() as u32;
                     self.peer.training.trained(steps, STEP.times(u64::from(steps)));

@@ -5,6 +5,7 @@ use std::sync::Arc;
 use crate::block::{Payload, Slot};
 use crate::charter::Charter;
 use crate::identity::{Hash, PeerKey};
+use crate::method::one_byte::{Log, OneByte};
 use crate::method::{Contribution, MethodError};
 use crate::mutant::Mutant;
 use crate::state::{Array, State};
@@ -142,7 +143,13 @@ impl CandidateJob {
         let mut arrays: Vec<Vec<f32>> =
             self.state.arrays.iter().map(|array| array[fragment].to_vec()).collect();
         let manifest = &self.charter.manifest;
-        let stepped = manifest.method.outer_step(&mut arrays, &contributions, manifest.aggregation());
+        let stepped = match (manifest.method.codec(), manifest.method.one_byte()) {
+            (_, Some(method)) => self.replay(method, aggregation, &contributions, &mut arrays[0]),
+            (Some(codec), None) => {
+                manifest.method.outer_step(&mut arrays, &contributions, manifest.aggregation(codec))
+            }
+            (None, None) => Ok(()),
+        };
         stepped.map_err(|(index, reason)| {
             let member = aggregation.parts[index].member;
             CandidateError::Contribution { member, slot, reason }
@@ -153,6 +160,26 @@ impl CandidateJob {
         for (array, values) in self.state.arrays.iter_mut().zip(&arrays) {
             array[fragment] = Array::new(values);
         }
+        Ok(())
+    }
+}
+
+impl CandidateJob {
+    /// The steps of a batch, from the logs of its contributors.
+    fn replay(
+        &self,
+        method: &OneByte,
+        aggregation: &Aggregation,
+        contributions: &[Contribution],
+        theta: &mut [f32],
+    ) -> Result<(), (usize, MethodError)> {
+        let log = |(index, contribution): (usize, &Contribution)| {
+            let log = Log::decode(&contribution.bytes, method.batch_steps, method.samples);
+            Ok((aggregation.parts[index].member, log.map_err(|error| (index, error.into()))?))
+        };
+        let logs = contributions.iter().enumerate().map(log).collect::<Result<Vec<_>, _>>()?;
+        let opening = self.charter.opening(&self.state, aggregation.slot);
+        method.replay(theta, &opening, &logs);
         Ok(())
     }
 }

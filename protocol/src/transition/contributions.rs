@@ -62,8 +62,14 @@ pub(crate) fn check_counted(
         return Err("this method sends blobs");
     };
     let values = charter.lengths[usize::from(slot.stream)];
-    if *length != charter.manifest.method.codec().encoded_len(values) {
-        return Err("the blob's length is not the codec's");
+    match charter.manifest.method.one_byte() {
+        Some(method) if method.steps_of(*length) != Some(counted.work.steps) => {
+            return Err("the blob's length is not that of its steps");
+        }
+        None if *length != charter.manifest.method.blob_bytes(values) => {
+            return Err("the blob's length is not the codec's");
+        }
+        _ => {}
     }
     let Some(base) = base.filter(|_| !Mutant::TakesStaleBase.lives()) else { return Ok(()) };
     let announcement = counted.announcement(slot, base);

@@ -32,7 +32,7 @@ fn a_member_that_one_closing_shows_out_is_counted_by_the_next() {
 
     let slot = Slot { stream: 1, ordinal: 0 };
     let scope = Scope { session: charter.session, generation: 0 };
-    let length = charter.manifest.method.codec().encoded_len(charter.lengths[1]);
+    let length = charter.manifest.method.blob_bytes(charter.lengths[1]);
     let payload = Payload::Blob { root: Hash::of(b"an update"), length };
     let work = Work { steps: 1, tokens: 4, samples: Positions::default(), speed: 1 };
     let base = state.outer(1).digest();

@@ -3,7 +3,7 @@
 use bincode::{Decode, Encode};
 
 use crate::block::{
-    Announcement, Block, CertifiedBlock, Height, Item, Join, Leave, Payload, Presence, Proposal, Reset,
+    Announcement, Block, CertifiedBlock, Height, Item, Join, Leave, Payload, Presence, Proposal, Reset, Slot,
     Stand, Vote,
 };
 use crate::committee::MAX_SEATS;
@@ -29,6 +29,8 @@ pub mod limits {
     pub const ITEMS: usize = 64;
     /// Bytes of an inline payload.
     pub const INLINE: usize = 512;
+    /// Samples of one step, a byte each.
+    pub const SAMPLES: usize = 512;
     /// Bytes of one blob.
     pub const BLOB: u64 = 1 << 40;
     /// Data-plane addresses of one peer.
@@ -117,6 +119,26 @@ pub enum Message {
     Peers(Vec<Introduction>),
     /// Asks a member to dial the sender, so that it knows whether others can; read by the driver.
     DialBack,
+    /// The sender's samples of a step, for whoever orders the batch.
+    Samples {
+        /// The batch's slot.
+        slot: Slot,
+        /// The step.
+        step: u32,
+        /// A byte for each.
+        bytes: Vec<u8>,
+    },
+    /// The order of a step's samples.
+    List {
+        /// The batch's slot.
+        slot: Slot,
+        /// The step.
+        step: u32,
+        /// Bit i is 1 where the i-th of those drawn is listed.
+        listed: u64,
+        /// The bytes of their samples in that order; the receiver's own may be left out.
+        bytes: Vec<u8>,
+    },
 }
 
 /// Where a peer listens on the control plane, as another one knows it.
@@ -211,6 +233,9 @@ impl Message {
             Message::Snapshot(Some(offer)) => {
                 let mut blocks = std::iter::once(&offer.block).chain(&offer.seatings);
                 blocks.try_for_each(|block| check_certified(what, block))
+            }
+            Message::Samples { bytes, .. } | Message::List { bytes, .. } if bytes.len() > limits::SAMPLES => {
+                out("samples")
             }
             Message::Reset(reset) if reset.content.seats.len() > MAX_SEATS => out("seats"),
             Message::Statements(statements) => check_statements(what, statements),

@@ -3,7 +3,7 @@
 use super::*;
 use crate::codec::{Codec, TopK};
 use crate::committee::Committee;
-use crate::identity::PeerKey;
+use crate::identity::{Hash, PeerKey};
 use crate::manifest::{Data, Manifest};
 use crate::method::{Co2, SparseLoCo};
 use crate::model::{GptShape, Model};
@@ -18,6 +18,11 @@ impl Engine for Plain {
 
     fn train(&mut self, _: &Samples, progress: &[f32]) -> Result<Vec<f32>, EngineFailure> {
         Ok(vec![0.0; progress.len()])
+    }
+
+    /// The sum of all parameters.
+    fn loss(&mut self, _: &Samples) -> Result<f32, EngineFailure> {
+        Ok(self.1.iter().sum())
     }
 
     fn read(&mut self, range: Range<usize>, into: &mut [f32]) -> Result<(), EngineFailure> {
@@ -212,4 +217,45 @@ fn what_was_sent_for_a_round_is_put_back() {
     peer.done(Work::PutBack { slot: slot(0) });
     assert_eq!(peer.theta(), [-12.0, -2.0]);
     assert!(matches!(peer.worker.execute(Work::PutBack { slot: slot(7) }), WorkDone::Failed(_)));
+}
+
+/// Along a direction z the sum of all parameters rises by the sum of z, wherever theta is.
+#[test]
+fn a_step_is_measured_at_theta_with_the_lists_behind_it() {
+    use crate::method::one_byte::{Direction, Estimator, OneByte, Opening, byte};
+
+    let method = OneByte {
+        estimator: Estimator::Spsa,
+        samples: 3,
+        batch_steps: 4,
+        staleness: 0,
+        epsilon: 0.125,
+        rate: 0.5,
+    };
+    let mut peer = Peer::of(Method::OneByte(method));
+    let opening = Opening { base: Hash([1; 32]), ordinal: 2, counted: 0, budget: 1 << 40, tokens: 1 };
+    let me = PeerKey([5; 32]);
+    let outer = vec![Array::new(&vec![0.5; peer.outer.len()])];
+    peer.done(Work::Reset { outer: outer.clone(), forget: true });
+    let mut measure = |step, lists| {
+        let work = Work::Measure { opening, step, member: me, lists, samples: Samples::Own };
+        match peer.worker.execute(work) {
+            WorkDone::Measured { ordinal: 2, step: of, bytes, loss } if of == step => (bytes, loss),
+            other => panic!("{other:?}"),
+        }
+    };
+    let values = outer[0].len();
+    let sum = |step, sample| {
+        let mut along = vec![0.0; values];
+        Direction::new(&opening, step, me, sample).add(1.0, &mut along);
+        along.iter().sum::<f32>()
+    };
+    let sums = |step| [0, 1, 2].map(|sample| byte::encode(f64::from(sum(step, sample))));
+    let (bytes, loss) = measure(0, vec![]);
+    assert_eq!((bytes, loss), (sums(0).to_vec(), values as f32 * 0.5));
+    // One sample that says 1: theta moves by rate / sqrt(3) against its direction.
+    let (bytes, loss) = measure(1, vec![vec![(me, vec![0, 64, 0])]]);
+    assert_eq!(bytes, sums(1));
+    let expected = values as f32 * 0.5 - 0.5 / 3.0f32.sqrt() * sum(0, 1);
+    assert!((loss - expected).abs() < 1e-2, "{loss} {expected}");
 }

@@ -70,11 +70,11 @@ impl Nominal {
     pub fn new(parameters: u64, charter: &Charter) -> Nominal {
         let stand_in = charter.lengths.iter().map(|length| *length as u64).sum::<u64>().max(1);
         let mut nominal = Nominal { known: BTreeMap::new(), parameters, stand_in };
-        let codec = charter.manifest.method.codec();
+        let method = &charter.manifest.method;
         for length in &charter.lengths {
             let values = nominal.scaled(*length as u64);
             nominal.known.insert(4 * *length as u64, 4 * values);
-            nominal.known.insert(codec.encoded_len(*length), codec.encoded_len(values as usize));
+            nominal.known.insert(method.blob_bytes(*length), method.blob_bytes(values as usize));
         }
         nominal
     }
@@ -126,6 +126,10 @@ impl Engine for CostEngine {
         Ok(progress.iter().map(|share| self.losses.at(tokens(share)) as f32).collect())
     }
 
+    fn loss(&mut self, samples: &Samples) -> Result<f32, EngineFailure> {
+        self.stand_in.loss(samples)
+    }
+
     fn read(&mut self, range: Range<usize>, into: &mut [f32]) -> Result<(), EngineFailure> {
         self.stand_in.read(range, into)
     }
@@ -167,8 +171,8 @@ mod tests {
     fn blobs_have_the_codecs_bits_per_parameter() {
         let charter = Charter::new(Setup::small(1, 2).sealed_manifest()).unwrap();
         let nominal = Nominal::new(1_000_000_000, &charter);
-        let codec = charter.manifest.method.codec();
-        let blobs = charter.lengths.iter().map(|length| nominal.length(codec.encoded_len(*length)));
+        let method = &charter.manifest.method;
+        let blobs = charter.lengths.iter().map(|length| nominal.length(method.blob_bytes(*length)));
         // 4 bits, and a byte of scale for 256 of them.
         let bytes: u64 = blobs.sum();
         assert!(bytes.abs_diff(515_625_000) < 10_000, "{bytes}");

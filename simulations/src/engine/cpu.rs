@@ -99,6 +99,15 @@ impl CpuEngine {
         Ok(CpuEngine { trainer, schedule, own: 0 })
     }
 
+    /// Where the samples of so many steps stand.
+    fn positions(&self, samples: &Samples, steps: usize) -> Vec<u64> {
+        let count = (steps * self.trainer.engine().batch()) as u64;
+        match samples {
+            Samples::Leased(positions) => positions.clone(),
+            Samples::Own => (self.own..self.own + count).collect(),
+        }
+    }
+
     /// The flat parameters.
     #[must_use]
     pub fn parameters(&self) -> &[f32] {
@@ -126,17 +135,18 @@ impl Engine for CpuEngine {
     fn train(&mut self, samples: &Samples, progress: &[f32]) -> Result<Vec<f32>, EngineFailure> {
         let rates: Vec<f32> =
             progress.iter().map(|progress| self.schedule.learning_rate(f64::from(*progress))).collect();
-        let count = (rates.len() * self.trainer.engine().batch()) as u64;
-        let positions = match samples {
-            Samples::Leased(positions) => positions.clone(),
-            Samples::Own => (self.own..self.own + count).collect(),
-        };
-        self.own += count;
+        let positions = self.positions(samples, rates.len());
+        self.own += positions.len() as u64;
         let report = self.trainer.train(&positions, &rates).map_err(|error| match error {
             TrainError::Step { error, .. } => failure(error),
             other => EngineFailure::Other(other.to_string()),
         })?;
         Ok(report.losses)
+    }
+
+    fn loss(&mut self, samples: &Samples) -> Result<f32, EngineFailure> {
+        let positions = self.positions(samples, 1);
+        self.trainer.loss(&positions).map_err(failure)
     }
 
     fn read(&mut self, range: Range<usize>, into: &mut [f32]) -> Result<(), EngineFailure> {

@@ -82,6 +82,10 @@ impl Engine for SimEngine {
         self.inner().train(samples, progress)
     }
 
+    fn loss(&mut self, samples: &Samples) -> Result<f32, EngineFailure> {
+        self.inner().loss(samples)
+    }
+
     fn read(&mut self, range: Range<usize>, into: &mut [f32]) -> Result<(), EngineFailure> {
         self.inner().read(range, into)
     }

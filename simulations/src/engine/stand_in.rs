@@ -56,7 +56,7 @@ impl StandIn {
         &self.theta
     }
 
-    fn loss(&self) -> f32 {
+    fn height(&self) -> f32 {
         let apart = self.theta.iter().zip(&self.targets).map(|(theta, target)| theta - target);
         let sum: f32 = apart.map(|apart| apart * apart).sum();
         0.5 * sum / self.theta.len() as f32
@@ -91,7 +91,7 @@ impl Engine for StandIn {
                 Samples::Leased(positions) => positions[step * self.batch],
                 Samples::Own => self.steps,
             };
-            losses.push(self.loss());
+            losses.push(self.height());
             match self.landscape {
                 Landscape::Bowl => {
                     for (index, (theta, target)) in self.theta.iter_mut().zip(&self.targets).enumerate() {
@@ -105,6 +105,15 @@ impl Engine for StandIn {
         Ok(losses)
     }
 
+    fn loss(&mut self, samples: &Samples) -> Result<f32, EngineFailure> {
+        let sample = match samples {
+            Samples::Leased(positions) => positions[0],
+            Samples::Own => 0,
+        };
+        let tilt = self.theta.iter().enumerate().map(|(index, theta)| NOISE * noise(sample, index) * theta);
+        Ok(self.height() + tilt.sum::<f32>() / self.theta.len() as f32)
+    }
+
     fn read(&mut self, range: Range<usize>, into: &mut [f32]) -> Result<(), EngineFailure> {
         into.copy_from_slice(&self.theta[range]);
         Ok(())
@@ -116,7 +125,7 @@ impl Engine for StandIn {
     }
 
     fn evaluate(&mut self, _windows: Option<u64>) -> Result<Evaluation, EngineFailure> {
-        Ok(Evaluation { loss: f64::from(self.loss()), accuracy: None })
+        Ok(Evaluation { loss: f64::from(self.height()), accuracy: None })
     }
 
     fn save(&mut self) -> Result<Vec<u8>, EngineFailure> {

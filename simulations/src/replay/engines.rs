@@ -30,6 +30,12 @@ impl Engines<'_> {
                 "its pacing is proportional: the speeds that a peer measured are not all in the chain",
             );
         }
+        if manifest.method.one_byte().is_some() {
+            return no(
+                "its peers followed lists of samples while a batch ran, which are not in the chain; its states \
+                 can be computed again (`driftless verify --replay`)",
+            );
+        }
         match manifest.origin {
             Origin::Seed => {}
             Origin::Imported(_) => return no("it starts from an imported model"),

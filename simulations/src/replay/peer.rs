@@ -79,6 +79,7 @@ impl Peer {
             }
             match self.training.next(state) {
                 Next::Work(work) => self.execute(work)?,
+                Next::Contribute(_) => return Err("a batch of steps is ordered by others".into()),
                 Next::Wait(_) if announced => return Ok(()),
                 Next::Wait(waiting) => return Err(self.stuck(waiting)),
             }

@@ -5,6 +5,7 @@ pub mod chaos;
 pub mod digits;
 pub mod learning;
 pub mod methods;
+pub mod one_byte;
 mod progress;
 pub mod runs;
 pub mod traffic;

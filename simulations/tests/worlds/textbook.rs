@@ -67,7 +67,11 @@ impl Loop<'_> {
         self.charter
             .manifest
             .method
-            .outer_step(&mut arrays, &contributions, Rules::plain(self.charter.manifest.method.codec()))
+            .outer_step(
+                &mut arrays,
+                &contributions,
+                Rules::plain(self.charter.manifest.method.codec().unwrap()),
+            )
             .unwrap();
         for (array, moved) in self.arrays.iter_mut().zip(arrays) {
             array[fragment] = moved;

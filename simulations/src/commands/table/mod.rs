@@ -5,6 +5,7 @@ pub mod chaos;
 pub mod digits;
 pub mod learning;
 pub mod methods;
+pub mod one_byte;
 pub mod traffic;
 pub mod utilization;
 
@@ -49,6 +50,13 @@ pub enum Table {
         reference. The whole table is 84 runs of seconds."
     )]
     Digits(digits::Arguments),
+    /// Gradients of one byte on handwritten digits: check B2
+    #[command(name = "one-byte")]
+    #[command(
+        after_help = "Example:\n  driftless-sim table one-byte --rows spsa,fzoo --seeds 1\n\nThe last line is \
+        {\"table\",\"cells\",\"reached\"}: rows that have a least accuracy, and how many reach it."
+    )]
+    OneByte(one_byte::Arguments),
     /// Goodput of sessions whose peers keep failing, beside synchronous training
     #[command(name = "chaos")]
     #[command(
@@ -73,6 +81,7 @@ pub fn run(table: &Table) -> Result<(), CommandError> {
         Table::Learning(arguments) => learning::run(arguments),
         Table::Methods(arguments) => methods::run(arguments),
         Table::Digits(arguments) => digits::run(arguments),
+        Table::OneByte(arguments) => one_byte::run(arguments),
         Table::Chaos(arguments) => chaos::run(arguments),
     }
 }

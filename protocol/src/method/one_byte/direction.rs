@@ -1,0 +1,66 @@
+//! Directions that everybody can make, and nobody can choose.
+
+use rand_chacha::ChaCha8Rng;
+use rand_chacha::rand_core::{Rng, SeedableRng};
+
+use crate::identity::{Hash, PeerKey};
+
+/// What a batch of steps opens with: certified, and not known before the batch before it is.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Opening {
+    /// Digest of the outer parameters that it starts from.
+    pub base: Hash,
+    /// The slot's ordinal.
+    pub ordinal: u32,
+    /// Tokens that were counted before.
+    pub counted: u64,
+    /// Tokens at which the rate has come down to 0.
+    pub budget: u64,
+    /// Tokens that one member's samples of a step stand for.
+    pub tokens: u64,
+}
+
+/// Values of -1 and 1, made word by word: bit i of the ChaCha8 stream under the direction's key is 1 where
+/// value i is -1.
+#[derive(Clone)]
+pub struct Direction(ChaCha8Rng);
+
+/// Values that one word of a direction tells.
+pub const PER_WORD: usize = u32::BITS as usize;
+
+impl Direction {
+    /// The direction of a member's sample in a step.
+    pub fn new(opening: &Opening, step: u32, member: PeerKey, sample: u16) -> Direction {
+        let mut hasher = blake3::Hasher::new();
+        hasher.update(b"driftless direction\0");
+        hasher.update(&opening.base.0);
+        hasher.update(&opening.ordinal.to_le_bytes());
+        hasher.update(&step.to_le_bytes());
+        hasher.update(&member.0);
+        hasher.update(&sample.to_le_bytes());
+        Direction(ChaCha8Rng::from_seed(*hasher.finalize().as_bytes()))
+    }
+
+    /// Adds `by` times the next values to `to`, whose length is a multiple of [`PER_WORD`] but at the end.
+    pub fn add(&mut self, by: f32, to: &mut [f32]) {
+        let by = by.to_bits();
+        let mut chunks = to.chunks_exact_mut(PER_WORD);
+        for chunk in &mut chunks {
+            let word = self.0.next_u32();
+            for (lane, value) in chunk.iter_mut().enumerate() {
+                *value += signed(by, word, lane);
+            }
+        }
+        let rest = chunks.into_remainder();
+        if !rest.is_empty() {
+            let word = self.0.next_u32();
+            for (lane, value) in rest.iter_mut().enumerate() {
+                *value += signed(by, word, lane);
+            }
+        }
+    }
+}
+
+fn signed(bits: u32, word: u32, lane: usize) -> f32 {
+    f32::from_bits(bits ^ ((word >> lane) << 31))
+}

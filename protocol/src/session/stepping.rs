@@ -1,0 +1,350 @@
+//! Batches of steps: one peer orders the samples of each step, the others measure, send and follow.
+//!
+//! Of the voters in reach one orders a batch, another one the next. It lists a step once all whom it waits for
+//! sent their samples, or some others' waited long enough; it does not wait again for whoever was left out,
+//! until something of it comes. Where no list comes, a batch ends early: what was listed is signed and counted.
+
+use std::collections::BTreeMap;
+
+use crate::batch::Batch;
+use crate::block::{Block, Payload, Slot};
+use crate::event::{Output, Record};
+use crate::holdings::{Tell, tell};
+use crate::identity::{Hash, PeerKey};
+use crate::method::OneByte;
+use crate::time::{Span, Time};
+use crate::wire::Message;
+
+use super::Session;
+
+/// Samples whose list does not come are sent again after this long.
+const SEND_AGAIN: Span = Span::seconds(1);
+/// A batch in which no list comes for so long, or eight times as long as one took lately, ends.
+const STALLED: Span = Span::seconds(10);
+/// Samples wait for others four times as long as a step took lately, ...
+const PATIENCE: u64 = 4;
+/// ... but at least so long, ...
+const SHORTEST: Span = Span::millis(200);
+/// ... at most so long, ...
+const LONGEST: Span = Span::seconds(5);
+/// ... and so much longer in a batch's first step: blocks do not come to all at once.
+const OPENING: Span = Span::seconds(1);
+
+/// This peer's part in ordering and following.
+#[derive(Debug, Default)]
+pub(super) struct Stepping {
+    /// How often another was chosen in this batch, because none came from the one before.
+    passed_over: usize,
+    /// Samples that are not listed yet, by step and place among those drawn.
+    waiting: BTreeMap<(u32, usize), Vec<u8>>,
+    /// Since when the first of the next step's wait.
+    since: Option<Time>,
+    /// Who was left out of a list, a bit for each place, and sent nothing since.
+    left_out: u64,
+    /// When own samples were sent last, and of which step.
+    sent: Option<(u32, Time)>,
+    /// When the last list came, or own samples were sent first.
+    progress: Option<Time>,
+    opened: Time,
+    /// How long a step took lately.
+    step_time: Option<Span>,
+}
+
+impl Stepping {
+    /// Another batch runs.
+    pub fn begin(&mut self, now: Time) {
+        *self = Stepping { opened: now, step_time: self.step_time, ..Stepping::default() };
+    }
+
+    pub fn holdings(&self, method: Option<&OneByte>, drawn: usize, to: Tell<'_>) {
+        let most = method.map_or(0, |method| drawn * method.batch_steps as usize);
+        tell(to, "samples that are not listed", self.waiting.len(), most);
+    }
+
+    /// A list of the step before the `next` came, or was made.
+    fn listed(&mut self, now: Time, next: u32) {
+        if next > 1
+            && let Some(last) = self.progress
+        {
+            let took = now.since(last);
+            self.step_time = Some(self.step_time.map_or(took, |time| Span((time.0 * 7 + took.0) / 8)));
+        }
+        self.progress = Some(now);
+        self.since = None;
+        self.waiting.retain(|(step, _), _| *step >= next);
+    }
+
+    fn patience(&self, step: u32) -> Span {
+        let some = self.step_time.map_or(LONGEST, |time| time.times(PATIENCE).clamp(SHORTEST, LONGEST));
+        if step == 0 { some + OPENING } else { some }
+    }
+
+    fn stalled_after(&self) -> Span {
+        self.step_time.map_or(STALLED, |time| time.times(2 * PATIENCE).max(STALLED))
+    }
+}
+
+impl Session {
+    /// Begins the batch of the open slot, where the method has batches.
+    pub(super) fn begin_batch(&mut self, now: Time) {
+        let Some(method) = self.charter.manifest.method.one_byte() else { return };
+        let slot = Slot { stream: 0, ordinal: self.state.control.closed[0] };
+        if self.training.batch().is_some_and(|batch| batch.slot == slot) {
+            return;
+        }
+        let opening = self.charter.opening(&self.state, slot);
+        let drawn = self.ground().drawn(slot.ordinal);
+        let batch = Batch::new(slot, opening, method.clone(), drawn, self.me);
+        self.training.begin_batch(batch);
+        self.stepping.begin(now);
+    }
+
+    /// Who orders the batch, as far as this peer can tell.
+    fn orderer(&self, batch: &Batch) -> Option<PeerKey> {
+        let voters = self.voters();
+        let first = batch.slot.ordinal as usize % voters.len().max(1);
+        let turns = voters.iter().cycle().skip(first).take(voters.len());
+        let in_reach = turns.filter(|key| **key == self.me || self.connected.contains(key));
+        let in_reach: Vec<PeerKey> = in_reach.copied().collect();
+        in_reach.get(self.stepping.passed_over % in_reach.len().max(1)).copied()
+    }
+
+    /// Whether this peer orders: it is its turn, or it takes no part itself and somebody asks it to.
+    fn orders(&self, batch: &Batch) -> bool {
+        let apart = batch.drawn().binary_search(&self.me).is_err();
+        self.is_voter() && (apart || self.orderer(batch) == Some(self.me))
+    }
+
+    /// What this peer measured in a step.
+    pub(super) fn measured(&mut self, now: Time, slot: Slot, step: u32, bytes: Vec<u8>) {
+        if let Some(batch) = self.training.batch().filter(|batch| batch.slot == slot) {
+            batch.measured(step, bytes);
+            self.stepping.progress.get_or_insert(now);
+            self.send_samples(now);
+        }
+    }
+
+    /// Sends own samples that are not listed to whoever orders them.
+    fn send_samples(&mut self, now: Time) {
+        let Some(batch) = self.training.peek_batch() else { return };
+        let (orderer, orders) = (self.orderer(batch), self.orders(batch));
+        let due = |step: u32| match self.stepping.sent {
+            Some((last, at)) => step > last || now >= at + SEND_AGAIN,
+            None => true,
+        };
+        let mut last = None;
+        let mut outgoing = Vec::new();
+        let mut own = Vec::new();
+        for (step, bytes) in batch.unlisted().filter(|_| !batch.is_over()) {
+            if orders {
+                own.push((step, bytes.to_vec()));
+            } else if due(step) {
+                let message = Message::Samples { slot: batch.slot, step, bytes: bytes.to_vec() };
+                outgoing.push(message);
+                last = Some(step);
+            }
+        }
+        let place = batch.drawn().binary_search(&self.me).ok();
+        for (step, bytes) in own {
+            place.into_iter().for_each(|place| self.take_samples(now, step, place, bytes.clone()));
+        }
+        if let (Some(step), Some(orderer)) = (last, orderer) {
+            self.stepping.sent = Some((step, now));
+            outgoing.into_iter().for_each(|message| self.send(vec![orderer], message));
+        }
+    }
+
+    fn take_samples(&mut self, now: Time, step: u32, place: usize, bytes: Vec<u8>) {
+        self.stepping.left_out &= !(1 << place);
+        self.stepping.waiting.entry((step, place)).or_insert(bytes);
+        self.stepping.since.get_or_insert(now);
+    }
+
+    /// Somebody sent its samples of a step.
+    pub(super) fn samples_received(
+        &mut self,
+        now: Time,
+        from: PeerKey,
+        slot: Slot,
+        step: u32,
+        bytes: Vec<u8>,
+    ) {
+        let Some(method) = self.charter.manifest.method.one_byte() else { return };
+        let Some(batch) = self.training.peek_batch().filter(|batch| batch.slot == slot) else { return };
+        let Ok(place) = batch.drawn().binary_search(&from) else { return };
+        if bytes.len() != usize::from(method.samples) || step >= method.batch_steps {
+            return;
+        }
+        if step < batch.listed() {
+            // It does not know these lists: it is slow, or was away.
+            let lists = (step..batch.listed()).filter_map(|step| Some((step, batch.list(step, None)?)));
+            let message = |(step, list): (u32, crate::batch::List)| Message::List {
+                slot,
+                step,
+                listed: list.listed,
+                bytes: list.bytes,
+            };
+            let messages: Vec<Message> = lists.map(message).collect();
+            messages.into_iter().for_each(|message| self.send(vec![from], message));
+            return;
+        }
+        if self.orders(batch) {
+            self.take_samples(now, step, place, bytes);
+        }
+    }
+
+    /// Whoever orders sent a step's list.
+    pub(super) fn list_received(
+        &mut self,
+        now: Time,
+        from: PeerKey,
+        slot: Slot,
+        step: u32,
+        listed: u64,
+        bytes: Vec<u8>,
+    ) {
+        let Some(batch) = self.training.peek_batch().filter(|batch| batch.slot == slot) else { return };
+        if self.orderer(batch) != Some(from) {
+            return;
+        }
+        let taken = self.training.batch().is_some_and(|batch| batch.push(step, listed, bytes));
+        if taken {
+            self.stepping.listed(now, step + 1);
+        }
+    }
+
+    /// Everything about the batch that has become possible, or due.
+    pub(super) fn go_on_stepping(&mut self, now: Time) {
+        while let Some(batch) = self.training.peek_batch() {
+            if self.orders(batch)
+                && !batch.is_over()
+                && self.is_step_ready(now, batch)
+                && self.slots.is_open(batch.slot)
+            {
+                self.list_step(now);
+            } else {
+                break;
+            }
+        }
+        self.end_stalled(now);
+        self.send_samples(now);
+    }
+
+    /// Whether all samples of the next step are here that are waited for.
+    fn is_step_ready(&self, now: Time, batch: &Batch) -> bool {
+        let step = batch.listed();
+        let here = |place: usize| self.stepping.waiting.contains_key(&(step, place));
+        let some = (0..batch.drawn().len()).any(here);
+        let awaited = |(place, key): (usize, &PeerKey)| {
+            let left_out = self.stepping.left_out >> place & 1 == 1;
+            !left_out && (*key == self.me || self.connected.contains(key))
+        };
+        let all =
+            batch.drawn().iter().enumerate().filter(|member| awaited(*member)).all(|(place, _)| here(place));
+        let waited = self.stepping.since.is_some_and(|since| now >= since + self.stepping.patience(step));
+        some && (all || waited)
+    }
+
+    /// Lists the next step, and tells everybody.
+    fn list_step(&mut self, now: Time) {
+        let Some(batch) = self.training.batch() else { return };
+        let (slot, step) = (batch.slot, batch.listed());
+        let (mut listed, mut bytes) = (0u64, Vec::new());
+        for place in 0..batch.drawn().len() {
+            if let Some(samples) = self.stepping.waiting.get(&(step, place)) {
+                listed |= 1 << place;
+                bytes.extend_from_slice(samples);
+            }
+        }
+        if !batch.push(step, listed, bytes) {
+            return;
+        }
+        let drawn = batch.drawn().to_vec();
+        let mut messages = Vec::new();
+        let voters = self.voters().iter().filter(|key| drawn.binary_search(key).is_err());
+        let receivers: Vec<PeerKey> = drawn.iter().chain(voters).copied().collect();
+        for to in receivers.into_iter().filter(|key| *key != self.me && self.connected.contains(key)) {
+            let place = drawn.binary_search(&to).ok();
+            if let Some(list) = self.training.peek_batch().and_then(|batch| batch.list(step, place)) {
+                messages.push((to, Message::List { slot, step, listed: list.listed, bytes: list.bytes }));
+            }
+        }
+        messages.into_iter().for_each(|(to, message)| self.send(vec![to], message));
+        let all = u64::MAX >> (64 - drawn.len().clamp(1, 64));
+        self.stepping.left_out = all & !listed;
+        self.stepping.listed(now, step + 1);
+        // Of later steps some may be here already.
+        self.stepping.since = (!self.stepping.waiting.is_empty()).then_some(now);
+    }
+
+    /// No list comes: what was listed is signed, or another peer orders.
+    fn end_stalled(&mut self, now: Time) {
+        let Some(at) = self.stall() else { return };
+        if now < at {
+            return;
+        }
+        let Some(batch) = self.training.batch() else { return };
+        if batch.log().is_empty() {
+            self.stepping.passed_over = self.stepping.passed_over.saturating_add(1);
+            self.stepping.sent = None;
+        } else {
+            batch.end();
+        }
+        self.stepping.progress = Some(now);
+    }
+
+    /// When the batch is held to be stalled, if this peer waits for a list.
+    fn stall(&self) -> Option<Time> {
+        let batch = self.training.peek_batch().filter(|batch| !batch.is_over())?;
+        batch.unlisted().next()?;
+        Some(self.stepping.progress? + self.stepping.stalled_after())
+    }
+
+    /// When something about the batch is due.
+    pub(super) fn stepping_timeouts(&self) -> impl Iterator<Item = Time> {
+        let batch = self.training.peek_batch().filter(|batch| !batch.is_over());
+        let patience = batch.and_then(|batch| {
+            let step = batch.listed();
+            let some = self.stepping.waiting.keys().any(|(waiting, _)| *waiting == step);
+            some.then_some(self.stepping.since? + self.stepping.patience(step))
+        });
+        let unlisted = batch.is_some_and(|batch| batch.unlisted().next().is_some());
+        let again = self.stepping.sent.filter(|_| unlisted).map(|(_, at)| at + SEND_AGAIN);
+        patience.into_iter().chain(again).chain(self.stall())
+    }
+
+    /// How long this peer's batch took so far, and how many steps it has.
+    pub(super) fn batch_took(&self, now: Time) -> Option<(u32, Span)> {
+        let listed = self.training.peek_batch()?.listed();
+        (listed > 0).then(|| (listed, now.since(self.stepping.opened)))
+    }
+
+    /// What a block counts, as far as the lists have it.
+    pub(super) fn take_listed(&mut self, block: &Block) {
+        if self.charter.manifest.method.one_byte().is_none() {
+            return;
+        }
+        for closing in block.closings() {
+            for counted in &closing.counted {
+                let member = self.state.control.members.get(usize::from(counted.member));
+                if let (Some(key), Payload::Blob { root, length }) =
+                    (member.map(|member| member.key), &counted.payload)
+                {
+                    self.take_from_lists(closing.slot, &key, *root, *length);
+                }
+            }
+        }
+    }
+
+    /// A contribution whose bytes are known from the lists: nobody has to fetch it.
+    pub(super) fn take_from_lists(&mut self, slot: Slot, by: &PeerKey, root: Hash, length: u64) {
+        let Some(method) = self.charter.manifest.method.one_byte() else { return };
+        let Some(batch) = self.training.peek_batch().filter(|batch| batch.slot == slot) else { return };
+        let log = method.steps_of(length).and_then(|steps| batch.log_of(by, steps));
+        let bytes = log.map(|log| log.encode(method.batch_steps));
+        if let Some(bytes) = bytes.filter(|bytes| Hash::of(bytes) == root && !self.held.contains(&root)) {
+            self.outputs.push_back(Output::Persist { record: Record::Blob { root, bytes }, sync: true });
+            self.hold(root);
+        }
+    }
+}
