@@ -139,9 +139,10 @@ pub struct DemoArguments {
     /// Peer processes; the first 16 vote.
     #[arg(long, default_value_t = 4, value_parser = clap::value_parser!(u16).range(1..=64))]
     pub peers: u16,
-    /// What is trained: gpt:tiny, gpt:small or gpt:gpt2.
-    #[arg(long, default_value = "gpt:tiny")]
-    pub model: String,
+    /// What is trained: gpt:tiny, gpt:small, mlp:64-32-10, ... [default: gpt:tiny, or with spsa and fzoo
+    /// mlp:64-32-10, handwritten digits].
+    #[arg(long)]
+    pub model: Option<String>,
     /// Tokens (or rows) to count, all peers together, where the session ends [default: 1536000, or what the
     /// model's learning rate is planned for if that is less].
     #[arg(long, value_parser = clap::value_parser!(u64).range(1..=1 << 60))]
@@ -149,7 +150,8 @@ pub struct DemoArguments {
     /// End after so many slots, all fragments together, instead of after --tokens.
     #[arg(long, conflicts_with = "tokens", value_parser = clap::value_parser!(u64).range(1..=1 << 32))]
     pub slots: Option<u64>,
-    /// How the peers train together: streaming-diloco, sparse-loco, muloco or co2.
+    /// How the peers train together: streaming-diloco, sparse-loco, muloco or co2; spsa or fzoo, a byte
+    /// a sample, for small models and for fine-tuning.
     #[arg(long, value_name = "METHOD", default_value_t = MethodName::DEFAULT)]
     pub method: MethodName,
     /// Inner steps between two exchanges of a fragment (H).
@@ -261,7 +263,8 @@ pub struct NewArguments {
     /// Let anyone join who reaches a peer; otherwise an invitation is needed.
     #[arg(long, conflicts_with = "manifest")]
     pub open: bool,
-    /// How the peers train together: streaming-diloco, sparse-loco, muloco or co2 [default: muloco, or that of the
+    /// How the peers train together: streaming-diloco, sparse-loco, muloco or co2; spsa or fzoo, a byte
+    /// a sample, for small models and for fine-tuning [default: muloco, or that of the
     /// session after --from].
     #[arg(long, value_name = "METHOD", conflicts_with = "manifest")]
     pub method: Option<MethodName>,
@@ -286,7 +289,8 @@ pub struct NewArguments {
     /// Counted tokens at which the session ends [default: it goes on].
     #[arg(long, conflicts_with = "manifest")]
     pub stop_at: Option<u64>,
-    /// AdamW's peak learning rate (under muloco that of embeddings, gains and biases; Muon's is in the manifest).
+    /// AdamW's peak learning rate (under muloco that of embeddings, gains and biases; Muon's is in the manifest); with
+    /// spsa and fzoo the rate of their steps.
     #[arg(long, conflicts_with = "manifest")]
     pub learning_rate: Option<f32>,
     /// Samples of an inner step.

@@ -134,6 +134,9 @@ impl Overrides {
         }
         let training = &mut preset.training;
         training.learning_rate = self.learning_rate.unwrap_or(training.learning_rate);
+        if let (Method::OneByte(method), Some(rate)) = (&mut preset.method, self.learning_rate) {
+            method.rate = rate;
+        }
         training.batch = self.batch.unwrap_or(training.batch);
         training.budget_tokens = self.budget_tokens.unwrap_or(training.budget_tokens);
         preset
@@ -178,7 +181,7 @@ pub fn found(terms: &Terms, founder: &Signer) -> Result<Founding, TermsError> {
         admission: terms.admission,
         stop_at: terms.stop_at,
         deadline: terms.deadline,
-        clip: clip_for(&terms.committee),
+        clip: clip_for(&terms.committee).filter(|_| terms.preset.method.one_byte().is_none()),
         combine: terms.combine,
         pacing: terms.pacing,
         max_lag: terms.pacing.max_lag(),

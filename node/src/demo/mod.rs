@@ -134,11 +134,13 @@ const TOKENS: u64 = 1_536_000;
 
 fn plan(options: &DemoArguments) -> Result<Plan, CommandError> {
     let wrong = |error: driftless_protocol::model::ModelError| CommandError::Usage(error.to_string());
-    let preset = Manifest::preset(&options.model).map_err(wrong)?;
+    // From nothing a byte a sample teaches a language model next to nothing.
+    let usual = if options.method.is_fine_tuning() { "mlp:64-32-10" } else { "gpt:tiny" };
+    let model = options.model.as_deref().unwrap_or(usual);
+    let preset = Manifest::preset(model).map_err(wrong)?;
     if preset.model.vocabulary().is_some_and(|tokens| tokens > 256) {
         return Err(CommandError::Usage(format!(
-            "{} needs a tokenizer: the demo trains on bytes, with gpt:tiny or gpt:small",
-            options.model
+            "{model} needs a tokenizer: the demo trains on bytes, with gpt:tiny or gpt:small",
         )));
     }
     let peers = usize::from(options.peers);

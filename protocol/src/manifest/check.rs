@@ -45,6 +45,12 @@ impl Manifest {
             let listed = self.max_contributors <= most;
             let found = format!("{}, with {} samples a step each", self.max_contributors, method.samples);
             need(listed, "max_contributors", found, "64 at most, and 512 samples a step of all together")?;
+            let uniform = self.pacing == Pacing::Uniform;
+            need(uniform, "pacing", "another", "uniform: all take the same steps together")?;
+            let mean = self.combine == Combine::Mean;
+            need(mean, "combine", self.combine, "mean: a step is the sum of its samples")?;
+            let plain = self.clip.is_none();
+            need(plain, "clip", "given", "left out: bytes are clipped to three medians of their step")?;
         }
         let snapshots = (1..=1 << 20).contains(&self.snapshot_every);
         need(snapshots, "snapshot_every", self.snapshot_every, "1 to 1048576")?;

@@ -87,16 +87,6 @@ fn streaming(fragments: u16, period: u32, eta: f32) -> StreamingDiLoCo {
     }
 }
 
-/// Eight samples a step of each member, certified every 64 steps.
-fn one_byte(estimator: Estimator, model: &Model) -> Method {
-    let rate = match (estimator, model) {
-        (Estimator::Spsa, Model::Gpt(_)) => 1e-5,
-        (Estimator::Spsa, _) => 8e-3,
-        (Estimator::Fzoo, _) => 1e-3,
-    };
-    Method::OneByte(OneByte { estimator, samples: 8, batch_steps: 64, staleness: 1, epsilon: 1e-3, rate })
-}
-
 impl Preset {
     /// The same with another method, whose numbers are those that suit the model as far as they are
     /// known: the period stays.
@@ -113,8 +103,8 @@ impl Preset {
                 let (eta, beta, phi, penalty) = (1.0, 0.2, 1.0, true);
                 self.method = Method::Co2(Co2 { period, eta, beta, phi, penalty, codec });
             }
-            MethodName::Spsa => self.method = one_byte(Estimator::Spsa, &self.model),
-            MethodName::Fzoo => self.method = one_byte(Estimator::Fzoo, &self.model),
+            MethodName::Spsa => self.with_bytes(Estimator::Spsa),
+            MethodName::Fzoo => self.with_bytes(Estimator::Fzoo),
             MethodName::MuLoCo => {
                 self.method.set_codec(Codec::Statistical);
                 // Muon is for matrices in the middle of a network; small models have hardly any.
@@ -126,10 +116,27 @@ impl Preset {
         self
     }
 
+    /// Eight samples a step of each member, certified every 64 steps.
+    fn with_bytes(&mut self, estimator: Estimator) {
+        let rate = match (estimator, self.model) {
+            (Estimator::Spsa, Model::Gpt(_)) => 1e-4,
+            (Estimator::Spsa, _) => 8e-3,
+            (Estimator::Fzoo, Model::Gpt(_)) => 1e-3,
+            (Estimator::Fzoo, _) => 2.4e-2,
+        };
+        let (samples, batch_steps, staleness, epsilon) = (8, 64, 1, 1e-3);
+        self.method = Method::OneByte(OneByte { estimator, samples, batch_steps, staleness, epsilon, rate });
+        if !matches!(self.model, Model::Gpt(_)) {
+            (self.training.batch, self.training.budget_tokens) = (64, 512_000);
+        }
+    }
+
     /// A manifest with this model, method and training, and the general defaults in everything else:
     /// anyone may join, nothing is clipped, it has no name, no end, and its seed and genesis are zero.
     #[must_use]
     pub fn manifest(self, committee: Committee, data: Data) -> Manifest {
+        let most = self.method.one_byte().map_or(u16::MAX, OneByte::most_contributors);
+        let max_contributors = text::max_contributors().min(most);
         Manifest {
             name: String::new(),
             rules: text::rules(),
@@ -149,7 +156,7 @@ impl Preset {
             deadline: DeadlineBounds::default(),
             heartbeat: text::heartbeat(),
             max_lag: text::max_lag(),
-            max_contributors: text::max_contributors(),
+            max_contributors,
             snapshot_every: text::snapshot_every(),
             clip: None,
             combine: Combine::Mean,

@@ -21,6 +21,9 @@ use super::Session;
 const SEND_AGAIN: Span = Span::seconds(1);
 /// A batch in which no list comes for so long, or eight times as long as one took lately, ends.
 const STALLED: Span = Span::seconds(10);
+/// Two lists are so far apart at least: no peer takes more than 200 messages a second of another
+/// (`node`: `control/rate`).
+const SHORTEST_STEP: Span = Span::millis(10);
 /// Samples wait for others four times as long as a step took lately, ...
 const PATIENCE: u64 = 4;
 /// ... but at least so long, ...
@@ -45,6 +48,8 @@ pub(super) struct Stepping {
     sent: Option<(u32, Time)>,
     /// When the last list came, or own samples were sent first.
     progress: Option<Time>,
+    /// When this peer made its last list.
+    last: Option<Time>,
     opened: Time,
     /// How long a step took lately.
     step_time: Option<Span>,
@@ -72,6 +77,11 @@ impl Stepping {
         self.progress = Some(now);
         self.since = None;
         self.waiting.retain(|(step, _), _| *step >= next);
+    }
+
+    /// When the next list may follow.
+    fn next_list(&self) -> Option<Time> {
+        self.last.map(|last| last + SHORTEST_STEP)
     }
 
     fn patience(&self, step: u32) -> Span {
@@ -242,7 +252,7 @@ impl Session {
         let all =
             batch.drawn().iter().enumerate().filter(|member| awaited(*member)).all(|(place, _)| here(place));
         let waited = self.stepping.since.is_some_and(|since| now >= since + self.stepping.patience(step));
-        some && (all || waited)
+        some && (all || waited) && self.stepping.next_list().is_none_or(|next| now >= next)
     }
 
     /// Lists the next step, and tells everybody.
@@ -272,6 +282,7 @@ impl Session {
         messages.into_iter().for_each(|(to, message)| self.send(vec![to], message));
         let all = u64::MAX >> (64 - drawn.len().clamp(1, 64));
         self.stepping.left_out = all & !listed;
+        self.stepping.last = Some(now);
         self.stepping.listed(now, step + 1);
         // Of later steps some may be here already.
         self.stepping.since = (!self.stepping.waiting.is_empty()).then_some(now);
@@ -310,7 +321,8 @@ impl Session {
         });
         let unlisted = batch.is_some_and(|batch| batch.unlisted().next().is_some());
         let again = self.stepping.sent.filter(|_| unlisted).map(|(_, at)| at + SEND_AGAIN);
-        patience.into_iter().chain(again).chain(self.stall())
+        let next = self.stepping.next_list().filter(|_| batch.is_some());
+        patience.into_iter().chain(next).chain(again).chain(self.stall())
     }
 
     /// How long this peer's batch took so far, and how many steps it has.

@@ -5,7 +5,8 @@ use driftless_protocol::codec::{Codec, TopK};
 use driftless_protocol::committee::QuorumRule;
 use driftless_protocol::event::Command;
 use driftless_protocol::manifest::Pacing;
-use driftless_protocol::method::{Co2, Combine, Method, Overrun, SparseLoCo};
+use driftless_protocol::method::one_byte::Estimator;
+use driftless_protocol::method::{Co2, Combine, Method, OneByte, Overrun, SparseLoCo};
 use driftless_protocol::time::{Span, Time};
 
 use crate::faults::{self, Fault};
@@ -49,6 +50,7 @@ impl Draw {
     pub fn new(seed: u64) -> Draw {
         let mut draw = Draw::streaming(seed);
         method(&mut draw.setup);
+        batches_of_steps(&mut draw.setup);
         draw
     }
 
@@ -288,6 +290,20 @@ fn method(setup: &mut Setup) {
         setup.manifest.pacing = Pacing::Decoupled { quorum_percent: 30 + random.below(60) as u8 };
         setup.manifest.max_lag = setup.manifest.pacing.max_lag();
     }
+}
+
+/// Slots may be batches of steps that all take together.
+fn batches_of_steps(setup: &mut Setup) {
+    let mut random = Random::new(setup.seed, "batches of steps");
+    if !random.chance(150) {
+        return;
+    }
+    let estimator = [Estimator::Spsa, Estimator::Fzoo][random.below(2) as usize];
+    let (samples, batch_steps) = (2 + random.below(3) as u16, 1 + random.below(12) as u32);
+    let (staleness, epsilon, rate) = (random.below(3) as u32, 1e-3, 1e-2);
+    setup.manifest.method =
+        Method::OneByte(OneByte { estimator, samples, batch_steps, staleness, epsilon, rate });
+    (setup.manifest.pacing, setup.manifest.combine) = (Pacing::Uniform, Combine::Mean);
 }
 
 /// A moment among the faults of a world.

@@ -31,6 +31,35 @@ pub struct Carried {
     pub drops: u64,
 }
 
+/// What went through an interface one way.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
+pub struct Through {
+    /// Bytes, those of Ethernet with them.
+    pub bytes: u64,
+    /// Packets.
+    pub packets: u64,
+}
+
+impl Through {
+    /// Bytes of IP packets.
+    pub fn of_ip(&self) -> u64 {
+        /// Two addresses and a type.
+        const ETHERNET: u64 = 14;
+        self.bytes.saturating_sub(ETHERNET * self.packets)
+    }
+}
+
+#[derive(Deserialize)]
+struct Interface {
+    stats64: Statistics,
+}
+
+#[derive(Deserialize)]
+struct Statistics {
+    rx: Through,
+    tx: Through,
+}
+
 /// The network.
 pub struct Network {
     switch: Arc<File>,
@@ -90,6 +119,14 @@ impl Network {
             parsed.pop().ok_or_else(|| Failure::setup(format!("tc knows no queue of {device}")))
         });
         Ok([up?, down?])
+    }
+
+    /// What went through the peer's interface so far, as its kernel counts: sent, received.
+    pub fn counted(&self, peer: usize) -> Result<[Through; 2], Failure> {
+        let said = within(&self.peers[peer], "ip", &["-s", "-j", "link", "show", "dev", "eth0"])?;
+        let mut links: Vec<Interface> = serde_json::from_slice(&said).map_err(Failure::setup)?;
+        let link = links.pop().ok_or_else(|| Failure::setup("ip knows no eth0"))?;
+        Ok([link.stats64.tx, link.stats64.rx])
     }
 
     /// The ends of a peer's line, by what leaves there: what the peer sends, what it receives.
