@@ -1,4 +1,6 @@
 //! Frames on a stream: a length, a session, a payload. Bounded before anything is allocated.
+//!
+//! A frame of the session of the frame before it on its stream has a bit in its length instead of the session.
 
 use std::io;
 
@@ -10,6 +12,8 @@ use libp2p::request_response::Codec;
 const PREFIX: usize = 4;
 /// Bytes of the session id in front of each payload.
 const SESSION: usize = 32;
+/// In a length: the session is that of the frame before.
+const SAME: u32 = 1 << 31;
 /// What is allocated before the first byte has come.
 const FIRST_ALLOCATION: usize = 4 << 10;
 
@@ -23,12 +27,46 @@ pub(crate) fn frame(session: Hash, payload: &[u8]) -> Vec<u8> {
     bytes
 }
 
-/// Reads one frame whose payload has at most `limit` bytes; nothing at a clean end of the stream.
-pub(crate) async fn read_frame<T>(io: &mut T, limit: usize) -> io::Result<Option<(Hash, Vec<u8>)>>
+/// Leaves out of whole frames, which follow `last` on their stream, what the frame before each says.
+pub(crate) fn shorten(frames: &[u8], last: &mut Option<Hash>) -> Vec<u8> {
+    let mut out = Vec::with_capacity(frames.len());
+    let mut rest = frames;
+    while let Some((prefix, after)) = rest.split_first_chunk::<PREFIX>() {
+        let length = u32::from_le_bytes(*prefix) as usize;
+        let Some((body, next)) = after.split_at_checked(length) else { break };
+        let Some((session, payload)) = body.split_first_chunk::<SESSION>() else { break };
+        if *last == Some(Hash(*session)) {
+            out.extend_from_slice(&(SAME | payload.len() as u32).to_le_bytes());
+            out.extend_from_slice(payload);
+        } else {
+            out.extend_from_slice(&rest[..PREFIX + length]);
+            *last = Some(Hash(*session));
+        }
+        rest = next;
+    }
+    out
+}
+
+/// Reads one frame whose payload has at most `limit` bytes, after one of session `last`; nothing at a clean end of
+/// the stream.
+pub(crate) async fn read_frame<T>(
+    io: &mut T,
+    last: Option<Hash>,
+    limit: usize,
+) -> io::Result<Option<(Hash, Vec<u8>)>>
 where
     T: AsyncRead + Unpin,
 {
     let Some(length) = read_prefix(io).await? else { return Ok(None) };
+    if length & SAME as usize != 0 {
+        let length = length & !(SAME as usize);
+        let session =
+            last.ok_or_else(|| invalid("a frame of the session before it, where none was".into()))?;
+        if length > limit {
+            return Err(invalid(format!("a payload of {length} bytes, at most {limit} are allowed")));
+        }
+        return Ok(Some((session, read_payload(io, length).await?)));
+    }
     if length < SESSION {
         return Err(invalid(format!("a frame of {length} bytes has no session id")));
     }
@@ -83,7 +121,7 @@ impl Codec for RequestCodec {
     where
         T: AsyncRead + Unpin + Send,
     {
-        read_frame(io, self.request).await?.ok_or_else(|| io::ErrorKind::UnexpectedEof.into())
+        read_frame(io, None, self.request).await?.ok_or_else(|| io::ErrorKind::UnexpectedEof.into())
     }
 
     async fn read_response<T>(&mut self, _: &&'static str, io: &mut T) -> io::Result<Vec<u8>>
@@ -127,7 +165,7 @@ mod tests {
     use super::*;
 
     fn read(bytes: &[u8], limit: usize) -> io::Result<Option<(Hash, Vec<u8>)>> {
-        block_on(read_frame(&mut Cursor::new(bytes), limit))
+        block_on(read_frame(&mut Cursor::new(bytes), None, limit))
     }
 
     #[test]
@@ -136,9 +174,32 @@ mod tests {
         let mut bytes = frame(session, b"first");
         bytes.extend(frame(session, b""));
         let mut io = Cursor::new(bytes);
-        assert_eq!(block_on(read_frame(&mut io, 5)).unwrap(), Some((session, b"first".to_vec())));
-        assert_eq!(block_on(read_frame(&mut io, 5)).unwrap(), Some((session, Vec::new())));
-        assert_eq!(block_on(read_frame(&mut io, 5)).unwrap(), None);
+        assert_eq!(block_on(read_frame(&mut io, None, 5)).unwrap(), Some((session, b"first".to_vec())));
+        assert_eq!(block_on(read_frame(&mut io, None, 5)).unwrap(), Some((session, Vec::new())));
+        assert_eq!(block_on(read_frame(&mut io, None, 5)).unwrap(), None);
+    }
+
+    #[test]
+    fn a_session_is_named_where_it_changes() {
+        let sessions = [b"one", b"one", b"two", b"one", b"one"].map(|name| Hash::of(name));
+        let frames: Vec<Vec<u8>> = sessions.iter().map(|session| frame(*session, b"words")).collect();
+        let mut last = None;
+        let mut bytes = shorten(&frames[..3].concat(), &mut last);
+        bytes.extend(shorten(&frames[3..].concat(), &mut last));
+        assert_eq!(bytes.len(), 5 * (4 + 5) + 3 * 32);
+        let (mut io, mut last) = (Cursor::new(bytes), None);
+        for session in sessions {
+            let (found, words) = block_on(read_frame(&mut io, last, 5)).unwrap().unwrap();
+            assert_eq!((found, &words[..]), (session, &b"words"[..]));
+            last = Some(found);
+        }
+        assert_eq!(block_on(read_frame(&mut io, last, 5)).unwrap(), None);
+        for length in [6u32, u32::MAX >> 1] {
+            let hostile = (SAME | length).to_le_bytes();
+            let refused = block_on(read_frame(&mut Cursor::new(hostile), Some(sessions[0]), 5));
+            assert_eq!(refused.unwrap_err().kind(), io::ErrorKind::InvalidData);
+        }
+        assert_eq!(read(&SAME.to_le_bytes(), 5).unwrap_err().kind(), io::ErrorKind::InvalidData);
     }
 
     #[test]

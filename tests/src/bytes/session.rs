@@ -145,7 +145,8 @@ fn wanted(args: &Arguments, place: &Path) -> Result<Wanted, Failure> {
         name: "bytes".into(),
         preset,
         text,
-        deadline: DeadlineBounds { minimum: Span::seconds(1), maximum: Span::seconds(60) },
+        // All announce, so nothing waits for a deadline; and while all pause none passes.
+        deadline: DeadlineBounds { minimum: Span::seconds(120), maximum: Span::seconds(240) },
         tcp: false,
     })
 }

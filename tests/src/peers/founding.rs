@@ -120,7 +120,9 @@ fn invitation(
 ) -> Result<String, Failure> {
     let session: Hash = charter.session;
     let founder = signers.first().ok_or_else(|| Failure::setup("a session has peers"))?;
-    let others = signers.iter().zip(homes).enumerate().filter(|(index, _)| *index != peer);
+    // Of many peers not all fit: each names those after it, so that of any two one knows the other.
+    let turn = signers.iter().zip(homes).enumerate().cycle().skip(peer + 1);
+    let others = turn.take(signers.len() - 1);
     let address = |(_, (signer, home)): (usize, (&Signer, &SocketAddr))| {
         let id = peer_of(&signer.key()).ok_or_else(|| Failure::setup("a key is none"))?;
         let (ip, port) = (home.ip(), home.port());
@@ -133,5 +135,5 @@ fn invitation(
     let ticket = Some(Ticket::issue(founder, session, 0));
     let seats = charter.founding_seats();
     let invitation = Invitation { session, height: 0, block: session, seats, addresses, ticket };
-    invitation.to_text().map_err(Failure::setup)
+    invitation.shortened().to_text().map_err(Failure::setup)
 }

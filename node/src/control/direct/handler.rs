@@ -19,7 +19,7 @@ use tokio::time::{Sleep, sleep};
 
 use super::PROTOCOL;
 use super::outbox::Outbox;
-use crate::control::frame::read_frame;
+use crate::control::frame::{read_frame, shorten};
 
 /// A closing connection may take this long to write what it has begun.
 const CLOSE_TIMEOUT: Duration = Duration::from_secs(2);
@@ -80,7 +80,7 @@ impl Handler {
         self.inbound = None;
         match outcome {
             Ok(Some((stream, session, bytes))) => {
-                self.inbound = Some(read_message(stream, self.limit).boxed());
+                self.inbound = Some(read_message(stream, Some(session), self.limit).boxed());
                 Poll::Ready(Heard::Message(session, bytes))
             }
             Err(error) if error.kind() == io::ErrorKind::InvalidData => {
@@ -116,15 +116,16 @@ impl Handler {
     }
 }
 
-/// Reads one message and gives the stream back.
-async fn read_message(mut stream: Stream, limit: usize) -> Read {
-    Ok(read_frame(&mut stream, limit).await?.map(|(session, bytes)| (stream, session, bytes)))
+/// Reads one message, after one of session `last`, and gives the stream back.
+async fn read_message(mut stream: Stream, last: Option<Hash>, limit: usize) -> Read {
+    Ok(read_frame(&mut stream, last, limit).await?.map(|(session, bytes)| (stream, session, bytes)))
 }
 
 /// Writes what the outbox holds until the outbox is another's.
 async fn write_messages(mut stream: Stream, outbox: Arc<Outbox>, connection: ConnectionId) -> io::Result<()> {
+    let mut last = None;
     while let Some(batch) = outbox.next(connection).await {
-        stream.write_all(&batch).await?;
+        stream.write_all(&shorten(&batch, &mut last)).await?;
         stream.flush().await?;
     }
     stream.close().await
@@ -181,7 +182,7 @@ impl ConnectionHandler for Handler {
         match event {
             // A new stream replaces the one before: there is one per direction.
             ConnectionEvent::FullyNegotiatedInbound(FullyNegotiatedInbound { protocol: stream, .. }) => {
-                self.inbound = Some(read_message(stream, self.limit).boxed());
+                self.inbound = Some(read_message(stream, None, self.limit).boxed());
             }
             ConnectionEvent::FullyNegotiatedOutbound(FullyNegotiatedOutbound {
                 protocol: stream, ..
