@@ -28,7 +28,7 @@ fn digits() -> Table {
 
 /// All 690 rows, raw and in order.
 fn australian() -> Table {
-    let options = TableOptions { split: Split::Whole, ..TableOptions::default() };
+    let options = TableOptions { inputs: None, scaling: Scaling::Raw, split: Split::Whole };
     Table::embedded(AUSTRALIAN, options, [3; 32]).unwrap()
 }
 
