@@ -11,14 +11,12 @@ pub(super) fn pack(numbers: &[u32], bits: u32, out: &mut Vec<u8>) {
     for number in numbers {
         word |= u64::from(*number) << filled;
         filled += bits;
-        while filled >= 8 {
-            out.push(word as u8);
-            (word, filled) = (word >> 8, filled - 8);
+        if filled >= 32 {
+            out.extend_from_slice(&(word as u32).to_le_bytes());
+            (word, filled) = (word >> 32, filled - 32);
         }
     }
-    if filled > 0 {
-        out.push(word as u8);
-    }
+    out.extend_from_slice(&word.to_le_bytes()[..filled.div_ceil(8) as usize]);
 }
 
 /// Reads `count` numbers back.
