@@ -33,9 +33,10 @@ async fn a_source_that_sends_a_wrong_byte_is_named_and_the_fetch_goes_on() {
         panic!("{:?}", fetched.failures)
     };
     assert_eq!(peer, lying.peer);
-    assert!((9..=11).contains(&group), "{group}");
+    // It had the first four groups, or the next ones.
+    assert!((1..=7).contains(&group), "{group}");
     // What was right before the lie was not fetched again.
-    assert!(fetched.bytes[1].1 < 12 * GROUP, "{:?}", fetched.bytes);
+    assert!(fetched.bytes[1].1 < 20 * GROUP, "{:?}", fetched.bytes);
 }
 
 #[tokio::test]
