@@ -6,10 +6,10 @@ pub(super) fn packed_len(count: usize, bits: u32) -> usize {
 }
 
 /// Appends numbers of at most `bits` bits, 32 at most; what is left of the last byte is 0.
-pub(super) fn pack(numbers: &[u32], bits: u32, out: &mut Vec<u8>) {
+pub(super) fn pack(numbers: &[[u8; 4]], bits: u32, out: &mut Vec<u8>) {
     let (mut word, mut filled) = (0u64, 0);
     for number in numbers {
-        word |= u64::from(*number) << filled;
+        word |= u64::from(u32::from_le_bytes(*number)) << filled;
         filled += bits;
         if filled >= 32 {
             out.extend_from_slice(&(word as u32).to_le_bytes());

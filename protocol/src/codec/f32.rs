@@ -17,17 +17,9 @@ pub(super) fn encode(values: &[f32], out: &mut Vec<u8>) -> Result<(), CodecError
     if let Some(index) = values.iter().position(|value| !value.is_finite()) {
         return Err(CodecError::ValueNotFinite { index });
     }
-    append(values, out);
+    out.reserve(4 * values.len());
+    out.extend(values.iter().flat_map(|value| value.to_le_bytes()));
     Ok(())
-}
-
-/// Appends the values' bytes.
-pub(super) fn append(values: &[f32], out: &mut Vec<u8>) {
-    let start = out.len();
-    out.resize(start + 4 * values.len(), 0);
-    for (bytes, value) in out[start..].as_chunks_mut::<4>().0.iter_mut().zip(values) {
-        *bytes = value.to_le_bytes();
-    }
 }
 
 /// Refuses payloads with NaN or infinite values; the length is checked already.

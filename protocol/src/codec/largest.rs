@@ -1,19 +1,17 @@
 //! The largest magnitudes of a chunk: where they lie, ascending, of equal ones the first.
 //!
 //! As integers, magnitudes order like the numbers. So what is looked for is a least magnitude: of a chunk that fits
-//! the cache by bisection, whose step is to count in one pass without branches; of more values by a histogram of
-//! their exponents and then among the few of one bucket, in three passes altogether.
+//! the cache by bisection, whose step is to count in one pass without branches; of more values among those few that lie
+//! between two magnitudes of a sample.
 
 /// The bits of infinity: greater ones are of what is not a number.
 const INFINITE: u32 = 0x7f80_0000;
 /// Chunks of more values are not counted over and over.
 const CACHED: usize = 1 << 16;
-/// Buckets of magnitudes: the eight bits of the exponent and three of the mantissa.
-const BUCKETS: usize = 1 << 11;
-const BUCKET_SHIFT: u32 = 31 - 11;
-/// Histograms side by side: neighbours are often alike, and a counter just written is read late.
-const LANES: usize = 4;
-/// Values that are looked at together where few are kept: most rows have none of those.
+/// How many of them say where the bound lies, and within how many standard deviations of what they say.
+const SAMPLE: usize = 1 << 15;
+const DEVIATIONS: f64 = 5.0;
+/// Values that are looked at together where few are wanted: most rows have none of those.
 const ROW: usize = 16;
 /// Where bisection first looks beside what was right for the chunk before: a sixty-fourth of an octave.
 const NEAR: u32 = 1 << 17;
@@ -34,74 +32,76 @@ struct Bound {
 /// Chooses from one chunk after another, with room that is used again.
 #[derive(Default)]
 pub(super) struct Largest {
-    /// The chosen values' places.
-    places: Vec<u32>,
-    /// The chosen values.
-    kept: Vec<f32>,
-    histogram: Vec<[u32; LANES]>,
-    /// Magnitudes of the bucket in which the bound is.
+    sample: Vec<u32>,
+    /// Magnitudes among which the bound is.
     edge: Vec<u32>,
     /// The last bound: chunks of one tensor are alike.
     last: u32,
 }
 
 impl Largest {
-    /// The places of the `count` largest of `chunk`, and their values; none if not all of it is finite.
-    pub(super) fn choose(&mut self, chunk: &[f32], count: usize) -> Option<(&[u32], &[f32])> {
+    /// Writes the places of as many of `chunk`'s largest as there is room for, and their values, little-endian.
+    /// Returns whether all of it is finite; if not, what was written means nothing.
+    pub(super) fn choose(&mut self, chunk: &[f32], places: &mut [[u8; 4]], kept: &mut [[u8; 4]]) -> bool {
         let largest = magnitude(super::largest_magnitude(chunk));
-        if largest >= INFINITE {
-            return None;
+        let count = places.len();
+        if largest >= INFINITE || count == 0 {
+            return largest < INFINITE;
         }
-        let bound = if count == 0 {
-            Bound { least: largest + 1, equal: None }
-        } else if count == chunk.len() {
+        let bound = if count == chunk.len() {
             Bound { least: 0, equal: None }
         } else if chunk.len() <= CACHED {
             bisect(chunk, count, largest, self.last)
         } else {
-            self.look_up(chunk, count)
+            self.between(chunk, count).unwrap_or_else(|| bisect(chunk, count, largest, self.last))
         };
         self.last = bound.least;
-        self.places.resize(count + 1, 0);
-        self.kept.resize(count + 1, 0.0);
-        let mut taken = Taken { places: &mut self.places, kept: &mut self.kept, count: 0 };
-        taken.take(chunk, count, bound);
+        let mut taken = Taken { places, kept, count: 0 };
+        taken.take(chunk, bound);
         debug_assert_eq!(taken.count, count);
-        Some((&self.places[..count], &self.kept[..count]))
+        true
     }
 
-    /// The bound for `count` of `chunk`, which are some and not all.
-    fn look_up(&mut self, chunk: &[f32], count: usize) -> Bound {
-        self.histogram.clear();
-        self.histogram.resize(BUCKETS, [0; LANES]);
-        let (rows, rest) = chunk.as_chunks::<LANES>();
+    /// The bound for `count` of `chunk`, which are some and not all; none if the sample misled.
+    fn between(&mut self, chunk: &[f32], count: usize) -> Option<Bound> {
+        let (low, high) = self.ask_sample(chunk, count);
+        self.edge.clear();
+        let mut larger = 0;
+        let (rows, rest) = chunk.as_chunks::<ROW>();
         for row in rows {
-            for (lane, value) in row.iter().enumerate() {
-                self.histogram[(magnitude(*value) >> BUCKET_SHIFT) as usize][lane] += 1;
+            let above = as_large(row, high + 1);
+            larger += above;
+            if as_large(row, low) > above {
+                self.edge
+                    .extend(row.iter().copied().map(magnitude).filter(|value| (low..=high).contains(value)));
             }
         }
-        for value in rest {
-            self.histogram[(magnitude(*value) >> BUCKET_SHIFT) as usize][0] += 1;
-        }
-        let (mut bucket, mut larger, mut within) = (BUCKETS, 0, 0);
-        while larger + within < count {
-            larger += within;
-            bucket -= 1;
-            within = self.histogram[bucket].iter().map(|lane| *lane as usize).sum();
-        }
-        let more = count - larger;
-        self.edge.resize(within + 1, 0);
-        let mut filled = 0;
-        for value in chunk {
-            // Written always, and kept where the next one does not take its place.
-            self.edge[filled] = magnitude(*value);
-            filled += usize::from(magnitude(*value) >> BUCKET_SHIFT == bucket as u32);
-        }
-        self.edge.truncate(within);
-        let (_, least, larger) = self.edge.select_nth_unstable(within - more);
-        let (least, larger) = (*least, larger.iter().filter(|edge| **edge > *least).count());
+        larger += as_large(rest, high + 1);
+        self.edge.extend(rest.iter().copied().map(magnitude).filter(|value| (low..=high).contains(value)));
+        let more = count.checked_sub(larger).filter(|more| (1..=self.edge.len()).contains(more))?;
+        let at = self.edge.len() - more;
+        let (_, least, above) = self.edge.select_nth_unstable(at);
+        let (least, above) = (*least, above.iter().filter(|edge| **edge > *least).count());
         let equal = self.edge.iter().filter(|edge| **edge == least).count();
-        Bound { least, equal: (more - larger < equal).then_some(more - larger) }
+        Some(Bound { least, equal: (more - above < equal).then_some(more - above) })
+    }
+
+    /// Two magnitudes between which the `count`-th largest of `chunk` lies, by all odds.
+    fn ask_sample(&mut self, chunk: &[f32], count: usize) -> (u32, u32) {
+        self.sample.clear();
+        let step = (chunk.len() / SAMPLE).max(1);
+        self.sample.extend(chunk.iter().step_by(step).copied().map(magnitude));
+        let all = self.sample.len();
+        let share = count as f64 / chunk.len() as f64;
+        let margin = (DEVIATIONS * (share * (1.0 - share) * all as f64).sqrt()) as usize + 1;
+        let below = all - ((share * all as f64) as usize).min(all);
+        let (low, high) = (below.saturating_sub(margin), (below + margin).min(all - 1));
+        let (_, low, rest) = self.sample.select_nth_unstable(low);
+        let low = *low;
+        // Of the rest, if there is one, the place of the other moves up.
+        let skipped = all - rest.len();
+        let high = high.checked_sub(skipped).map_or(low, |high| *rest.select_nth_unstable(high).1);
+        (low, high)
     }
 }
 
@@ -134,28 +134,30 @@ fn bisect(chunk: &[f32], count: usize, largest: u32, near: u32) -> Bound {
 }
 
 /// How many are at least as large.
+#[inline]
 fn as_large(chunk: &[f32], least: u32) -> usize {
     // Signed, as every processor compares many at a time; a magnitude has no sign.
     let least = least as i32;
     chunk.iter().map(|value| u32::from(magnitude(*value) as i32 >= least)).sum::<u32>() as usize
 }
 
-/// The chosen so far, with room for one more.
+/// The chosen so far.
 struct Taken<'a> {
-    places: &'a mut [u32],
-    kept: &'a mut [f32],
+    places: &'a mut [[u8; 4]],
+    kept: &'a mut [[u8; 4]],
     count: usize,
 }
 
 impl Taken<'_> {
     /// Written always, and kept where the next one does not take its place.
     fn offer(&mut self, place: usize, value: f32, keep: bool) {
-        self.places[self.count] = place as u32;
-        self.kept[self.count] = value;
-        self.count += usize::from(keep);
+        if let (Some(at), Some(kept)) = (self.places.get_mut(self.count), self.kept.get_mut(self.count)) {
+            (*at, *kept) = ((place as u32).to_le_bytes(), value.to_le_bytes());
+            self.count += usize::from(keep);
+        }
     }
 
-    fn take(&mut self, chunk: &[f32], count: usize, bound: Bound) {
+    fn take(&mut self, chunk: &[f32], bound: Bound) {
         let Bound { least, equal } = bound;
         if let Some(mut equal) = equal {
             for (place, value) in chunk.iter().enumerate() {
@@ -163,7 +165,7 @@ impl Taken<'_> {
                 equal -= usize::from(same);
                 self.offer(place, *value, magnitude(*value) > least || same);
             }
-        } else if count * ROW < chunk.len() {
+        } else if self.places.len() * ROW < chunk.len() {
             for (row, values) in chunk.chunks(ROW).enumerate() {
                 if magnitude(super::largest_magnitude(values)) >= least {
                     self.take_from(values, row * ROW, least);
@@ -195,6 +197,16 @@ mod tests {
         places
     }
 
+    /// The places, after a look at the values.
+    fn chosen(largest: &mut Largest, chunk: &[f32], count: usize) -> Option<Vec<u32>> {
+        let (mut places, mut kept) = (vec![[0; 4]; count], vec![[0; 4]; count]);
+        let finite = largest.choose(chunk, &mut places, &mut kept);
+        let places: Vec<u32> = places.into_iter().map(u32::from_le_bytes).collect();
+        let values = places.iter().map(|place| chunk[*place as usize].to_le_bytes());
+        assert!(!finite || values.eq(kept));
+        finite.then_some(places)
+    }
+
     proptest! {
         #[test]
         fn both_ways_find_what_sorting_finds(
@@ -207,30 +219,27 @@ mod tests {
             for chunk in [&coarse, &fine] {
                 let count = ((chunk.len() as f64 * share) as usize).clamp(1, chunk.len() - 1);
                 let mut largest = Largest { last: near, ..Largest::default() };
-                let (places, kept) = largest.choose(chunk, count).unwrap();
-                prop_assert_eq!(places, sorted(chunk, count));
-                prop_assert!(places.iter().zip(kept).all(|(place, value)| chunk[*place as usize] == *value));
-                let bound = largest.look_up(chunk, count);
-                let (mut places, mut kept) = (vec![0; count + 1], vec![0.0; count + 1]);
+                prop_assert_eq!(chosen(&mut largest, chunk, count).unwrap(), sorted(chunk, count));
+                let bound = largest.between(chunk, count).unwrap();
+                let (mut places, mut kept) = (vec![[0; 4]; count], vec![[0; 4]; count]);
                 let mut taken = Taken { places: &mut places, kept: &mut kept, count: 0 };
-                taken.take(chunk, count, bound);
-                prop_assert_eq!(&places[..count], sorted(chunk, count));
+                taken.take(chunk, bound);
+                prop_assert_eq!(places.into_iter().map(u32::from_le_bytes).collect::<Vec<_>>(), sorted(chunk, count));
             }
         }
     }
 
     #[test]
     fn none_all_and_what_is_not_finite() {
-        let mut largest = Largest::default();
-        assert_eq!(largest.choose(&[1.0, -2.0], 0).unwrap().0, []);
-        assert_eq!(largest.choose(&[1.0, -2.0], 2).unwrap().0, [0, 1]);
-        assert_eq!(largest.choose(&[], 0).unwrap().0, []);
+        let choose = |chunk: &[f32], count| chosen(&mut Largest::default(), chunk, count);
+        assert_eq!(choose(&[1.0, -2.0], 0), Some(vec![]));
+        assert_eq!(choose(&[1.0, -2.0], 2), Some(vec![0, 1]));
+        assert_eq!(choose(&[], 0), Some(vec![]));
         for value in [f32::NAN, f32::INFINITY, f32::NEG_INFINITY] {
-            assert_eq!(largest.choose(&[1.0, value], 1), None);
+            assert_eq!(choose(&[1.0, value], 1), None);
         }
         // A magnitude of 0 is one like others.
-        assert_eq!(largest.choose(&[0.0, -0.0, 0.0], 2).unwrap().0, [0, 1]);
-        let many = vec![1.0; CACHED + 3];
-        assert_eq!(largest.choose(&many, 2).unwrap().0, [0, 1]);
+        assert_eq!(choose(&[0.0, -0.0, 0.0], 2), Some(vec![0, 1]));
+        assert_eq!(choose(&vec![1.0; CACHED + 3], 2), Some(vec![0, 1]));
     }
 }

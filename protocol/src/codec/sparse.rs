@@ -69,17 +69,30 @@ impl TopK {
     pub(super) fn encode(&self, values: &[f32], out: &mut Vec<u8>) -> Result<(), CodecError> {
         let start = out.len();
         out.reserve(self.encoded_len(values.len()) as usize);
-        let mut largest = Largest::default();
+        let (mut largest, mut places, mut kept) = (Largest::default(), Vec::new(), Vec::new());
         let size = self.chunk(values.len());
         for (index, chunk) in values.chunks(size).enumerate() {
-            let Some((places, kept)) = largest.choose(chunk, self.kept(chunk.len())) else {
+            let count = self.kept(chunk.len());
+            let finite = if self.whole && !self.statistical {
+                // As they are written: what is that large is not copied.
+                let at = out.len();
+                out.resize(at + 8 * count, 0);
+                let (places, kept) = out[at..].split_at_mut(4 * count);
+                largest.choose(chunk, places.as_chunks_mut().0, kept.as_chunks_mut().0)
+            } else {
+                places.resize(count, [0; 4]);
+                kept.resize(count, [0; 4]);
+                let finite = largest.choose(chunk, &mut places, &mut kept);
+                bits::pack(&places, self.place_bits(), out);
+                match self.statistical {
+                    true => encode_statistical(&kept, out),
+                    false => out.extend_from_slice(kept.as_flattened()),
+                }
+                finite
+            };
+            if !finite {
                 out.truncate(start);
                 return Err(CodecError::not_finite(chunk, index * size));
-            };
-            bits::pack(places, self.place_bits(), out);
-            match self.statistical {
-                true => kept.chunks(statistical::CHUNK).for_each(|kept| statistical::encode_chunk(kept, out)),
-                false => super::f32::append(kept, out),
             }
         }
         Ok(())
@@ -157,4 +170,14 @@ struct Part<'a> {
     size: usize,
     places: &'a [u8],
     values: &'a [u8],
+}
+
+/// Appends kept values in 2 bits each.
+fn encode_statistical(kept: &[[u8; 4]], out: &mut Vec<u8>) {
+    let mut buffer = [0.0; statistical::CHUNK];
+    for kept in kept.chunks(statistical::CHUNK) {
+        let values = &mut buffer[..kept.len()];
+        values.iter_mut().zip(kept).for_each(|(value, bytes)| *value = f32::from_le_bytes(*bytes));
+        statistical::encode_chunk(values, out);
+    }
 }
