@@ -4,8 +4,7 @@
 //! `tau + max_overrun` steps without the certificate (a slot and more where the window is 2), and contributes to
 //! a slot once it is open. That is played for some periods, as `driftless-sim table streaming-diloco-4` does
 //! for the paper's methods, and what part of the time was training is the utilization.
-//! The processor's part, candidate states, encodings and merges, is counted as passes over a fragment's values on a core
-//! of its own: peers that share cores take longer. Not counted: packets that are lost.
+//! Not counted: candidate states and encodings, which take the processor's time, and packets that are lost.
 
 use super::control::Words;
 use super::deliveries::Deliveries;
@@ -31,13 +30,6 @@ const FETCH: f64 = 2.0;
 const VOTES: f64 = 3.0;
 /// The block.
 const BLOCK: f64 = 1.0;
-
-/// Bytes of f32 in a second that a core decodes, adds, steps or hashes, at least: what every codec has to do.
-const PROCESSED: f64 = 1e9;
-/// Candidate states that are computed one after the other: the proposer's, then the voters'.
-const CANDIDATES: f64 = 2.0;
-/// Passes over a fragment while a peer does not train: a difference is taken and encoded, and later merged from two.
-const OWN_PASSES: f64 = 4.0;
 
 /// Periods that are played, and how many of them do not count because they are the beginning.
 const PERIODS: u32 = 24;
@@ -71,8 +63,6 @@ struct Exchange {
     transfer: f64,
     /// ... and the certificate.
     whole: f64,
-    /// For so long the engine encodes and merges.
-    own: f64,
 }
 
 /// Steps that a peer trains on after a contribution, without its certificate.
@@ -91,24 +81,15 @@ pub(super) fn pace(
     deliveries: &Deliveries,
     words: &ByRole<Words>,
 ) -> Pace {
-    let drawn = around.peers.contributors.min(u32::from(manifest.max_contributors));
-    let fragments = manifest.layout().fragments;
-    let exchange = |(blob, values): (&u64, u64)| {
-        let on_lines = exchange(around, *blob as f64 * WIRE * HEADERS, deliveries, words);
-        let pass = 4.0 * values as f64 / PROCESSED;
-        // A candidate passes over every contribution and every array.
-        let candidate = pass * (f64::from(drawn) + manifest.method.arrays() as f64);
-        let whole = on_lines.whole + CANDIDATES * candidate;
-        Exchange { whole, own: OWN_PASSES * pass, ..on_lines }
-    };
-    let values = fragments.iter().map(|fragment| fragment.len as u64);
-    let exchanges: Vec<Exchange> = blobs.iter().zip(values).map(exchange).collect();
+    let exchanges: Vec<Exchange> =
+        blobs.iter().map(|blob| exchange(around, *blob as f64 * WIRE * HEADERS, deliveries, words)).collect();
     let largest = exchanges.iter().copied().max_by(|a, b| a.whole.total_cmp(&b.whole));
-    let largest = largest.unwrap_or(Exchange { line: 0.0, transfer: 0.0, whole: 0.0, own: 0.0 });
+    let largest = largest.unwrap_or(Exchange { line: 0.0, transfer: 0.0, whole: 0.0 });
     let step = 1.0 / around.steps_per_second;
     let mut method = manifest.method.clone();
     method.set_period(steps);
     let utilization = play(&method, step, &exchanges);
+    let drawn = around.peers.contributors.min(u32::from(manifest.max_contributors));
     let per_step = f64::from(manifest.training.batch) * f64::from(manifest.model.context());
     let tokens_per_second = f64::from(drawn) * per_step * around.steps_per_second * utilization;
     Pace {
@@ -161,7 +142,7 @@ fn exchange(around: &Circumstances, blob: f64, deliveries: &Deliveries, words: &
         ways += if peers.voters > 1 { VOTES } else { 0.0 };
         ways += if others { BLOCK + FETCH } else { 0.0 };
     }
-    Exchange { line, transfer, whole: transfer + ways * around.latency.0 as f64 / 1e6, own: 0.0 }
+    Exchange { line, transfer, whole: transfer + ways * around.latency.0 as f64 / 1e6 }
 }
 
 /// A contribution whose certificate is awaited.
@@ -205,7 +186,6 @@ fn play(method: &Method, step_time: f64, exchanges: &[Exchange]) -> f64 {
         for closed in flights.extract_if(.., |flight| !open(flight)) {
             now = now.max(closed.ready);
         }
-        now += exchanges[stream].own;
         let begun = now.max(line_is_free);
         line_is_free = begun + exchanges[stream].line;
         let ready = begun + exchanges[stream].whole;
