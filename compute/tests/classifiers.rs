@@ -2,7 +2,7 @@
 
 use driftless_compute::{
     AUSTRALIAN, AdamW, Batch, CheckpointError, CnnShape, Corpus, DIGITS, Engine, EngineError, EngineOptions,
-    GptShape, LogisticShape, Mismatch, MlpShape, Muon, Optimizer, Schedule, Sgd, Shape, Split,
+    GptShape, LogisticShape, Mismatch, MlpShape, Muon, Optimizer, Scaling, Schedule, Sgd, Shape, Split,
     TINY_SHAKESPEARE, Table, TableOptions, TrainError, Trainer, evaluate, rng,
 };
 
