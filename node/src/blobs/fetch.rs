@@ -12,7 +12,7 @@ use futures::stream::FuturesUnordered;
 use super::blocking;
 use super::partial::Partial;
 use super::peers::{Source, SourceError};
-use super::plane::{DataPlane, FETCHING, Inner};
+use super::plane::{DataPlane, Inner};
 use super::push::{Opened, refusal};
 use super::schedule::{Schedule, Standing};
 use super::store::StoreError;
@@ -20,10 +20,8 @@ use super::transfer::{ReceiveError, receive_slice};
 use super::tree::group_count;
 use super::wire::{Get, MAX_BLOB, Reply};
 
-/// Sources that work at a time for one blob at most; ...
+/// Sources that work at a time for one blob.
 const MAX_WORKING: usize = 8;
-/// ... and so many are shared by the blobs that are fetched at the same time: where they are many, each needs one.
-const ALL_WORKING: usize = 16;
 /// Pieces that one source works on at a time: the next is asked for before the first is done.
 const DEPTH: usize = 2;
 /// A source that sends nothing at all for so long makes room for others that have nothing to do: for
@@ -114,14 +112,12 @@ impl DataPlane {
         let store = inner.store.clone();
         let partial = Arc::new(blocking(move || Partial::open(store, root, length)).await?);
         let missing = partial.missing(0..group_count(length));
-        let fetches = (FETCHING - inner.fetching.available_permits()).max(1);
         let job = Job {
             schedule: Mutex::new(Schedule::new(missing, sources.len())),
             received: sources.iter().map(|_| AtomicU64::new(0)).collect(),
             inner: inner.clone(),
             partial: partial.clone(),
             sources,
-            most_working: (ALL_WORKING / fetches).clamp(1, MAX_WORKING),
             begun: Instant::now(),
         };
         let failures = job.run().await?;
@@ -164,7 +160,6 @@ struct Job {
     /// By source.
     received: Vec<AtomicU64>,
     schedule: Mutex<Schedule>,
-    most_working: usize,
     begun: Instant,
 }
 
@@ -199,7 +194,7 @@ impl Job {
         let mut failures = Vec::new();
         let mut working = FuturesUnordered::new();
         loop {
-            while working.len() < self.most_working
+            while working.len() < MAX_WORKING
                 && let Some((source, piece)) = { self.schedule().start(working.len()) }
             {
                 working.push(async move { (source, self.work(source, piece).await) });
@@ -227,7 +222,7 @@ impl Job {
         pieces.push(self.piece(source, first));
         loop {
             while pieces.len() < DEPTH
-                && let Some(piece) = { self.schedule().next_piece(source) }
+                && let Some(piece) = { self.schedule().next_piece() }
             {
                 pieces.push(self.piece(source, piece));
             }
@@ -246,14 +241,10 @@ impl Job {
         tokio::pin!(fetching);
         let mut crawled = 0;
         let mut judged_after = SILENT;
-        let begun = Instant::now();
         loop {
             let before = self.received[source].load(Ordering::Relaxed);
             match tokio::time::timeout(judged_after, &mut fetching).await {
-                Ok(Ok(())) => {
-                    self.schedule().came(source, begun.elapsed());
-                    return Ended::Idle;
-                }
+                Ok(Ok(())) => return Ended::Idle,
                 Ok(Err(ReceiveError::Source(error))) => return Ended::Failed(error),
                 Ok(Err(ReceiveError::Store(error))) => return Ended::Store(error),
                 Err(_) if judged_after == SILENT => {

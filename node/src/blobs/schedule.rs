@@ -1,21 +1,14 @@
 //! Who is asked for which part of a blob. Pure: no sockets, no clock.
 //!
-//! The missing groups wait in a queue, of which sources take pieces. A source works on a few pieces at a time and
-//! takes the next when one is done: small ones at first and larger ones as long as they come quickly, but never more
-//! than a share of what waits, so that no slow source holds up the end alone. Sources start only while something
-//! waits, so a small blob has one source, and the others stand by in case it fails.
+//! The missing groups are cut into pieces that wait in a queue. A source works on a few pieces at a
+//! time and takes the next when one is done. Sources start only while pieces wait, so a small blob
+//! has one source, and the others stand by in case it fails.
 
 use std::collections::VecDeque;
 use std::ops::Range;
-use std::time::Duration;
 
-/// Groups of the smallest piece (64 KiB) and of the largest (16 MiB).
-const LEAST: u64 = 4;
-const MOST: u64 = 1024;
-/// A source whose piece came sooner gets one twice as large; ...
-const QUICK: Duration = Duration::from_millis(250);
-/// ... and one whose piece came later gets one half as large.
-const LATE: Duration = Duration::from_secs(1);
+/// Groups of the smallest piece (1 MiB) and of the largest (16 MiB).
+const PIECE: std::ops::RangeInclusive<u64> = 64..=1024;
 
 /// What became of a source.
 #[derive(Debug, PartialEq, Eq)]
@@ -26,46 +19,40 @@ pub(super) enum Standing {
     Slow,
 }
 
-/// The groups of a blob that wait, and the sources (by index) that may take them.
+/// The pieces of a blob that wait, and the sources (by index) that may take them.
 #[derive(Debug)]
 pub(super) struct Schedule {
     waiting: VecDeque<Range<u64>>,
     ready: VecDeque<usize>,
     /// Tried and too slow: asked again when nobody else is left.
     slow: VecDeque<usize>,
-    /// Groups of each source's next piece, a power of two.
-    sizes: Vec<u64>,
 }
 
 impl Schedule {
-    /// Of a single source the largest pieces are taken.
+    /// Cuts `missing` into pieces: the largest for a single source, about four for each of several.
     pub(super) fn new(missing: Vec<Range<u64>>, sources: usize) -> Schedule {
-        let size = if sources < 2 { MOST } else { LEAST };
-        Schedule {
-            waiting: missing.into(),
-            ready: (0..sources).collect(),
-            slow: VecDeque::new(),
-            sizes: vec![size; sources],
+        let mut schedule =
+            Schedule { waiting: VecDeque::new(), ready: (0..sources).collect(), slow: VecDeque::new() };
+        let total: u64 = missing.iter().map(|gap| gap.end - gap.start).sum();
+        let piece = match sources {
+            0 | 1 => *PIECE.end(),
+            many => (total / (4 * many as u64)).next_power_of_two().clamp(*PIECE.start(), *PIECE.end()),
+        };
+        for gap in missing {
+            let mut start = gap.start;
+            while start < gap.end {
+                // Pieces end at multiples of their size: the trees above them overlap least.
+                let end = ((start / piece + 1) * piece).min(gap.end);
+                schedule.waiting.push_back(start..end);
+                start = end;
+            }
         }
+        schedule
     }
 
     /// The next piece for a source that works already.
-    pub(super) fn next_piece(&mut self, source: usize) -> Option<Range<u64>> {
-        let left: u64 = self.waiting.iter().map(|gap| gap.end - gap.start).sum();
-        let share = match self.sizes.len() {
-            0 | 1 => MOST,
-            many => (left / (2 * many as u64)).max(LEAST),
-        };
-        let size = self.sizes[source].min(1 << share.ilog2());
-        let gap = self.waiting.front_mut()?;
-        // Pieces end at multiples of their size: the trees above them overlap least.
-        let end = ((gap.start / size + 1) * size).min(gap.end);
-        let piece = gap.start..end;
-        gap.start = end;
-        if gap.start == gap.end {
-            self.waiting.pop_front();
-        }
-        Some(piece)
+    pub(super) fn next_piece(&mut self) -> Option<Range<u64>> {
+        self.waiting.pop_front()
     }
 
     /// A source to start, with its first piece. `running` sources are at work.
@@ -75,17 +62,7 @@ impl Schedule {
         }
         let source =
             self.ready.pop_front().or_else(|| if running == 0 { self.slow.pop_front() } else { None })?;
-        self.next_piece(source).map(|piece| (source, piece))
-    }
-
-    /// A piece of a source came, and took so long.
-    pub(super) fn came(&mut self, source: usize, took: Duration) {
-        let size = &mut self.sizes[source];
-        if took < QUICK {
-            *size = (*size * 2).min(MOST);
-        } else if took > LATE {
-            *size = (*size / 2).max(LEAST);
-        }
+        self.waiting.pop_front().map(|piece| (source, piece))
     }
 
     /// Puts back what a source did not deliver.
@@ -116,45 +93,32 @@ mod tests {
 
     #[test]
     fn a_small_blob_starts_one_source_and_falls_over_to_the_next() {
-        let mut schedule = Schedule::new(vec![0..4], 3);
-        assert_eq!(schedule.start(0), Some((0, 0..4)));
+        let mut schedule = Schedule::new(vec![0..14], 3);
+        assert_eq!(schedule.start(0), Some((0, 0..14)));
         assert_eq!(schedule.start(1), None);
-        schedule.put_back(vec![1..4]);
-        assert_eq!(schedule.start(0), Some((1, 1..4)));
-        schedule.put_back(vec![1..2, 3..4]);
-        assert_eq!(schedule.start(0), Some((2, 1..2)));
-        assert_eq!(schedule.next_piece(2), Some(3..4));
+        schedule.put_back(vec![3..14]);
+        assert_eq!(schedule.start(0), Some((1, 3..14)));
+        schedule.put_back(vec![5..6, 8..14]);
+        assert_eq!(schedule.start(0), Some((2, 5..6)));
+        assert_eq!(schedule.next_piece(), Some(8..14));
         assert_eq!(schedule.start(0), None);
     }
 
     #[test]
-    fn pieces_grow_as_long_as_they_come_quickly() {
-        let mut schedule = Schedule::new(vec![2..10_000], 2);
-        let quick = Duration::from_millis(1);
-        assert_eq!(schedule.start(0), Some((0, 2..4)));
-        assert_eq!(schedule.start(1), Some((1, 4..8)));
+    fn a_large_blob_is_cut_at_multiples_and_shared() {
+        let mut schedule = Schedule::new(vec![10..300, 700..701], 2);
+        assert_eq!(schedule.start(0), Some((0, 10..64)));
+        assert_eq!(schedule.start(1), Some((1, 64..128)));
         assert_eq!(schedule.start(2), None);
-        schedule.came(0, quick);
-        assert_eq!(schedule.next_piece(0), Some(8..16));
-        schedule.came(0, quick);
-        schedule.came(0, Duration::from_millis(500));
-        assert_eq!(schedule.next_piece(0), Some(16..32));
-        assert_eq!(schedule.next_piece(1), Some(32..36), "each source has a size of its own");
-        schedule.came(0, Duration::from_secs(2));
-        assert_eq!(schedule.next_piece(0), Some(36..40));
-        assert_eq!(schedule.next_piece(0), Some(40..48));
+        assert_eq!(schedule.next_piece(), Some(128..192));
+        assert_eq!(schedule.next_piece(), Some(192..256));
+        assert_eq!(schedule.next_piece(), Some(256..300));
+        assert_eq!(schedule.next_piece(), Some(700..701));
+        assert_eq!(schedule.next_piece(), None);
         let mut one = Schedule::new(vec![0..65_536], 1);
         assert_eq!(one.start(0), Some((0, 0..1024)));
-    }
-
-    #[test]
-    fn near_the_end_nobody_takes_much() {
-        let mut schedule = Schedule::new(vec![0..256], 2);
-        (0..10).for_each(|_| schedule.came(0, Duration::ZERO));
-        assert_eq!(schedule.start(0), Some((0, 0..64)));
-        let rest: Vec<u64> =
-            std::iter::from_fn(|| schedule.next_piece(0)).map(|piece| piece.end - piece.start).collect();
-        assert_eq!(rest, [32, 32, 32, 16, 16, 16, 8, 8, 8, 4, 4, 4, 4, 4, 4]);
+        let mut many = Schedule::new(vec![0..65_536], 1000);
+        assert_eq!(many.start(0), Some((0, 0..64)));
     }
 
     #[test]
