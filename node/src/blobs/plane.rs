@@ -157,7 +157,7 @@ impl DataPlane {
             hooks,
             peers: Peers::default(),
             claims: Arc::new(Claims::new(GRACE)),
-            uplink: Arc::default(),
+            uplink: Arc::new(Uplink::new(caps)),
             serving: Semaphore::new(SERVING),
             strangers: Semaphore::new(SERVING / 4),
             receiving: Semaphore::new(RECEIVING),

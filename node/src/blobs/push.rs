@@ -70,7 +70,7 @@ impl DataPlane {
         if first >= group_count(blob.len()) {
             return Err(SourceError::Malformed.into());
         }
-        let upload = self.inner.uplink.begin(root, Kind::Push, connection);
+        let upload = self.inner.uplink.begin(root, Kind::Contribution, connection);
         let sent = deliver(&mut send, blob, first, &upload).await;
         drop(upload);
         // If it stopped us in the middle it says why.

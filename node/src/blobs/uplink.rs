@@ -3,8 +3,7 @@
 //! All connections share one line, and everybody waits for the slot that closes first: what the line gives to
 //! a later one is lost to all. So uploads take turns by the batch. An upload of a later slot waits while one of an
 //! earlier slot moves; whatever does not move (its receiver is slow, or gone) holds nobody back, so that the line
-//! is not idle for it and nobody starves. Of one slot's uploads a blob's first copy goes first in the same way: then it can
-//! be announced, and fetched from two places, while everything else of the slot is on the way.
+//! is not idle for it and nobody starves.
 
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -15,6 +14,7 @@ use quinn::Connection;
 use tokio::sync::Notify;
 
 use super::transport::SEND_WINDOW;
+use crate::bandwidth::Caps;
 
 /// An upload that moved no batch for so long holds nobody back.
 const MOVES: Duration = Duration::from_millis(500);
@@ -35,20 +35,20 @@ pub(crate) enum Turn {
     Last,
 }
 
-/// Why something is uploaded.
+/// What is uploaded.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub(crate) enum Kind {
-    /// It is offered to a mirror.
-    Push,
-    /// Somebody asked for a contribution.
+    /// A contribution, to a mirror or to whoever asked for it.
     Contribution,
-    /// Somebody asked for a page, or asks who is not in the session.
+    /// A page, or anything for somebody who is not in the session.
     Page,
 }
 
 /// The uploads of a plane.
-#[derive(Default)]
 pub(crate) struct Uplink {
+    /// Most bytes that a connection may buffer: a quarter second of the cap, since no packet is lost to it and what is on
+    /// the way grows and grows.
+    most: u64,
     state: Mutex<State>,
     /// Something moved or ended, or the slots are others.
     changed: Notify,
@@ -66,21 +66,17 @@ struct State {
 struct Running {
     root: Hash,
     kind: Kind,
-    /// A copy of the blob is elsewhere, or on its way there.
-    again: bool,
     /// When it moved a batch, or began.
     moved: Instant,
 }
 
 impl State {
-    /// When its turn comes; of one slot's, first copies first.
-    fn turn(&self, of: &Running) -> (Turn, bool) {
-        let turn = match (of.kind, self.open.get(&of.root)) {
+    fn turn(&self, of: &Running) -> Turn {
+        match (of.kind, self.open.get(&of.root)) {
             (Kind::Page, _) => Turn::Last,
-            (_, Some(due)) => Turn::Open(*due),
-            (_, None) => Turn::Closed,
-        };
-        (turn, of.again)
+            (Kind::Contribution, Some(due)) => Turn::Open(*due),
+            (Kind::Contribution, None) => Turn::Closed,
+        }
     }
 
     /// Until when an upload has to wait, unless an earlier one moves again or ends; None if it may go on.
@@ -93,6 +89,12 @@ impl State {
 }
 
 impl Uplink {
+    pub(crate) fn new(caps: Caps) -> Uplink {
+        let limit = caps.up.limit();
+        let most = limit.map_or(SEND_WINDOW, |rate| (rate / 4).clamp(LEAST_WINDOW, SEND_WINDOW));
+        Uplink { most, state: Mutex::default(), changed: Notify::new() }
+    }
+
     fn lock(&self) -> MutexGuard<'_, State> {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
@@ -112,8 +114,7 @@ impl Uplink {
         let mut state = self.lock();
         state.next += 1;
         let number = state.next;
-        let again = kind != Kind::Push || state.running.values().any(|other| other.root == root);
-        state.running.insert(number, Running { root, kind, again, moved: Instant::now() });
+        state.running.insert(number, Running { root, kind, moved: Instant::now() });
         Upload { uplink: self.clone(), number, connection }
     }
 }
@@ -135,8 +136,9 @@ impl Upload {
             let _ = tokio::time::timeout_at(until.into(), changed).await;
         }
         let on_the_way = self.connection.stats().path.cwnd;
-        self.connection.set_send_window((2 * on_the_way).clamp(LEAST_WINDOW, SEND_WINDOW));
-        on_the_way.clamp(*BATCH.start(), *BATCH.end()) as usize
+        let most = self.uplink.most;
+        self.connection.set_send_window((2 * on_the_way).clamp(LEAST_WINDOW, most));
+        on_the_way.min(most / 2).clamp(*BATCH.start(), *BATCH.end()) as usize
     }
 
     /// A batch was handed over.
@@ -158,44 +160,30 @@ impl Drop for Upload {
 mod tests {
     use super::*;
 
-    use Kind::{Contribution, Page, Push};
+    use Kind::{Contribution, Page};
 
-    fn state(now: Instant, running: &[(u8, Kind, bool)]) -> State {
+    fn state(now: Instant, running: &[(u8, Kind)]) -> State {
         let open = [(Hash([1; 32]), 100), (Hash([2; 32]), 150)].into();
-        let running = running.iter().map(|(root, kind, again)| Running {
-            root: Hash([*root; 32]),
-            kind: *kind,
-            again: *again,
-            moved: now,
-        });
+        let running =
+            running.iter().map(|(root, kind)| Running { root: Hash([*root; 32]), kind: *kind, moved: now });
         State { open, running: (0..).zip(running).collect(), next: 0 }
     }
 
     #[test]
     fn an_upload_waits_while_one_of_an_earlier_slot_moves() {
         let now = Instant::now();
-        let both = state(now, &[(2, Push, false), (1, Contribution, true)]);
+        let both = state(now, &[(2, Contribution), (1, Contribution)]);
         assert_eq!(both.waits(0, now), Some(now + MOVES));
         assert_eq!(both.waits(1, now), None);
         assert_eq!(both.waits(0, now + MOVES), None, "the earlier one hangs");
-        let same = state(now, &[(2, Push, true), (2, Contribution, true)]);
+        let same = state(now, &[(2, Contribution), (2, Contribution)]);
         assert_eq!((same.waits(0, now), same.waits(1, now)), (None, None));
-    }
-
-    #[test]
-    fn the_first_copy_of_a_blob_goes_first() {
-        let now = Instant::now();
-        let all = state(now, &[(1, Push, true), (1, Push, false), (1, Contribution, true), (2, Push, false)]);
-        let waits = |number| all.waits(number, now).is_some();
-        assert_eq!([0, 1, 2, 3].map(waits), [true, false, true, true]);
-        assert_eq!(all.waits(0, now + MOVES), None, "the first one hangs");
     }
 
     #[test]
     fn who_is_behind_goes_first_and_pages_last() {
         let now = Instant::now();
-        let all =
-            state(now, &[(9, Contribution, true), (1, Contribution, true), (9, Page, true), (1, Page, true)]);
+        let all = state(now, &[(9, Contribution), (1, Contribution), (9, Page), (1, Page)]);
         let waits = |number| all.waits(number, now).is_some();
         assert_eq!([0, 1, 2, 3].map(waits), [false, true, true, true]);
         assert!(all.turn(&all.running[&1]) < all.turn(&all.running[&2]));

@@ -15,9 +15,8 @@ use crate::blobs::{DataPlane, Source};
 use crate::node::genesis_state;
 use crate::store::{StoreError, StoreReader};
 
-/// With one copy out, the others hold up the announcement only this long: on a slow line others fetch the blob from
-/// its mirror and its author while the second copy is still on its way.
-const ENOUGH: Duration = Duration::from_millis(250);
+/// With one copy out, the others hold up the announcement only this long.
+const ENOUGH: Duration = Duration::from_secs(2);
 
 impl Driver {
     /// Acts on one output; the barrier of `Persist` holds because outputs are acted on in order.
@@ -214,12 +213,7 @@ async fn push_copies(
         }
         tokio::select! {
             done = running.join_next() => match done {
-                Some(done) => {
-                    held.extend(done.ok().flatten());
-                    if held.len() == 1 {
-                        patience.as_mut().reset(tokio::time::Instant::now() + ENOUGH);
-                    }
-                }
+                Some(done) => held.extend(done.ok().flatten()),
                 None => return held,
             },
             () = &mut patience, if !held.is_empty() => {

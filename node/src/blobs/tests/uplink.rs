@@ -5,7 +5,7 @@ use driftless_protocol::Hash;
 use super::{Peer, noise, open_hooks};
 use crate::bandwidth::{Caps, Rate};
 
-const BLOB: usize = 1 << 20;
+const BLOB: usize = 2 << 20;
 
 /// A peer with two blobs of one length, the first of which belongs to an earlier slot, and a line of 2 MB/s.
 fn giver() -> (Peer, [Hash; 2]) {
@@ -18,7 +18,7 @@ fn giver() -> (Peer, [Hash; 2]) {
 
 /// Returns once `peer` received a part of a blob.
 async fn received_some(peer: &Peer) {
-    while peer.plane.traffic().received() < BLOB as u64 / 8 {
+    while peer.plane.traffic().received() < BLOB as u64 / 16 {
         tokio::task::yield_now().await;
     }
 }
