@@ -2,7 +2,7 @@
 
 use driftless_compute::{
     AUSTRALIAN, AdamW, Batch, CheckpointError, CnnShape, Corpus, DIGITS, Engine, EngineError, EngineOptions,
-    GptShape, LogisticShape, Mismatch, MlpShape, Muon, Optimizer, Schedule, Sgd, Shape, Split,
+    GptShape, LogisticShape, Mismatch, MlpShape, Muon, Optimizer, Scaling, Schedule, Sgd, Shape, Split,
     TINY_SHAKESPEARE, Table, TableOptions, TrainError, Trainer, evaluate, rng,
 };
 
@@ -28,7 +28,7 @@ fn digits() -> Table {
 
 /// All 690 rows, raw and in order.
 fn australian() -> Table {
-    let options = TableOptions { split: Split::Whole, ..TableOptions::default() };
+    let options = TableOptions { inputs: None, scaling: Scaling::Raw, split: Split::Whole };
     Table::embedded(AUSTRALIAN, options, [3; 32]).unwrap()
 }
 

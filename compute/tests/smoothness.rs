@@ -1,12 +1,12 @@
 //! The smoothness of logistic regression, against eigenvalues of an independent solver (LAPACK's, through NumPy).
 
-use driftless_compute::{AUSTRALIAN, Batch, LogisticShape, Split, Table, TableOptions};
+use driftless_compute::{AUSTRALIAN, Batch, LogisticShape, Scaling, Split, Table, TableOptions};
 
 const SHAPE: LogisticShape = LogisticShape { inputs: 14, regularization: 1e-3 };
 
 /// The raw rows, in order.
 fn rows() -> Vec<f32> {
-    let options = TableOptions { split: Split::Whole, ..TableOptions::default() };
+    let options = TableOptions { inputs: None, scaling: Scaling::Raw, split: Split::Whole };
     let table = Table::embedded(AUSTRALIAN, options, [0; 32]).unwrap();
     let Batch::Rows { features, .. } = table.rows(0..690) else { panic!("rows") };
     features.to_vec()

@@ -247,8 +247,7 @@ fn the_embedded_tables_are_what_they_say() {
     let (features, _) = all(&digits);
     assert!(features.iter().all(|value| (0.0..=1.0).contains(value) && (value * 16.0).fract() == 0.0));
 
-    let options = TableOptions { split: Split::Whole, ..TableOptions::default() };
-    let australian = Table::embedded(AUSTRALIAN, options, SEED).unwrap();
+    let australian = Table::embedded(AUSTRALIAN, AS_IT_IS, SEED).unwrap();
     assert_eq!((australian.samples(), australian.validation_rows()), (690, 690));
     assert_eq!(australian.shape(), RowShape { inputs: 14, classes: 2 });
     // The first line of the file; 383 of all are -1.
@@ -256,6 +255,22 @@ fn the_embedded_tables_are_what_they_say() {
     let first = [1.0, 22.08, 11.46, 2.0, 4.0, 4.0, 1.585, 0.0, 0.0, 0.0, 1.0, 2.0, 100.0, 1213.0];
     assert_eq!((&features[..14], labels[0]), (&first[..], 0));
     assert_eq!(labels.iter().filter(|label| **label == 0).count(), 383);
+}
+
+#[test]
+fn features_of_libsvm_are_scaled_one_by_one() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = [file(folder.path(), "file", b"1 1:3 2:-1000\n0 1:-1.5 2:10\n1 4:0.25\n")];
+    let options = TableOptions { inputs: Some(4), split: Split::Whole, ..TableOptions::default() };
+    let expected = vec![1.0, -1.0, 0.0, 0.0, -0.5, 0.01, 0.0, 0.0, 0.0, 0.0, 0.0, 1.0];
+    assert_eq!(all(&Table::open(&path, options, SEED).unwrap()), (expected, vec![1, 0, 1]));
+
+    let table = Table::embedded(AUSTRALIAN, TableOptions::default(), SEED).unwrap();
+    let Batch::Rows { features, .. } = table.rows(0..table.samples() as usize) else { panic!("rows") };
+    assert!((0..14).all(|column| {
+        let largest = features.chunks(14).map(|row| row[column].abs()).fold(0.0, f32::max);
+        largest == 1.0
+    }));
 }
 
 proptest! {

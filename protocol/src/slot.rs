@@ -423,10 +423,16 @@ impl Slots {
             .collect()
     }
 
-    /// The blobs of all open slots.
+    /// The blobs announced for open slots.
+    pub fn blobs(&self) -> impl Iterator<Item = (Slot, Hash)> {
+        let entries =
+            self.open.iter().flat_map(|(slot, open)| open.entries.values().map(|entry| (*slot, entry)));
+        entries.filter_map(|(slot, entry)| Some((slot, blob_root(&entry.counted.payload)?)))
+    }
+
+    /// All of them.
     pub fn roots(&self) -> BTreeSet<Hash> {
-        let entries = self.open.values().flat_map(|open| open.entries.values());
-        entries.filter_map(|entry| blob_root(&entry.counted.payload)).collect()
+        self.blobs().map(|(_, root)| root).collect()
     }
 
     /// What a member announced for open slots, and before it for slots that are not open yet.

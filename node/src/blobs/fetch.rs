@@ -13,7 +13,7 @@ use super::blocking;
 use super::partial::Partial;
 use super::peers::{Source, SourceError};
 use super::plane::{DataPlane, Inner};
-use super::push::refusal;
+use super::push::{Opened, refusal};
 use super::schedule::{Schedule, Standing};
 use super::store::StoreError;
 use super::transfer::{ReceiveError, receive_slice};
@@ -267,7 +267,7 @@ impl Job {
     async fn fetch_gaps(&self, source: usize, piece: Range<u64>) -> Result<(), ReceiveError> {
         for groups in self.partial.missing(piece) {
             let get = Get { root: self.partial.root(), len: self.partial.len(), groups: groups.clone() };
-            let (mut send, mut recv, reply) =
+            let Opened { mut send, mut recv, reply, .. } =
                 self.inner.request(&self.sources[source], &get.encode()).await?;
             let _ = send.finish();
             match reply {

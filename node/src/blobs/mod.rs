@@ -15,6 +15,7 @@
 //! | `plane`, `serve` | the endpoint; what others ask of us |
 //! | `fetch`, `schedule`, `push` | what we ask of others |
 //! | `claims` | one download per blob at a time |
+//! | `uplink` | whose bytes leave first |
 
 pub mod bench;
 mod claims;
@@ -33,6 +34,7 @@ mod tests;
 mod transfer;
 mod transport;
 mod tree;
+mod uplink;
 mod wire;
 
 pub use fetch::{FetchError, Fetched};

@@ -1,5 +1,6 @@
 //! The endpoint: one UDP socket, one identity, both directions.
 
+use std::collections::BTreeMap;
 use std::net::SocketAddr;
 use std::sync::{Arc, PoisonError, RwLock};
 use std::time::{Duration, Instant};
@@ -15,6 +16,7 @@ use super::serve;
 use super::socket::{self, Traffic};
 use super::store::BlobStore;
 use super::transport::{self, IdentityError};
+use super::uplink::Uplink;
 use super::wire::{CLOSE_DONE, CLOSE_REFUSED};
 use crate::bandwidth::Caps;
 
@@ -29,7 +31,7 @@ const GRACE: Duration = Duration::from_secs(3);
 /// Slices being served, pushes being received and fetches in progress at a time.
 const SERVING: usize = 64;
 const RECEIVING: usize = 32;
-const FETCHING: usize = 64;
+pub(super) const FETCHING: usize = 64;
 
 /// The data plane could not start.
 #[derive(Debug, thiserror::Error)]
@@ -103,6 +105,7 @@ pub(super) struct Inner {
     pub(super) hooks: Hooks,
     pub(super) peers: Peers,
     pub(super) claims: Arc<Claims>,
+    pub(super) uplink: Arc<Uplink>,
     pub(super) serving: Semaphore,
     /// What of it strangers may have.
     pub(super) strangers: Semaphore,
@@ -154,6 +157,7 @@ impl DataPlane {
             hooks,
             peers: Peers::default(),
             claims: Arc::new(Claims::new(GRACE)),
+            uplink: Arc::new(Uplink::new(caps)),
             serving: Semaphore::new(SERVING),
             strangers: Semaphore::new(SERVING / 4),
             receiving: Semaphore::new(RECEIVING),
@@ -182,6 +186,12 @@ impl DataPlane {
     /// Serves a second store too: what is fetched or pushed never goes there.
     pub fn also_serve(&self, store: Arc<BlobStore>) {
         self.inner.also.write().unwrap_or_else(PoisonError::into_inner).push(store);
+    }
+
+    /// Tells which blobs are contributions to open slots, and the step after which each slot is due: the
+    /// earliest leave first. Other blobs leave before these, for whoever is behind, and pages after.
+    pub fn order_uploads(&self, open: BTreeMap<Hash, u64>) {
+        self.inner.uplink.order(open);
     }
 
     /// Bytes sent and received so far, and the buckets of the caps (other planes may charge theirs

@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use driftless_protocol::Hash;
-use quinn::{RecvStream, SendStream};
+use quinn::{Connection, RecvStream, SendStream};
 use tokio::time::timeout;
 
 use super::blocking;
@@ -15,6 +15,7 @@ use super::store::StoreError;
 use super::transfer::{STALL, read_error, read_exact, send_slice, write_error};
 use super::transport::SEND_WINDOW;
 use super::tree::group_count;
+use super::uplink::{Kind, Upload};
 use super::wire::{Push, Reply};
 
 /// How long the other side may take to make a blob durable.
@@ -56,7 +57,7 @@ impl DataPlane {
             return Err(PushError::Empty);
         }
         let request = Push { root, len: blob.len() }.encode();
-        let (mut send, mut recv, reply) = self.inner.request(to, &request).await?;
+        let Opened { connection, mut send, mut recv, reply } = self.inner.request(to, &request).await?;
         match reply {
             Reply::Ok => {}
             Reply::Have => return Ok(Pushed::AlreadyHeld),
@@ -69,7 +70,9 @@ impl DataPlane {
         if first >= group_count(blob.len()) {
             return Err(SourceError::Malformed.into());
         }
-        let sent = deliver(&mut send, blob, first).await;
+        let upload = self.inner.uplink.begin(root, Kind::Contribution, connection);
+        let sent = deliver(&mut send, blob, first, &upload).await;
+        drop(upload);
         // If it stopped us in the middle it says why.
         let mut last = [0];
         let answered = match timeout(self.inner.patience(), recv.read_exact(&mut last)).await {
@@ -86,9 +89,14 @@ impl DataPlane {
     }
 }
 
-async fn deliver(send: &mut SendStream, blob: Arc<OpenBlob>, first: u64) -> Result<(), SourceError> {
+async fn deliver(
+    send: &mut SendStream,
+    blob: Arc<OpenBlob>,
+    first: u64,
+    upload: &Upload,
+) -> Result<(), SourceError> {
     let groups = first..group_count(blob.len());
-    send_slice(send, blob, groups).await?;
+    send_slice(send, blob, groups, upload).await?;
     send.finish().map_err(|_| SourceError::Truncated)
 }
 
@@ -104,6 +112,15 @@ pub(super) fn refusal(reply: Reply) -> SourceError {
     }
 }
 
+/// A stream on which a request was answered.
+pub(super) struct Opened {
+    pub(super) connection: Connection,
+    pub(super) send: SendStream,
+    pub(super) recv: RecvStream,
+    /// The first byte of the answer.
+    pub(super) reply: Reply,
+}
+
 impl Inner {
     /// Opens a stream to `source`, sends a request on it and reads the first byte of the answer. A
     /// cached connection that turns out to be dead is replaced once.
@@ -111,7 +128,7 @@ impl Inner {
         self: &Arc<Self>,
         source: &Source,
         request: &[u8],
-    ) -> Result<(SendStream, RecvStream, Reply), SourceError> {
+    ) -> Result<Opened, SourceError> {
         let mut first = true;
         loop {
             let connection = self.connect(source).await?;
@@ -127,7 +144,9 @@ impl Inner {
             .await;
             match answered {
                 Err(SourceError::Lost(_)) if std::mem::take(&mut first) => {}
-                other => return other,
+                other => {
+                    return other.map(|(send, recv, reply)| Opened { connection, send, recv, reply });
+                }
             }
         }
     }

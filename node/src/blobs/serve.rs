@@ -13,18 +13,25 @@ use super::plane::{BlobEvent, Inner, Welcome};
 use super::store::StoreError;
 use super::transfer::{ReceiveError, read_exact, receive_slice, send_slice, write_error};
 use super::tree::group_count;
+use super::uplink::Kind;
 use super::wire::{GET, GET_BODY, Get, PUSH, PUSH_BODY, Push, Reply, STOP_CANCELLED};
 
 /// Serves one connection until it ends. QUIC bounds the streams that are open at a time.
 pub(super) async fn connection(inner: Arc<Inner>, peer: PeerKey, connection: Connection) {
     while let Ok((send, recv)) = connection.accept_bi().await {
-        tokio::spawn(stream(inner.clone(), peer, send, recv));
+        tokio::spawn(stream(inner.clone(), peer, connection.clone(), send, recv));
     }
     inner.peers.remove(&peer, &connection);
 }
 
-async fn stream(inner: Arc<Inner>, peer: PeerKey, mut send: SendStream, mut recv: RecvStream) {
-    let result = answer(&inner, peer, &mut send, &mut recv).await;
+async fn stream(
+    inner: Arc<Inner>,
+    peer: PeerKey,
+    connection: Connection,
+    mut send: SendStream,
+    mut recv: RecvStream,
+) {
+    let result = answer(&inner, peer, connection, &mut send, &mut recv).await;
     if let Err(error) = result {
         tracing::debug!(%peer, %error, "a request ended early");
         let _ = send.reset(VarInt::from_u32(STOP_CANCELLED));
@@ -36,6 +43,7 @@ async fn stream(inner: Arc<Inner>, peer: PeerKey, mut send: SendStream, mut recv
 async fn answer(
     inner: &Arc<Inner>,
     peer: PeerKey,
+    connection: Connection,
     send: &mut SendStream,
     recv: &mut RecvStream,
 ) -> Result<(), SourceError> {
@@ -46,7 +54,7 @@ async fn answer(
             let mut body = [0; GET_BODY];
             read_exact(recv, &mut body).await?;
             match Get::decode(&body) {
-                Some(get) => answer_get(inner, peer, get, send).await,
+                Some(get) => answer_get(inner, peer, connection, get, send).await,
                 None => reply(send, Reply::Malformed).await,
             }
         }
@@ -69,10 +77,11 @@ async fn reply(send: &mut SendStream, reply: Reply) -> Result<(), SourceError> {
 async fn answer_get(
     inner: &Arc<Inner>,
     peer: PeerKey,
+    connection: Connection,
     get: Get,
     send: &mut SendStream,
 ) -> Result<(), SourceError> {
-    let _share = match (inner.hooks.welcome)(peer) {
+    let share = match (inner.hooks.welcome)(peer) {
         Welcome::Member => None,
         Welcome::No => return reply(send, Reply::Busy).await,
         Welcome::Stranger => match inner.strangers.try_acquire() {
@@ -82,6 +91,7 @@ async fn answer_get(
     };
     let Ok(_permit) = inner.serving.try_acquire() else { return reply(send, Reply::Busy).await };
     let store = inner.store_with(&get.root);
+    let page = share.is_some() || !Arc::ptr_eq(&store, &inner.store);
     let blob = match blocking(move || store.open_blob(&get.root)).await {
         Ok(blob) => blob,
         Err(StoreError::NotFound { .. }) => return reply(send, Reply::NotFound).await,
@@ -94,7 +104,8 @@ async fn answer_get(
         return reply(send, Reply::WrongLength).await;
     }
     reply(send, Reply::Ok).await?;
-    send_slice(send, Arc::new(blob), get.groups).await
+    let upload = inner.uplink.begin(get.root, if page { Kind::Page } else { Kind::Contribution }, connection);
+    send_slice(send, Arc::new(blob), get.groups, &upload).await
 }
 
 async fn answer_push(

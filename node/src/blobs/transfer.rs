@@ -18,6 +18,7 @@ use super::partial::Partial;
 use super::peers::SourceError;
 use super::store::StoreError;
 use super::tree::{Batches, DecodeError, SliceDecoder, SliceEncoder};
+use super::uplink::Upload;
 use super::wire::STOP_WRONG_BYTE;
 
 /// Bytes handed between stream and disk at a time, at most.
@@ -51,16 +52,17 @@ pub(crate) async fn send_slice(
     send: &mut SendStream,
     blob: Arc<OpenBlob>,
     groups: Range<u64>,
+    upload: &Upload,
 ) -> Result<(), SourceError> {
-    let next_batch = |mut encoder: SliceEncoder| {
+    let next_batch = |mut encoder: SliceEncoder, size: usize| {
         let blob = blob.clone();
         spawn_blocking(move || {
-            let mut batch = Vec::with_capacity(BATCH + BATCH / 8);
-            let result = encoder.fill(&*blob, &mut batch, BATCH);
+            let mut batch = Vec::with_capacity(size + size / 8);
+            let result = encoder.fill(&*blob, &mut batch, size);
             (encoder, result.map(|()| batch))
         })
     };
-    let mut next = next_batch(SliceEncoder::new(blob.len(), &groups));
+    let mut next = next_batch(SliceEncoder::new(blob.len(), &groups), FIRST_BATCH);
     loop {
         let (encoder, batch) = joined(next).await;
         let batch = batch.map_err(|error| {
@@ -70,9 +72,9 @@ pub(crate) async fn send_slice(
         if batch.is_empty() {
             return Ok(());
         }
-        next = next_batch(encoder);
+        next = next_batch(encoder, upload.turn().await);
         match timeout(SEND_STALL, send.write_chunk(batch.into())).await {
-            Ok(Ok(())) => {}
+            Ok(Ok(())) => upload.moved(),
             Ok(Err(error)) => return Err(write_error(error)),
             Err(_) => return Err(SourceError::Stalled(SEND_STALL)),
         }

@@ -115,7 +115,7 @@ pub async fn run(
             Some(Err(error)) => output.note(&format!("no text could be written: {error}")),
             None => {}
         }
-        output.text(&what_next(&place));
+        output.text(&format!("{}{}", if summary.rows { "\n" } else { "" }, what_next(&place)));
     } else if let Some(Ok(text)) = &written {
         output.object(&json!({ "event": "sample", "text": text }));
     }

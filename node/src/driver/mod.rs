@@ -165,6 +165,7 @@ impl Driver {
                 self.act(output).await?;
             }
             self.parts.pushers.follow(self.session.state());
+            self.parts.plane.order_uploads(self.session.underway());
             self.report_status();
             if let Some(ending) = self.ended {
                 return Ok(ending);

@@ -6,19 +6,17 @@ pub(super) fn packed_len(count: usize, bits: u32) -> usize {
 }
 
 /// Appends numbers of at most `bits` bits, 32 at most; what is left of the last byte is 0.
-pub(super) fn pack(numbers: &[u32], bits: u32, out: &mut Vec<u8>) {
+pub(super) fn pack(numbers: &[[u8; 4]], bits: u32, out: &mut Vec<u8>) {
     let (mut word, mut filled) = (0u64, 0);
     for number in numbers {
-        word |= u64::from(*number) << filled;
+        word |= u64::from(u32::from_le_bytes(*number)) << filled;
         filled += bits;
-        while filled >= 8 {
-            out.push(word as u8);
-            (word, filled) = (word >> 8, filled - 8);
+        if filled >= 32 {
+            out.extend_from_slice(&(word as u32).to_le_bytes());
+            (word, filled) = (word >> 32, filled - 32);
         }
     }
-    if filled > 0 {
-        out.push(word as u8);
-    }
+    out.extend_from_slice(&word.to_le_bytes()[..filled.div_ceil(8) as usize]);
 }
 
 /// Reads `count` numbers back.

@@ -21,6 +21,7 @@
 mod bits;
 mod e3m0;
 mod f32;
+mod largest;
 mod name;
 mod noise;
 mod random;

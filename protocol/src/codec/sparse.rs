@@ -15,13 +15,8 @@
 
 use bincode::{Decode, Encode};
 
+use super::largest::Largest;
 use super::{CodecError, bits, statistical};
-
-/// Buckets of magnitudes: the eight bits of the exponent and three of the mantissa.
-const BUCKETS: usize = 1 << 11;
-const BUCKET_SHIFT: u32 = 31 - 11;
-/// The bits of infinity: greater ones are of what is not a number.
-const INFINITE: u32 = 0x7f80_0000;
 
 /// Which values are kept, and how they are written.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Encode, Decode)]
@@ -74,19 +69,30 @@ impl TopK {
     pub(super) fn encode(&self, values: &[f32], out: &mut Vec<u8>) -> Result<(), CodecError> {
         let start = out.len();
         out.reserve(self.encoded_len(values.len()) as usize);
-        let (mut choice, mut kept) = (Choice::default(), Vec::new());
+        let (mut largest, mut places, mut kept) = (Largest::default(), Vec::new(), Vec::new());
         let size = self.chunk(values.len());
         for (index, chunk) in values.chunks(size).enumerate() {
-            if !choice.choose(chunk, self.kept(chunk.len())) {
+            let count = self.kept(chunk.len());
+            let finite = if self.whole && !self.statistical {
+                // As they are written: what is that large is not copied.
+                let at = out.len();
+                out.resize(at + 8 * count, 0);
+                let (places, kept) = out[at..].split_at_mut(4 * count);
+                largest.choose(chunk, places.as_chunks_mut().0, kept.as_chunks_mut().0)
+            } else {
+                places.resize(count, [0; 4]);
+                kept.resize(count, [0; 4]);
+                let finite = largest.choose(chunk, &mut places, &mut kept);
+                bits::pack(&places, self.place_bits(), out);
+                match self.statistical {
+                    true => encode_statistical(&kept, out),
+                    false => out.extend_from_slice(kept.as_flattened()),
+                }
+                finite
+            };
+            if !finite {
                 out.truncate(start);
                 return Err(CodecError::not_finite(chunk, index * size));
-            }
-            bits::pack(&choice.places, self.place_bits(), out);
-            kept.clear();
-            kept.extend(choice.places.iter().map(|place| chunk[*place as usize]));
-            match self.statistical {
-                true => kept.chunks(statistical::CHUNK).for_each(|kept| statistical::encode_chunk(kept, out)),
-                false => out.extend(kept.iter().flat_map(|value| value.to_le_bytes())),
             }
         }
         Ok(())
@@ -166,55 +172,12 @@ struct Part<'a> {
     values: &'a [u8],
 }
 
-/// The choice of the largest magnitudes, with room that is used again for every chunk.
-struct Choice {
-    histogram: [u32; BUCKETS],
-    /// Those chosen, ascending.
-    places: Vec<u32>,
-    /// Those among which some more are.
-    edge: Vec<u32>,
-}
-
-impl Default for Choice {
-    fn default() -> Choice {
-        Choice { histogram: [0; BUCKETS], places: Vec::new(), edge: Vec::new() }
-    }
-}
-
-impl Choice {
-    /// Chooses `count` of `chunk`; returns whether all of it is finite.
-    fn choose(&mut self, chunk: &[f32], count: usize) -> bool {
-        let magnitude = |value: &f32| value.to_bits() & 0x7fff_ffff;
-        self.histogram.fill(0);
-        for value in chunk {
-            self.histogram[(magnitude(value) >> BUCKET_SHIFT) as usize] += 1;
-        }
-        let infinite = (INFINITE >> BUCKET_SHIFT) as usize;
-        if self.histogram[infinite..].iter().any(|count| *count > 0) {
-            return false;
-        }
-        let (mut bucket, mut above) = (BUCKETS, 0usize);
-        while above < count && bucket > 0 {
-            bucket -= 1;
-            above += self.histogram[bucket] as usize;
-        }
-        self.places.clear();
-        self.edge.clear();
-        for (place, value) in chunk.iter().enumerate() {
-            let its = (magnitude(value) >> BUCKET_SHIFT) as usize;
-            if its > bucket {
-                self.places.push(place as u32);
-            } else if its == bucket {
-                self.edge.push(place as u32);
-            }
-        }
-        let more = count.saturating_sub(self.places.len());
-        if (1..self.edge.len()).contains(&more) {
-            let rank = |place: &u32| (std::cmp::Reverse(magnitude(&chunk[*place as usize])), *place);
-            self.edge.select_nth_unstable_by_key(more - 1, rank);
-        }
-        self.places.extend(self.edge.iter().take(more));
-        self.places.sort_unstable();
-        true
+/// Appends kept values in 2 bits each.
+fn encode_statistical(kept: &[[u8; 4]], out: &mut Vec<u8>) {
+    let mut buffer = [0.0; statistical::CHUNK];
+    for kept in kept.chunks(statistical::CHUNK) {
+        let values = &mut buffer[..kept.len()];
+        values.iter_mut().zip(kept).for_each(|(value, bytes)| *value = f32::from_le_bytes(*bytes));
+        statistical::encode_chunk(values, out);
     }
 }

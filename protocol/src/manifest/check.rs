@@ -38,6 +38,14 @@ impl Manifest {
         let heartbeat = (Span::millis(10)..=DAY).contains(&self.heartbeat);
         need(heartbeat, "heartbeat", format!("{:?}", self.heartbeat), "10ms to 24h")?;
         need((1..=64).contains(&self.max_lag), "max_lag", self.max_lag, "1 to 64")?;
+        // A lease of a slot that is trained for while the one before is decided lives until both are.
+        let lives = self.max_lag > self.method.window();
+        need(
+            self.method.window() == 1 || lives,
+            "max_lag",
+            self.max_lag,
+            "at least 3 where two slots are open at a time",
+        )?;
         let drawn = (1..=limits::COUNTED).contains(&usize::from(self.max_contributors));
         need(drawn, "max_contributors", self.max_contributors, "1 to 256")?;
         if let Some(method) = self.method.one_byte() {

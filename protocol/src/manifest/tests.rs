@@ -312,6 +312,18 @@ fn every_bound_is_checked_and_named() {
     refused("deadline", |m| m.deadline.minimum = Span::ZERO);
     refused("heartbeat", |m| m.heartbeat = Span::ZERO);
     refused("max_lag", |m| m.max_lag = 65);
+    let overlapping = |max_lag| {
+        let Preset { method, .. } = Manifest::preset("gpt:tiny").unwrap().with_method(MethodName::Co2);
+        Manifest { max_lag, method, ..sample() }.check()
+    };
+    for max_lag in [1, 2] {
+        let error = overlapping(max_lag).unwrap_err().to_string();
+        let said = format!(
+            "manifest: max_lag is {max_lag}, it must be at least 3 where two slots are open at a time"
+        );
+        assert_eq!(error, said);
+    }
+    assert_eq!(overlapping(3), Ok(()));
     refused("max_contributors", |m| m.max_contributors = 257);
     refused("snapshot_every", |m| m.snapshot_every = 0);
     refused("clip.factor", |m| m.clip = Some(Clip { factor: f32::NAN }));

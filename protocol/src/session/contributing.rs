@@ -183,6 +183,15 @@ impl Contributing {
         tell(to, "contributions being pushed", self.prepared.len(), slots);
     }
 
+    /// Own contributions to open slots, announced or not.
+    pub fn blobs(&self) -> impl Iterator<Item = (Slot, Hash)> {
+        let announced = self.own.iter().filter_map(|(slot, own)| match own.signed.content.payload {
+            Payload::Blob { root, .. } => Some((*slot, root)),
+            Payload::Inline(_) => None,
+        });
+        announced.chain(self.prepared.iter().map(|prepared| (prepared.slot, prepared.root)))
+    }
+
     pub fn next_resend(&self) -> Option<Time> {
         self.own.values().map(|own| own.again).min()
     }

@@ -350,6 +350,14 @@ impl Session {
         }
     }
 
+    /// Contributions to open slots that this peer knows of, its own included, each with the step after which
+    /// its slot is due: whoever gives several of them gives the earliest first.
+    pub fn underway(&self) -> BTreeMap<Hash, u64> {
+        let schedule = self.charter.manifest.method.schedule();
+        let known = self.slots.blobs().chain(self.contributing.blobs());
+        known.map(|(slot, root)| (root, schedule.due(slot.stream, slot.ordinal))).collect()
+    }
+
     /// The certified state.
     pub fn state(&self) -> &State {
         &self.state

@@ -278,6 +278,8 @@ fn method(setup: &mut Setup) {
         let (period, codec) = (setup.method().period, setup.method().codec);
         let (eta, beta, phi, penalty) = (0.8, 0.2, 1.0, random.chance(500));
         setup.manifest.method = Method::Co2(Co2 { period, eta, beta, phi, penalty, codec });
+        // Where two slots are open at a time, less is refused.
+        setup.manifest.max_lag = setup.manifest.max_lag.max(3);
     } else if random.chance(150) {
         setup.method().codec = [Codec::Sign, Codec::Statistical, top][random.below(3) as usize];
         setup.method().feedback = Some(1.0);

@@ -52,7 +52,7 @@ pub struct TableOptions {
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum Scaling {
     /// Those of IDX files are divided by 255; those of CSV files by the largest absolute value among the training rows;
-    /// those of LIBSVM files stay.
+    /// each of LIBSVM files by its own such value, since what they measure may be years and dollars.
     #[default]
     ByFormat,
     /// They stay as they are in the file.

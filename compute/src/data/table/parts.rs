@@ -184,7 +184,7 @@ impl Rows {
     /// Divides all features as the format asks for, by what the first `training` rows say.
     pub(super) fn scale(&mut self, training: usize) {
         let divisor = match self.format {
-            Format::Libsvm => return,
+            Format::Libsvm => return self.scale_columns(training),
             Format::Idx => 255.0,
             Format::Csv => {
                 let features = self.features[..training * self.inputs].iter();
@@ -193,6 +193,20 @@ impl Rows {
         };
         if divisor > 0.0 {
             self.features.iter_mut().for_each(|value| *value /= divisor);
+        }
+    }
+
+    /// Divides each feature by its largest absolute value among the first `training` rows, if it has any: what is 0
+    /// stays so, and a maximum and a division have the same bits everywhere.
+    fn scale_columns(&mut self, training: usize) {
+        let mut largest = vec![0.0_f32; self.inputs];
+        for row in self.features[..training * self.inputs].chunks_exact(self.inputs.max(1)) {
+            largest.iter_mut().zip(row).for_each(|(largest, value)| *largest = largest.max(value.abs()));
+        }
+        for row in self.features.chunks_exact_mut(self.inputs.max(1)) {
+            for (value, largest) in row.iter_mut().zip(&largest).filter(|(_, largest)| **largest > 0.0) {
+                *value /= largest;
+            }
         }
     }
 }

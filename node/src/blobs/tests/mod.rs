@@ -7,6 +7,7 @@ mod liar;
 mod push;
 mod traffic;
 mod tree;
+mod uplink;
 
 use std::net::SocketAddr;
 use std::sync::Arc;
@@ -35,10 +36,14 @@ impl Peer {
     }
 
     fn with(seed: u8, hooks: Hooks) -> Peer {
+        Peer::capped(seed, hooks, Caps::default())
+    }
+
+    fn capped(seed: u8, hooks: Hooks, caps: Caps) -> Peer {
         let folder = tempfile::tempdir().unwrap();
         let store = Arc::new(BlobStore::open(folder.path()).unwrap());
         let (plane, events) =
-            DataPlane::bind(LOOPBACK.into(), [seed; 32], store.clone(), Caps::default(), hooks).unwrap();
+            DataPlane::bind(LOOPBACK.into(), [seed; 32], store.clone(), caps, hooks).unwrap();
         Peer { plane, events, store, _folder: folder }
     }
 
