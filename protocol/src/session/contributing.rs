@@ -384,11 +384,11 @@ impl Session {
 
     /// The batch of steps is over: what this peer sent of it is signed. The others have it from the lists.
     fn contribute_batch(&mut self, now: Time) {
-        let Some((slot, bytes, work)) = self.training.batch_contribution() else { return };
         if let Some((steps, span)) = self.batch_took(now) {
             self.training.batch_took(steps, span);
             self.training.slot_time().into_iter().for_each(|span| self.slots.set_own_slot_time(span));
         }
+        let Some((slot, bytes, work)) = self.training.batch_contribution() else { return };
         if !self.slots.is_open(slot) || !self.may_announce(slot) {
             return;
         }

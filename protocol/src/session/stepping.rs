@@ -97,16 +97,34 @@ impl Stepping {
 impl Session {
     /// Begins the batch of the open slot, where the method has batches.
     pub(super) fn begin_batch(&mut self, now: Time) {
-        let Some(method) = self.charter.manifest.method.one_byte() else { return };
+        let Some(method) = self.charter.manifest.method.one_byte().cloned() else { return };
         let slot = Slot { stream: 0, ordinal: self.state.control.closed[0] };
         if self.training.batch().is_some_and(|batch| batch.slot == slot) {
             return;
         }
+        self.note_unfinished(now);
         let opening = self.charter.opening(&self.state, slot);
         let drawn = self.ground().drawn(slot.ordinal);
-        let batch = Batch::new(slot, opening, method.clone(), drawn, self.me);
+        let batch = Batch::new(slot, opening, method, drawn, self.me);
         self.training.begin_batch(batch);
         self.stepping.begin(now);
+    }
+
+    /// A list came or was made: how long a batch takes at this pace, voters have to know before it is over.
+    fn listed(&mut self, now: Time, next: u32) {
+        self.stepping.listed(now, next);
+        let steps = u64::from(self.charter.manifest.method.period());
+        let batch = self.stepping.step_time.map(|step| step.times(steps));
+        batch.into_iter().for_each(|span| self.slots.set_own_slot_time(span));
+    }
+
+    /// The last batch's slot closed before it was over: it takes longer than that.
+    fn note_unfinished(&mut self, now: Time) {
+        let Some(batch) = self.training.peek_batch().filter(|batch| !batch.is_over()) else { return };
+        let steps = u64::from(self.charter.manifest.method.period());
+        let took = now.since(self.stepping.opened).times(steps);
+        let span = if batch.listed() == 0 { took.times(2) } else { Span(took.0 / u64::from(batch.listed())) };
+        self.slots.set_own_slot_time(span);
     }
 
     /// Who orders the batch, as far as this peer can tell.
@@ -219,7 +237,7 @@ impl Session {
         }
         let taken = self.training.batch().is_some_and(|batch| batch.push(step, listed, bytes));
         if taken {
-            self.stepping.listed(now, step + 1);
+            self.listed(now, step + 1);
         }
     }
 
@@ -283,7 +301,7 @@ impl Session {
         let all = u64::MAX >> (64 - drawn.len().clamp(1, 64));
         self.stepping.left_out = all & !listed;
         self.stepping.last = Some(now);
-        self.stepping.listed(now, step + 1);
+        self.listed(now, step + 1);
         // Of later steps some may be here already.
         self.stepping.since = (!self.stepping.waiting.is_empty()).then_some(now);
     }
