@@ -276,7 +276,7 @@ pub(crate) fn genesis(folder: &SessionFolder, charter: &Charter) -> Result<State
 /// A contribution, if it is here whole.
 pub(crate) fn read_contribution(folder: &SessionFolder, charter: &Charter, root: &Hash) -> Option<Vec<u8>> {
     let longest = charter.lengths.iter().max().copied().unwrap_or(0);
-    read_blob(&folder.blobs(), root, charter.manifest.method.codec().encoded_len(longest))
+    read_blob(&folder.blobs(), root, charter.manifest.method.longest(longest))
 }
 
 /// A blob of at most so many bytes that hash to its name.

@@ -5,6 +5,8 @@
 //! [`Engine`], on a thread of its own in the node and inline in the simulator, so that both run
 //! the same method code.
 
+mod gradients;
+
 use std::collections::VecDeque;
 use std::ops::Range;
 
@@ -14,6 +16,7 @@ use crate::codec::CodecError;
 use crate::layout::LayoutError;
 use crate::method::{Method, Residual, streaming_diloco};
 use crate::state::Array;
+use gradients::Gradients;
 
 /// What a session needs of a training engine. Parameters are one flat buffer of f32.
 pub trait Engine {
@@ -23,6 +26,9 @@ pub trait Engine {
     /// the learning rate). Returns the loss of each step in nats per token. After an error the
     /// parameters are those of the last good step.
     fn train(&mut self, samples: &Samples, progress: &[f32]) -> Result<Vec<f32>, EngineFailure>;
+    /// The mean loss of one batch of `samples` at the present parameters, in nats per token, and its gradient
+    /// in `into`, which is as long as the parameters and laid out as they are. Nothing moves.
+    fn gradient(&mut self, samples: &Samples, into: &mut [f32]) -> Result<f32, EngineFailure>;
     /// Copies a range of the parameters out.
     fn read(&mut self, range: Range<usize>, into: &mut [f32]) -> Result<(), EngineFailure>;
     /// Replaces a range of the parameters.
@@ -67,19 +73,23 @@ pub enum Samples {
 /// An order to the engine.
 #[derive(Debug, Clone)]
 pub enum Work {
-    /// Inner steps, one per entry of `progress`.
+    /// Inner steps, one per entry of `progress`; where theta stays at the outer parameters, the gradients of as
+    /// many batches are added to those before.
     Train {
         /// What to train on.
         samples: Samples,
         /// Share of the token budget at each step.
         progress: Vec<f32>,
     },
-    /// Take the pseudo-gradient of a fragment against `outer` and encode it.
+    /// Take the pseudo-gradient of a fragment against `outer` and encode it; or the gradient, against what
+    /// the others know of it.
     Encode {
         /// For which slot.
         slot: Slot,
         /// The fragment's outer parameters.
         outer: Array,
+        /// What is known of this peer's gradient, where the method keeps that and a contribution was counted.
+        estimate: Option<Array>,
         /// What is random in the encoding follows from it.
         noise: u64,
     },
@@ -164,6 +174,8 @@ pub struct Worker<E> {
     residuals: Vec<Residual>,
     /// What was sent last, where it may be put back.
     sent: VecDeque<(Slot, Vec<u8>)>,
+    /// Where contributions are gradients at the outer parameters.
+    gradients: Option<Gradients>,
 }
 
 impl<E: Engine> Worker<E> {
@@ -179,6 +191,7 @@ impl<E: Engine> Worker<E> {
             ranges,
             residuals: Vec::new(),
             sent: VecDeque::new(),
+            gradients: Gradients::of(&charter.manifest),
         };
         worker.forget_residuals();
         Ok(worker)
@@ -197,10 +210,18 @@ impl<E: Engine> Worker<E> {
     fn try_execute(&mut self, work: Work) -> Result<WorkDone, EngineFailure> {
         match work {
             Work::Train { samples, progress } => {
-                Ok(WorkDone::Trained(self.engine.train(&samples, &progress)?))
+                let losses = match &mut self.gradients {
+                    Some(gradients) => gradients.add(&mut self.engine, &samples, progress.len())?,
+                    None => self.engine.train(&samples, &progress)?,
+                };
+                Ok(WorkDone::Trained(losses))
             }
-            Work::Encode { slot, outer, noise } => {
-                let bytes = self.encode(usize::from(slot.stream), &outer, noise)?;
+            Work::Encode { slot, outer, estimate, noise } => {
+                let fragment = usize::from(slot.stream);
+                let bytes = match &mut self.gradients {
+                    Some(gradients) => gradients.encode(&self.ranges[fragment], estimate, noise)?,
+                    None => self.encode(fragment, &outer, noise)?,
+                };
                 self.keep(slot, &bytes);
                 Ok(WorkDone::Encoded { slot, bytes })
             }
@@ -208,6 +229,7 @@ impl<E: Engine> Worker<E> {
                 let mut theta = self.read(fragment)?;
                 streaming_diloco::merge(&mut theta, &outer.to_vec(), alpha);
                 self.residuals.get_mut(fragment).into_iter().for_each(Residual::counted);
+                self.gradients.iter_mut().for_each(Gradients::counted);
                 self.write(fragment, &theta)
             }
             Work::Rebase { fragment, base, now } => {
@@ -221,6 +243,7 @@ impl<E: Engine> Worker<E> {
                 if forget {
                     self.forget_residuals();
                 }
+                self.gradients.iter_mut().for_each(|gradients| gradients.drop_work(forget));
                 self.write_all(&outer)
             }
             Work::Evaluate { outer } => self.evaluate(&outer),
@@ -246,13 +269,16 @@ impl<E: Engine> Worker<E> {
         let mut bytes = self.engine.save()?;
         let residuals = self.residuals.iter().flat_map(Residual::values);
         bytes.extend(residuals.flat_map(|value| value.to_le_bytes()));
+        let momentum = self.gradients.iter().flat_map(Gradients::saved);
+        bytes.extend(momentum.flat_map(|value| value.to_le_bytes()));
         Ok(bytes)
     }
 
     fn restore(&mut self, bytes: &[u8]) -> Result<WorkDone, EngineFailure> {
         let other = |reason: &str| EngineFailure::Other(reason.into());
         let lengths: Vec<usize> = self.lengths().take(self.residuals.len()).collect();
-        let values = lengths.iter().sum::<usize>();
+        let momentum = self.gradients.as_ref().map_or(0, Gradients::saved_len);
+        let values = lengths.iter().sum::<usize>() + momentum;
         let at = bytes.len().checked_sub(4 * values).ok_or_else(|| other("it is too short"))?;
         let (engine, residuals) = bytes.split_at(at);
         let value = |bytes: &[u8; 4]| f32::from_le_bytes(*bytes);
@@ -266,6 +292,7 @@ impl<E: Engine> Worker<E> {
             let rest = values.split_off(length);
             self.residuals.push(Residual::kept(std::mem::replace(&mut values, rest)));
         }
+        self.gradients.iter_mut().for_each(|gradients| gradients.restore(std::mem::take(&mut values)));
         Ok(WorkDone::Applied)
     }
 

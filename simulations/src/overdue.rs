@@ -57,8 +57,8 @@ impl World {
 pub(crate) fn progress_terms(setup: &Setup, charter: &Charter, nominal: Option<&Nominal>) -> Terms {
     let links = setup.special.iter().map(|(.., link)| link).chain([&setup.link]);
     let latency = links.clone().map(|link| link.latency + link.jitter).max().unwrap_or(Span::ZERO);
-    let codec = charter.manifest.method.codec();
-    let lengths = charter.lengths.iter().map(|values| codec.encoded_len(*values));
+    let method = &charter.manifest.method;
+    let lengths = charter.lengths.iter().map(|values| method.longest(*values));
     let one: u64 = lengths.map(|length| nominal.map_or(length, |nominal| nominal.length(length))).sum();
     let peers = setup.peers.len() as u64;
     // Over a path go the contributions of one peer, over a line those of all, or of one to all.

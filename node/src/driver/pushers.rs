@@ -31,8 +31,10 @@ struct Inner {
 impl Pushers {
     /// Nobody but the members and seats of `state`.
     pub fn new(charter: &Charter, state: &State) -> Pushers {
-        let codec = charter.manifest.method.codec();
-        let lengths = charter.lengths.iter().map(|values| codec.encoded_len(*values)).collect();
+        let method = &charter.manifest.method;
+        let codecs = [method.codec(), method.codec_after(0)];
+        let lengths = charter.lengths.iter().flat_map(|values| codecs.map(|codec| codec.encoded_len(*values)));
+        let lengths = lengths.collect();
         let pushers = Pushers { lengths, streams: charter.lengths.len(), inner: Mutex::default() };
         let mut inner = pushers.lock();
         (inner.known, inner.voters) = (known(state), voters(state));
@@ -114,7 +116,7 @@ mod tests {
         let mut control =
             ControlPage::genesis(2, seats, LeaseRules { target: 0, max_lag: 4, window: 1, batch: 1 });
         control.height = height;
-        State { control: control.into(), arrays: Vec::new() }
+        State { control: control.into(), arrays: Vec::new(), estimates: Default::default() }
     }
 
     #[test]

@@ -166,6 +166,11 @@ impl Codec {
         matches!(self, Codec::Sign | Codec::TopK(_) | Codec::RandK(_))
     }
 
+    /// Whether what is left out is never longer than what was to be sent, on average where places are random.
+    pub fn is_contraction(&self) -> bool {
+        !matches!(self, Codec::Uniform { .. })
+    }
+
     /// Decodes into `out`, whose length is the number of values. On an error `out` is as it was.
     pub fn decode_into(&self, bytes: &[u8], out: &mut [f32]) -> Result<(), CodecError> {
         self.check(bytes, out.len())?;

@@ -4,11 +4,15 @@ use super::{Admission, Data, DeadlineBounds, Manifest, Optimizer, Origin, Pacing
 use crate::codec::Codec;
 use crate::committee::Committee;
 use crate::identity::Hash;
-use crate::method::{Co2, Combine, Method, MethodName, Overrun, SparseLoCo, StreamingDiLoCo};
+use crate::method::{Co2, Combine, Ef21, Method, MethodName, Overrun, SparseLoCo, StreamingDiLoCo};
 use crate::model::{Model, ModelError};
 
 /// Muon's learning rate, measured on `gpt:tiny`; its updates have one size, whatever the model.
 const MUON_RATE: f32 = 0.02;
+
+/// EF21's step sizes, measured on `gpt:tiny` and on the digits.
+const GPT_GAMMA: f32 = 0.5;
+const TABLE_GAMMA: f32 = 0.5;
 
 /// A named model with the method and training that suit it.
 #[derive(Clone, PartialEq, Debug)]
@@ -101,6 +105,16 @@ impl Preset {
                 let (period, codec) = (self.method.period(), self.method.codec());
                 let (eta, beta, phi, penalty) = (1.0, 0.2, 1.0, true);
                 self.method = Method::Co2(Co2 { period, eta, beta, phi, penalty, codec });
+            }
+            MethodName::Ef21 => {
+                let gamma = match self.model {
+                    Model::Gpt(_) => GPT_GAMMA,
+                    Model::Mlp(_) | Model::Cnn(_) | Model::Logistic(_) => TABLE_GAMMA,
+                };
+                let (batches, members, codec) = (8, Ef21::MEMBERS, Ef21::CODEC);
+                self.method = Method::Ef21(Ef21 { batches, gamma, eta: 1.0, members, codec });
+                // The engine takes no steps of its own, so that an optimizer's moments would be of no use.
+                self.training.optimizer = Optimizer::Sgd;
             }
             MethodName::MuLoCo => {
                 self.method.set_codec(Codec::Statistical);

@@ -14,6 +14,8 @@ pub enum MethodName {
     MuLoCo,
     /// CO2.
     Co2,
+    /// EF21.
+    Ef21,
 }
 
 /// A name that is no method's.
@@ -25,8 +27,13 @@ pub struct UnknownMethod {
 
 impl MethodName {
     /// All of them.
-    pub const ALL: [MethodName; 4] =
-        [MethodName::StreamingDiLoCo, MethodName::SparseLoCo, MethodName::MuLoCo, MethodName::Co2];
+    pub const ALL: [MethodName; 5] = [
+        MethodName::StreamingDiLoCo,
+        MethodName::SparseLoCo,
+        MethodName::MuLoCo,
+        MethodName::Co2,
+        MethodName::Ef21,
+    ];
 
     /// What a session has whose founder does not choose: the least loss of `driftless-sim table methods`, and
     /// with few bytes.
@@ -39,6 +46,7 @@ impl MethodName {
             MethodName::SparseLoCo => "sparse-loco",
             MethodName::MuLoCo => "muloco",
             MethodName::Co2 => "co2",
+            MethodName::Ef21 => "ef21",
         }
     }
 }
@@ -68,6 +76,6 @@ mod tests {
             assert_eq!(name.to_string().parse(), Ok(name));
         }
         let error = "diloco".parse::<MethodName>().unwrap_err().to_string();
-        assert!(error.ends_with("it is one of streaming-diloco, sparse-loco, muloco, co2"), "{error}");
+        assert!(error.ends_with("it is one of streaming-diloco, sparse-loco, muloco, co2, ef21"), "{error}");
     }
 }

@@ -149,6 +149,9 @@ impl Training {
         if let Some(flight) = flight.as_ref().filter(|flight| !counted && !flight.restored) {
             self.take_back(index, flight);
         }
+        if self.stays_at_outer() && !counted {
+            return self.start_over(state);
+        }
         match self.has_rounds() {
             true => self.close_round(closing.slot, flight.filter(|_| counted), &state.control.closed),
             false => self.move_outer(state, closing.slot, flight, counted),

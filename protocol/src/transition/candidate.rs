@@ -1,11 +1,13 @@
 //! The heavy half of a transition: blobs are decoded and the outer state moves.
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use crate::block::{Payload, Slot};
 use crate::charter::Charter;
+use crate::codec::Codec;
 use crate::identity::{Hash, PeerKey};
-use crate::method::{Contribution, MethodError};
+use crate::method::{Contribution, MethodError, ef21};
 use crate::mutant::Mutant;
 use crate::state::{Array, State};
 use crate::wire;
@@ -45,7 +47,8 @@ pub enum CandidateError {
         /// What is wrong.
         reason: MethodError,
     },
-    /// A page of the parent state changed in memory since its hash was taken.
+    /// A page of the parent state changed in memory since its hash was taken. (Estimates count as arrays
+    /// after the others.)
     #[error("a page of the state changed in memory (array {array}, fragment {fragment}, page {page})")]
     Damaged {
         /// Which array.
@@ -105,6 +108,7 @@ impl CandidateJob {
             self.outer_step(aggregation, read)?;
         }
         self.state.control = self.plan.control;
+        self.state.forget_estimates();
         Ok(self.state)
     }
 
@@ -118,6 +122,12 @@ impl CandidateJob {
             let mut pages = fragments[fragment].pages().iter();
             if let Some(page) = pages.position(|page| Hash::of(page.bytes()) != page.hash()) {
                 return Err(CandidateError::Damaged { array, fragment, page });
+            }
+        }
+        for (index, estimate) in self.state.estimates.values().enumerate() {
+            let mut pages = estimate.pages().iter();
+            if let Some(page) = pages.position(|page| Hash::of(page.bytes()) != page.hash()) {
+                return Err(CandidateError::Damaged { array: self.state.arrays.len() + index, fragment: 0, page });
             }
         }
         Ok(())
@@ -142,11 +152,22 @@ impl CandidateJob {
         let mut arrays: Vec<Vec<f32>> =
             self.state.arrays.iter().map(|array| array[fragment].to_vec()).collect();
         let manifest = &self.charter.manifest;
-        let stepped = manifest.method.outer_step(&mut arrays, &contributions, manifest.aggregation());
-        stepped.map_err(|(index, reason)| {
+        let refused = |(index, reason): (usize, MethodError)| {
             let member = aggregation.parts[index].member;
             CandidateError::Contribution { member, slot, reason }
-        })?;
+        };
+        if manifest.method.estimates().is_some() {
+            let codec = manifest.method.codec();
+            learn(codec, &mut self.state.estimates, aggregation, &contributions, arrays[0].len())
+                .map_err(refused)?;
+            let estimates: Vec<Vec<f32>> = self.state.estimates.values().map(Array::to_vec).collect();
+            let mut mean = vec![0.0; arrays[0].len()];
+            ef21::mean(&estimates, manifest.clip, &mut mean);
+            manifest.method.step(&mut arrays, (!estimates.is_empty()).then_some(&mean[..]));
+        } else {
+            let stepped = manifest.method.outer_step(&mut arrays, &contributions, manifest.aggregation());
+            stepped.map_err(refused)?;
+        }
         if arrays.iter().flatten().any(|value| !value.is_finite()) {
             return Err(CandidateError::NotFinite(slot));
         }
@@ -155,6 +176,23 @@ impl CandidateJob {
         }
         Ok(())
     }
+}
+
+/// What the counted members sent is added to what is known of their gradients.
+fn learn(
+    codec: Codec,
+    estimates: &mut BTreeMap<PeerKey, Array>,
+    aggregation: &Aggregation,
+    contributions: &[Contribution],
+    values: usize,
+) -> Result<(), (usize, MethodError)> {
+    for (index, (part, contribution)) in aggregation.parts.iter().zip(contributions).enumerate() {
+        let known = estimates.get(&part.member).map(Array::to_vec);
+        let learned = ef21::learn(codec, known, &contribution.bytes, values);
+        let learned = learned.map_err(|reason| (index, reason))?;
+        estimates.insert(part.member, Array::new(&learned));
+    }
+    Ok(())
 }
 
 fn payload_bytes(

@@ -62,7 +62,7 @@ pub(crate) fn check_counted(
         return Err("this method sends blobs");
     };
     let values = charter.lengths[usize::from(slot.stream)];
-    if *length != charter.manifest.method.codec().encoded_len(values) {
+    if *length != charter.manifest.method.codec_after(member.counted).encoded_len(values) {
         return Err("the blob's length is not the codec's");
     }
     let Some(base) = base.filter(|_| !Mutant::TakesStaleBase.lives()) else { return Ok(()) };

@@ -20,6 +20,12 @@ impl Engine for Plain {
         Ok(vec![0.0; progress.len()])
     }
 
+    /// Of theta^2 / 2.
+    fn gradient(&mut self, _: &Samples, into: &mut [f32]) -> Result<f32, EngineFailure> {
+        into.copy_from_slice(&self.1);
+        Ok(0.0)
+    }
+
     fn read(&mut self, range: Range<usize>, into: &mut [f32]) -> Result<(), EngineFailure> {
         into.copy_from_slice(&self.1[range]);
         Ok(())
@@ -96,7 +102,7 @@ impl Peer {
     /// The first two values of what is sent.
     fn sends(&mut self) -> [f32; 2] {
         let outer = self.outer.clone();
-        match self.worker.execute(Work::Encode { slot: Slot { stream: 0, ordinal: 0 }, outer, noise: 0 }) {
+        match self.worker.execute(Work::Encode { slot: Slot { stream: 0, ordinal: 0 }, outer, estimate: None, noise: 0 }) {
             WorkDone::Encoded { bytes, .. } => {
                 let mut sent = vec![0.0; self.outer.len()];
                 CODEC.decode_into(&bytes, &mut sent).unwrap();
@@ -202,7 +208,7 @@ fn what_was_sent_for_a_round_is_put_back() {
     let slot = |ordinal| Slot { stream: 0, ordinal };
     for (ordinal, first) in [(0, 5.0), (1, 7.0), (2, 9.0)] {
         peer.work(first, 1.0);
-        let encode = Work::Encode { slot: slot(ordinal), outer: outer.clone(), noise: 0 };
+        let encode = Work::Encode { slot: slot(ordinal), outer: outer.clone(), estimate: None, noise: 0 };
         assert!(matches!(peer.worker.execute(encode), WorkDone::Encoded { .. }));
         peer.done(Work::Begin { fragment: 0, outer: outer.clone() });
         assert_eq!(peer.theta(), [0.0; 2]);

@@ -99,6 +99,16 @@ impl CpuEngine {
         Ok(CpuEngine { trainer, schedule, own: 0 })
     }
 
+    fn positions(&mut self, samples: &Samples, steps: usize) -> Vec<u64> {
+        let count = (steps * self.trainer.engine().batch()) as u64;
+        let from = self.own;
+        self.own += count;
+        match samples {
+            Samples::Leased(positions) => positions.clone(),
+            Samples::Own => (from..from + count).collect(),
+        }
+    }
+
     /// The flat parameters.
     #[must_use]
     pub fn parameters(&self) -> &[f32] {
@@ -126,17 +136,17 @@ impl Engine for CpuEngine {
     fn train(&mut self, samples: &Samples, progress: &[f32]) -> Result<Vec<f32>, EngineFailure> {
         let rates: Vec<f32> =
             progress.iter().map(|progress| self.schedule.learning_rate(f64::from(*progress))).collect();
-        let count = (rates.len() * self.trainer.engine().batch()) as u64;
-        let positions = match samples {
-            Samples::Leased(positions) => positions.clone(),
-            Samples::Own => (self.own..self.own + count).collect(),
-        };
-        self.own += count;
+        let positions = self.positions(samples, rates.len());
         let report = self.trainer.train(&positions, &rates).map_err(|error| match error {
             TrainError::Step { error, .. } => failure(error),
             other => EngineFailure::Other(other.to_string()),
         })?;
         Ok(report.losses)
+    }
+
+    fn gradient(&mut self, samples: &Samples, into: &mut [f32]) -> Result<f32, EngineFailure> {
+        let positions = self.positions(samples, 1);
+        self.trainer.gradient(&positions, into).map_err(failure)
     }
 
     fn read(&mut self, range: Range<usize>, into: &mut [f32]) -> Result<(), EngineFailure> {

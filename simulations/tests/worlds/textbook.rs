@@ -57,6 +57,7 @@ impl Loop<'_> {
         let contribution = |worker: &mut Worker<SimEngine>| match worker.execute(Work::Encode {
             slot,
             outer: outer.clone(),
+            estimate: None,
             noise: 0,
         }) {
             WorkDone::Encoded { bytes, .. } => Contribution { bytes, tokens: 1, missed: 0 },
