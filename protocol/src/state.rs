@@ -246,7 +246,8 @@ impl State {
             .map(|_| lengths.iter().map(|length| take(*length)).collect())
             .collect::<Result<_, _>>()?;
         let all = lengths.iter().sum();
-        let estimates = shape.estimated(&control).map(|key| Ok((key, take(all)?))).collect::<Result<_, _>>()?;
+        let estimates =
+            shape.estimated(&control).map(|key| Ok((key, take(all)?))).collect::<Result<_, _>>()?;
         Ok(State { control: control.into(), arrays, estimates })
     }
 }

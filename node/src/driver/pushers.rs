@@ -33,7 +33,8 @@ impl Pushers {
     pub fn new(charter: &Charter, state: &State) -> Pushers {
         let method = &charter.manifest.method;
         let codecs = [method.codec(), method.codec_after(0)];
-        let lengths = charter.lengths.iter().flat_map(|values| codecs.map(|codec| codec.encoded_len(*values)));
+        let lengths =
+            charter.lengths.iter().flat_map(|values| codecs.map(|codec| codec.encoded_len(*values)));
         let lengths = lengths.collect();
         let pushers = Pushers { lengths, streams: charter.lengths.len(), inner: Mutex::default() };
         let mut inner = pushers.lock();

@@ -35,11 +35,7 @@ pub(super) struct Shape {
 
 impl From<&Charter> for Shape {
     fn from(charter: &Charter) -> Shape {
-        Shape {
-            session: charter.session,
-            genesis: charter.manifest.genesis,
-            pages: charter.shape(),
-        }
+        Shape { session: charter.session, genesis: charter.manifest.genesis, pages: charter.shape() }
     }
 }
 

@@ -86,7 +86,12 @@ impl Manifest {
         let pages = page_count(1 + usize::from(members), std::iter::once(self.model.parameters()));
         let parameters = self.model.parameters();
         let found = format!("{members}, which with {parameters} parameters are {pages} pages");
-        need(pages <= MAX_PAGES, "method.members", found, "so few that all pages are at most 262144 (256 GiB)")
+        need(
+            pages <= MAX_PAGES,
+            "method.members",
+            found,
+            "so few that all pages are at most 262144 (256 GiB)",
+        )
     }
 
     /// Where anybody may join, whoever has many keys has many votes in a median.

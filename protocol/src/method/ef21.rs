@@ -93,12 +93,7 @@ pub fn momentum(eta: f32, v: &mut [f32], gradient: &[f32]) {
 
 /// Writes `C(v - g_i)` for a member whose g_i is known, and else v itself. What is random in it follows from
 /// `noise`.
-pub fn encode(
-    codec: Codec,
-    v: &[f32],
-    estimate: Option<&[f32]>,
-    noise: u64,
-) -> Result<Vec<u8>, CodecError> {
+pub fn encode(codec: Codec, v: &[f32], estimate: Option<&[f32]>, noise: u64) -> Result<Vec<u8>, CodecError> {
     let mut bytes = Vec::new();
     match estimate {
         None => Ef21::FIRST.encode(v, noise, &mut bytes)?,

@@ -5,8 +5,8 @@ use crate::catch_up::{Ask, AssembleJob, OfferError, certifiers, check_offer};
 use crate::election::Sitting;
 use crate::event::{Event, Output, Record, Snapshot};
 use crate::identity::{Domain, Hash, PeerKey, Signed};
-use crate::mutant::Mutant;
 use crate::membership::ControlPage;
+use crate::mutant::Mutant;
 use crate::state::State;
 use crate::time::{Span, Time};
 use crate::transition;
@@ -384,7 +384,8 @@ impl Session {
 
     /// Fetches what is missing of a checked snapshot.
     fn take_snapshot(&mut self, offer: SnapshotOffer) {
-        let sizes = ControlPage::from_bytes(&offer.control).map(|page| self.charter.shape().page_sizes(&page));
+        let sizes =
+            ControlPage::from_bytes(&offer.control).map(|page| self.charter.shape().page_sizes(&page));
         let pages = self.catch_up.begin_snapshot(offer, sizes.unwrap_or_default());
         let (height, target) = (self.height(), self.catch_up.target());
         self.event(Event::CatchingUp { height, target });

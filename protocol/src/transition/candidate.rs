@@ -127,7 +127,11 @@ impl CandidateJob {
         for (index, estimate) in self.state.estimates.values().enumerate() {
             let mut pages = estimate.pages().iter();
             if let Some(page) = pages.position(|page| Hash::of(page.bytes()) != page.hash()) {
-                return Err(CandidateError::Damaged { array: self.state.arrays.len() + index, fragment: 0, page });
+                return Err(CandidateError::Damaged {
+                    array: self.state.arrays.len() + index,
+                    fragment: 0,
+                    page,
+                });
             }
         }
         Ok(())

@@ -102,7 +102,12 @@ impl Peer {
     /// The first two values of what is sent.
     fn sends(&mut self) -> [f32; 2] {
         let outer = self.outer.clone();
-        match self.worker.execute(Work::Encode { slot: Slot { stream: 0, ordinal: 0 }, outer, estimate: None, noise: 0 }) {
+        match self.worker.execute(Work::Encode {
+            slot: Slot { stream: 0, ordinal: 0 },
+            outer,
+            estimate: None,
+            noise: 0,
+        }) {
             WorkDone::Encoded { bytes, .. } => {
                 let mut sent = vec![0.0; self.outer.len()];
                 CODEC.decode_into(&bytes, &mut sent).unwrap();

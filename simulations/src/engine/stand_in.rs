@@ -115,7 +115,9 @@ impl Engine for StandIn {
         match self.landscape {
             Landscape::Bowl => {
                 let at = into.iter_mut().zip(self.theta.iter().zip(&self.targets)).enumerate();
-                at.for_each(|(index, (g, (theta, target)))| *g = theta - target + NOISE * noise(sample, index));
+                at.for_each(|(index, (g, (theta, target)))| {
+                    *g = theta - target + NOISE * noise(sample, index)
+                });
             }
             Landscape::Slope => into.fill(1.0),
         }

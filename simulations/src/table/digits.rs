@@ -8,7 +8,7 @@
 
 use driftless_protocol::charter::Charter;
 use driftless_protocol::codec::{Codec, TopK};
-use driftless_protocol::method::{Co2, Method, Overrun, SparseLoCo, StreamingDiLoCo};
+use driftless_protocol::method::{Co2, Ef21, Method, Overrun, SparseLoCo, StreamingDiLoCo};
 use driftless_protocol::state::Array;
 use driftless_protocol::worker::{Engine, Samples, Work, WorkDone, Worker};
 
@@ -65,6 +65,7 @@ enum Kind {
     SlowMo { beta: f32 },
     Co2 { eta: f32, beta: f32, penalty: bool },
     Sparse { beta: f32, statistical: bool },
+    Ef21 { gamma: f32 },
 }
 
 use Expected::{Below, Near};
@@ -82,8 +83,11 @@ const CO2_ON: [(u32, Expected); 4] = near([0.969, 0.968, 0.967, 0.968]);
 const CO2_BAD: [(u32, Expected); 4] =
     [(6, Below(0.75)), (12, Below(0.75)), (24, Below(0.75)), (48, Below(0.75))];
 
+/// The best of 0.25, 0.5, 1, 1.5, 2 and 3.
+const EF21_GAMMA: f32 = 1.0;
+
 /// The rows.
-pub const ROWS: [Row; 10] = [
+pub const ROWS: [Row; 11] = [
     Row { name: "average", check: "C2", kind: Kind::Average, reference: &AVERAGE },
     Row { name: "slowmo", check: "C2", kind: Kind::SlowMo { beta: 0.5 }, reference: &SLOWMO },
     Row { name: "co2-beta-0", check: "C2", kind: co2(1.0, 0.0, false), reference: &CO2_PLAIN },
@@ -99,6 +103,12 @@ pub const ROWS: [Row; 10] = [
     Row { name: "ef14", check: "E6", kind: sparse(1.0, false), reference: &[(12, Near(0.973))] },
     Row { name: "sparse-loco-f32", check: "E6", kind: sparse(0.95, false), reference: &[(12, Near(0.972))] },
     Row { name: "sparse-loco", check: "E6", kind: sparse(0.95, true), reference: &[(12, Near(0.970))] },
+    Row {
+        name: "ef21",
+        check: "E6",
+        kind: Kind::Ef21 { gamma: EF21_GAMMA },
+        reference: &[(12, Near(0.962))],
+    },
 ];
 
 const fn co2(eta: f32, beta: f32, penalty: bool) -> Kind {
@@ -118,7 +128,10 @@ impl Row {
         let mut setup = Setup::real(seed, PEERS as usize, "mlp:64-64-10", rows())?;
         match self.kind {
             Kind::SlowMo { beta } => slowmo(&setup, period, beta, progress),
-            kind => {
+            mut kind => {
+                if let (Kind::Ef21 { gamma }, Ok(text)) = (&mut kind, std::env::var("EF21_GAMMA")) {
+                    *gamma = text.parse().unwrap();
+                }
                 setup.manifest.method = kind.method(period);
                 runs::session(setup, progress)
             }
@@ -153,6 +166,10 @@ impl Kind {
             Kind::Sparse { beta, statistical } => {
                 let codec = Codec::TopK(TopK { keep: 8, of: 512, whole: false, statistical });
                 Method::SparseLoCo(SparseLoCo { period, eta: 1.0, beta, codec })
+            }
+            Kind::Ef21 { gamma } => {
+                let codec = Codec::TopK(TopK { keep: 8, of: 512, whole: false, statistical: false });
+                Method::Ef21(Ef21 { batches: period, gamma, eta: 1.0, members: PEERS as u16, codec })
             }
         }
     }

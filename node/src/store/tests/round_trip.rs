@@ -131,8 +131,7 @@ fn a_state_of_several_full_pages_comes_back() {
     let dir = tempfile::tempdir().unwrap();
     let values: Vec<f32> = (0..PAGE_VALUES + 3).map(|index| index as f32).collect();
     let full = State { arrays: vec![vec![Array::new(&values)]], ..state(0) };
-    let pages =
-        driftless_protocol::state::Shape { arrays: 1, lengths: vec![values.len()], estimates: None };
+    let pages = driftless_protocol::state::Shape { arrays: 1, lengths: vec![values.len()], estimates: None };
     let shape = Shape { session: session(), genesis: full.digest(), pages };
     let open = || recover(SessionFolder::at(dir.path()), &shape, Options::default()).unwrap();
     let (mut store, _) = open();
