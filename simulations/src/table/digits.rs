@@ -65,7 +65,7 @@ enum Kind {
     SlowMo { beta: f32 },
     Co2 { eta: f32, beta: f32, penalty: bool },
     Sparse { beta: f32, statistical: bool },
-    Ef21 { gamma: f32 },
+    Ef21 { gamma: f32, eta: f32 },
 }
 
 use Expected::{Below, Near};
@@ -83,10 +83,8 @@ const CO2_ON: [(u32, Expected); 4] = near([0.969, 0.968, 0.967, 0.968]);
 const CO2_BAD: [(u32, Expected); 4] =
     [(6, Below(0.75)), (12, Below(0.75)), (24, Below(0.75)), (48, Below(0.75))];
 
-/// The best of 0.25, 0.5, 1, 1.5, 2 and 3.
-const EF21_GAMMA: f32 = 1.0;
-
-/// The rows.
+/// The rows. EF21's numbers are the best of gamma .3 to 2 and eta 1, .8, .6 and .4: a gradient for 12 batches is 80
+/// steps of descent, and with so few values sent plain EF21 (eta 1) is at most .944, at gamma .7.
 pub const ROWS: [Row; 11] = [
     Row { name: "average", check: "C2", kind: Kind::Average, reference: &AVERAGE },
     Row { name: "slowmo", check: "C2", kind: Kind::SlowMo { beta: 0.5 }, reference: &SLOWMO },
@@ -106,7 +104,7 @@ pub const ROWS: [Row; 11] = [
     Row {
         name: "ef21",
         check: "E6",
-        kind: Kind::Ef21 { gamma: EF21_GAMMA },
+        kind: Kind::Ef21 { gamma: 0.7, eta: 0.8 },
         reference: &[(12, Near(0.962))],
     },
 ];
@@ -128,10 +126,7 @@ impl Row {
         let mut setup = Setup::real(seed, PEERS as usize, "mlp:64-64-10", rows())?;
         match self.kind {
             Kind::SlowMo { beta } => slowmo(&setup, period, beta, progress),
-            mut kind => {
-                if let (Kind::Ef21 { gamma }, Ok(text)) = (&mut kind, std::env::var("EF21_GAMMA")) {
-                    *gamma = text.parse().unwrap();
-                }
+            kind => {
                 setup.manifest.method = kind.method(period);
                 runs::session(setup, progress)
             }
@@ -167,9 +162,9 @@ impl Kind {
                 let codec = Codec::TopK(TopK { keep: 8, of: 512, whole: false, statistical });
                 Method::SparseLoCo(SparseLoCo { period, eta: 1.0, beta, codec })
             }
-            Kind::Ef21 { gamma } => {
+            Kind::Ef21 { gamma, eta } => {
                 let codec = Codec::TopK(TopK { keep: 8, of: 512, whole: false, statistical: false });
-                Method::Ef21(Ef21 { batches: period, gamma, eta: 1.0, members: PEERS as u16, codec })
+                Method::Ef21(Ef21 { batches: period, gamma, eta, members: PEERS as u16, codec })
             }
         }
     }

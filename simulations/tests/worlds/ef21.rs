@@ -67,7 +67,7 @@ fn a_joiner_takes_a_snapshot_with_all_estimates_and_is_counted() {
 #[test]
 fn whoever_leaves_takes_its_estimate_along_and_comes_back_with_a_whole_gradient() {
     for seed in 0..4 {
-        let mut setup = setup(seed, 4, 30);
+        let mut setup = setup(seed, 4, 60);
         setup.peers.push(PeerSetup::contributor());
         let mut world = world(setup);
         world.command(at(4_321), 4, Command::Leave);
@@ -76,7 +76,8 @@ fn whoever_leaves_takes_its_estimate_along_and_comes_back_with_a_whole_gradient(
         assert!(until(&mut world, 4_000, has), "{}", report(&world));
         assert!(until(&mut world, 20_000, |world| !has(world)), "{}", report(&world));
         estimates_are_the_members(&world);
-        world.switch_on(at(22_000), 4);
+        world.switch_on(at(world.now().0 / 1000 + 500), 4);
+        assert!(until(&mut world, 60_000, has), "it was not counted again: {}", report(&world));
         complete_of(&mut world, 300);
         estimates_are_the_members(&world);
     }
