@@ -57,12 +57,12 @@ mod tests {
         let file = folder.path().join("australian");
         std::fs::write(&file, AUSTRALIAN).unwrap();
         let preset = |model| Manifest::preset(model).unwrap().with_method(MethodName::Ef21);
-        let gamma = of_data(&preset("logistic:14-0.001"), &[file.clone()]).unwrap().unwrap();
+        let gamma = of_data(&preset("logistic:14-0.001"), std::slice::from_ref(&file)).unwrap().unwrap();
         // Raw rows: 1 / L alone is 1.4e-7, and xi(1/64) is 126.
         assert!((1e-10..1.4e-7).contains(&gamma), "{gamma}");
         let mut dense = preset("logistic:14-0.001");
         dense.method.set_codec(driftless_protocol::codec::Codec::F32);
-        let whole = of_data(&dense, &[file.clone()]).unwrap().unwrap();
+        let whole = of_data(&dense, std::slice::from_ref(&file)).unwrap().unwrap();
         assert!((1e-7..2e-7).contains(&whole), "{whole}");
         assert_eq!(of_data(&preset("mlp:14-8-2"), &[file]).unwrap(), None);
     }

@@ -125,11 +125,13 @@ impl Training {
         }
     }
 
-    /// Where slots do not wait for the slow, those contribute what they have before they are shown out.
+    /// Where slots do not wait for the slow, or what these have is void at each closing, they contribute what there is
+    /// before they are shown out.
     fn keep_membership(&mut self, control: &ControlPage) {
         /// Slots that it may still miss then.
         const SPARE: u16 = 2;
-        if !matches!(self.charter.manifest.pacing, Pacing::Decoupled { .. }) {
+        let decoupled = matches!(self.charter.manifest.pacing, Pacing::Decoupled { .. });
+        if !decoupled && !self.stays_at_outer() {
             return;
         }
         let Some(member) = control.member(&self.me) else { return };

@@ -56,7 +56,7 @@ const fn session(method: MethodName, period: u32, codec: Option<Codec>, feedback
 
 const ADAMW: &[f32] = &[4e-3, 8e-3, 2e-3];
 const MUON: &[f32] = &[0.02, 0.04, 0.01];
-const GAMMA: &[f32] = &[0.5, 0.25, 1.0, 2.0];
+const GAMMA: &[f32] = &[0.1, 0.05, 0.2];
 
 /// The rows.
 pub const ROWS: [Row; 13] = [

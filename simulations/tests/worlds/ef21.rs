@@ -109,6 +109,26 @@ fn whoever_falls_silent_is_forgotten_and_comes_back_with_a_whole_gradient() {
     }
 }
 
+/// Whose gradients are void before they are whole, slot after slot, sends what it has before it is shown out.
+#[test]
+fn whoever_is_too_slow_for_whole_gradients_sends_a_part_now_and_then() {
+    let mut setup = setup(2, 4, 40);
+    let mut slow = PeerSetup::contributor();
+    slow.step = slow.step.times(12);
+    setup.peers.push(slow);
+    let mut world = world(setup);
+    complete(&mut world, 600);
+    let joined = told_times(&world, 4, |event| matches!(event, Event::Joined { .. }));
+    let removed = told_times(&world, 4, |event| matches!(event, Event::Removed { .. }));
+    assert_eq!((joined, removed), (1, 0), "{}", report(&world));
+    let key = world.peers()[4].key;
+    assert!(world.certified().control.member(&key).is_some_and(|member| member.counted > 0));
+}
+
+fn told_times(world: &World, peer: usize, wanted: impl Fn(&Event) -> bool) -> usize {
+    world.peers()[peer].events().iter().filter(|(_, event)| wanted(event)).count()
+}
+
 #[test]
 fn power_cuts_and_loss_are_survived() {
     for seed in 0..24 {
