@@ -119,10 +119,10 @@ impl Training {
             // The lease behind the uncounted work is gone: somebody else gets those samples.
             self.start_over(state);
         }
-        self.keep_membership(&state.control);
         if self.adrift {
             closed.into_iter().for_each(|slot| self.join_in(slot, &state.control.closed));
         }
+        self.keep_membership(&state.control);
     }
 
     /// Where slots do not wait for the slow, or what these have is void at each closing, they contribute what there is
