@@ -150,14 +150,14 @@ pub struct DemoArguments {
     /// End after so many slots, all fragments together, instead of after --tokens.
     #[arg(long, conflicts_with = "tokens", value_parser = clap::value_parser!(u64).range(1..=1 << 32))]
     pub slots: Option<u64>,
-    /// How the peers train together: streaming-diloco, sparse-loco, muloco or co2; spsa or fzoo, a byte
+    /// How the peers train together: streaming-diloco, sparse-loco, muloco, co2 or ef21; spsa or fzoo, a byte
     /// a sample, for small models and for fine-tuning.
     #[arg(long, value_name = "METHOD", default_value_t = MethodName::DEFAULT)]
     pub method: MethodName,
-    /// Inner steps between two exchanges of a fragment (H).
+    /// Inner steps between two exchanges of a fragment (H); with ef21 batches of one gradient.
     #[arg(long, value_name = "H")]
     pub period: Option<u32>,
-    /// Encoding of the exchanged updates: e3m0, f32, stat2, int2 to int8; with sparse-loco also sign,
+    /// Encoding of the exchanged updates: e3m0, f32, stat2, int2 to int8; with sparse-loco and ef21 also sign,
     /// top-64/4096-stat2 and the like, rand-1/64, which leave out what is sent later.
     #[arg(long, value_name = "CODEC")]
     pub codec: Option<Codec>,
@@ -263,18 +263,20 @@ pub struct NewArguments {
     /// Let anyone join who reaches a peer; otherwise an invitation is needed.
     #[arg(long, conflicts_with = "manifest")]
     pub open: bool,
-    /// How the peers train together: streaming-diloco, sparse-loco, muloco or co2; spsa or fzoo, a byte
-    /// a sample, for small models and for fine-tuning [default: muloco, or that of the
-    /// session after --from].
+    /// How the peers train together: streaming-diloco, sparse-loco, muloco, co2 or ef21; spsa or fzoo, a byte
+    /// a sample, for small models and for fine-tuning [default: muloco, or that of the session after --from].
     #[arg(long, value_name = "METHOD", conflicts_with = "manifest")]
     pub method: Option<MethodName>,
-    /// Inner steps between two exchanges of a fragment (H).
+    /// Inner steps between two exchanges of a fragment (H); with ef21 batches of one gradient.
     #[arg(long, value_name = "H", conflicts_with = "manifest")]
     pub period: Option<u32>,
-    /// Encoding of the exchanged updates: e3m0, f32, stat2, int2 to int8; with sparse-loco also sign,
+    /// Encoding of the exchanged updates: e3m0, f32, stat2, int2 to int8; with sparse-loco and ef21 also sign,
     /// top-64/4096-stat2 and the like, rand-1/64, which leave out what is sent later.
     #[arg(long, value_name = "CODEC", conflicts_with = "manifest")]
     pub codec: Option<Codec>,
+    /// The step size of ef21 [default: for a logistic regression what its rows' smoothness allows].
+    #[arg(long, conflicts_with = "manifest")]
+    pub gamma: Option<f32>,
     /// What becomes of the updates of a slot: mean, radial-directional, median, or trimmed-mean-0.1 (without a tenth at either end), which
     /// a few members cannot move; the last two where the members are named.
     #[arg(long, value_name = "HOW", conflicts_with = "manifest")]

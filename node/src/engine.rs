@@ -203,6 +203,15 @@ impl worker::Engine for TrainerEngine {
         })
     }
 
+    fn gradient(&mut self, samples: &Samples, into: &mut [f32]) -> Result<f32, EngineFailure> {
+        self.check(&(0..into.len()), self.trainer.engine().parameter_count())?;
+        let samples = self.samples(samples, 1);
+        self.trainer.gradient(&samples, into).map_err(|error| match error {
+            EngineError::NonFinite(_) => EngineFailure::NotFinite("the loss or its gradient".into()),
+            other => EngineFailure::Other(other.to_string()),
+        })
+    }
+
     fn read(&mut self, range: Range<usize>, into: &mut [f32]) -> Result<(), EngineFailure> {
         self.check(&range, into.len())?;
         self.trainer.read(range, into);

@@ -21,6 +21,7 @@ pub mod output;
 pub mod parameters;
 pub mod report;
 pub mod settings;
+pub mod step_size;
 pub mod succession;
 pub mod terms;
 pub mod verify;

@@ -158,7 +158,7 @@ pub fn found_on(parent: &Offline, wishes: &Wishes, founder: &Signer) -> Result<F
         ..terms.clone()
     };
     let control = Charter::new(manifest.clone())?.genesis_control();
-    let genesis = State { control: control.into(), arrays: parent.state.arrays.clone() }.digest();
+    let genesis = State { control: control.into(), ..parent.state.clone().without_estimates() }.digest();
     Ok(Founding { manifest: SignedManifest::seal(Manifest { genesis, ..manifest }, founder)?, files })
 }
 

@@ -66,6 +66,10 @@ pub struct Overrides {
     pub batch: Option<u32>,
     /// Tokens that the learning rate is planned for.
     pub budget_tokens: Option<u64>,
+    /// EF21's step size.
+    pub gamma: Option<f32>,
+    /// Members that there has to be room for.
+    pub members: Option<u32>,
 }
 
 /// A manifest, signed, with the files it names.
@@ -131,6 +135,11 @@ impl Overrides {
         self.codec.into_iter().for_each(|codec| method.set_codec(codec));
         if self.strict {
             method.set_strict();
+        }
+        if let Method::Ef21(method) = method {
+            method.gamma = self.gamma.unwrap_or(method.gamma);
+            let members = self.members.map_or(0, |members| u16::try_from(members).unwrap_or(u16::MAX));
+            method.members = method.members.max(members);
         }
         let training = &mut preset.training;
         training.learning_rate = self.learning_rate.unwrap_or(training.learning_rate);

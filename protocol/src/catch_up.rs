@@ -13,7 +13,7 @@ use crate::election::Sitting;
 use crate::holdings::{Tell, tell};
 use crate::identity::{Hash, PeerKey};
 use crate::membership::{ControlPage, MAX_MEMBERS};
-use crate::state::{Page, State, page_sizes, state_digest};
+use crate::state::{Page, State, state_digest};
 use crate::time::{Span, Time};
 use crate::wire::SnapshotOffer;
 
@@ -88,6 +88,8 @@ impl Known {
 #[derive(Debug)]
 struct Pending {
     offer: SnapshotOffer,
+    /// Number of values of each of its pages.
+    sizes: Vec<usize>,
     missing: BTreeSet<Hash>,
     failures: u32,
 }
@@ -283,11 +285,11 @@ impl CatchUp {
         self.asked.map(|(_, at)| at + PATIENCE).or(self.expected)
     }
 
-    /// Takes up a snapshot that was checked. Returns the pages to fetch.
-    pub fn begin_snapshot(&mut self, offer: SnapshotOffer) -> Vec<Hash> {
+    /// Takes up a snapshot that was checked, with the number of values of each page. Returns the pages to fetch.
+    pub fn begin_snapshot(&mut self, offer: SnapshotOffer, sizes: Vec<usize>) -> Vec<Hash> {
         let missing: BTreeSet<Hash> = offer.pages.iter().copied().collect();
         let pages = missing.iter().copied().collect();
-        self.snapshot = Some(Pending { offer, missing, failures: 0 });
+        self.snapshot = Some(Pending { offer, sizes, missing, failures: 0 });
         self.asked = None;
         pages
     }
@@ -304,9 +306,11 @@ impl CatchUp {
         self.snapshot.as_ref().is_some_and(|pending| pending.missing.contains(root))
     }
 
-    /// Position of a page of the pending snapshot in digest order.
-    pub fn page_index(&self, root: &Hash) -> Option<usize> {
-        self.snapshot.as_ref()?.offer.pages.iter().position(|page| page == root)
+    /// Position of a page of the pending snapshot in digest order, and its length in bytes.
+    pub fn page_place(&self, root: &Hash) -> Option<(usize, u64)> {
+        let pending = self.snapshot.as_ref()?;
+        let index = pending.offer.pages.iter().position(|page| page == root)?;
+        Some((index, *pending.sizes.get(index)? as u64 * 4))
     }
 
     /// Ends the pending snapshot, which is in place now or of no use.
@@ -359,15 +363,15 @@ pub fn check_offer(
     if !last && !sitting.certifies(charter, &offer.block) {
         return Err(OfferError::NotCertified);
     }
-    let expected = page_sizes(charter.manifest.method.arrays(), &charter.lengths).len();
+    let control = ControlPage::from_bytes(&offer.control);
+    let control = control.map_err(|error| OfferError::Malformed(error.to_string()))?;
+    let expected = charter.shape().page_sizes(&control).len();
     if offer.pages.len() != expected {
         return Err(OfferError::Malformed(format!("{} pages instead of {expected}", offer.pages.len())));
     }
     if state_digest(&offer.control, offer.pages.iter().copied()) != offer.block.block.digest {
         return Err(OfferError::Digest);
     }
-    let control = ControlPage::from_bytes(&offer.control);
-    let control = control.map_err(|error| OfferError::Malformed(error.to_string()))?;
     if control.height != height || control.closed.len() != usize::from(charter.manifest.method.streams()) {
         return Err(OfferError::Malformed("the control page is of another height or method".into()));
     }
@@ -399,16 +403,14 @@ impl AssembleJob {
     /// Reads every page by root and builds the state.
     pub fn run(&self, read: &mut dyn FnMut(&Hash) -> Result<Vec<u8>, String>) -> Result<Box<State>, String> {
         let control = ControlPage::from_bytes(&self.offer.control).map_err(|error| error.to_string())?;
-        let arrays = self.charter.manifest.method.arrays();
         let mut failed = None;
-        let state =
-            State::assemble(control, arrays, &self.charter.lengths, &self.offer.pages, |root, values| {
-                let bytes = read(&root).unwrap_or_else(|error| {
-                    failed = Some(error);
-                    Vec::new()
-                });
-                Page::from_bytes(root, &bytes, values)
+        let state = State::assemble(control, &self.charter.shape(), &self.offer.pages, |root, values| {
+            let bytes = read(&root).unwrap_or_else(|error| {
+                failed = Some(error);
+                Vec::new()
             });
+            Page::from_bytes(root, &bytes, values)
+        });
         match (state, failed) {
             (_, Some(error)) => Err(error),
             (Ok(state), None) => Ok(Box::new(state)),

@@ -1,5 +1,7 @@
 //! A session's constitution: the manifest and everything that follows from it alone.
 
+use std::collections::BTreeMap;
+
 use crate::block::Slot;
 use crate::genesis::genesis_outer;
 use crate::identity::{Hash, PeerKey};
@@ -8,7 +10,7 @@ use crate::manifest::{Admission, Data, Manifest, ManifestError, Pacing};
 use crate::membership::{ControlPage, LeaseRules};
 use crate::memory::Memory;
 use crate::method::one_byte::Opening;
-use crate::state::{Array, Page, PageError, State, page_sizes};
+use crate::state::{Array, Page, PageError, Shape, State};
 
 /// A checked manifest with what is derived from it once.
 #[derive(Clone, Debug)]
@@ -49,17 +51,25 @@ impl Charter {
         let method = &self.manifest.method;
         let array = |array| if method.starts_as_outer(array) { outer.clone() } else { zeros.clone() };
         let arrays = (0..method.arrays()).map(array).collect();
-        State { control: self.genesis_control().into(), arrays }
+        State { control: self.genesis_control().into(), arrays, estimates: BTreeMap::new() }
     }
 
-    /// The genesis state with all arrays in the given pages; `read` returns a page of so many values.
+    /// How the pages of a state lie.
+    pub fn shape(&self) -> Shape {
+        let method = &self.manifest.method;
+        Shape { arrays: method.arrays(), lengths: self.lengths.clone(), estimates: method.estimates() }
+    }
+
+    /// The genesis state with all arrays in the given pages; `read` returns a page of so many values. Pages
+    /// beyond are of estimates, which begin anew.
     pub fn genesis_of_pages(
         &self,
         roots: &[Hash],
         read: impl FnMut(Hash, usize) -> Result<Page, PageError>,
     ) -> Result<State, PageError> {
-        let arrays = self.manifest.method.arrays();
-        State::assemble(self.genesis_control(), arrays, &self.lengths, roots, read)
+        let shape = self.shape();
+        let roots = &roots[..roots.len().min(shape.array_sizes().len())];
+        State::assemble(self.genesis_control(), &shape, roots, read)
     }
 
     /// The pages that the manifest's origin names, each with its number of values.
@@ -67,7 +77,7 @@ impl Charter {
         let roots = self.manifest.origin.pages();
         let sizes = match roots {
             [] => Vec::new(),
-            _ => page_sizes(self.manifest.method.arrays(), &self.lengths),
+            _ => self.shape().array_sizes(),
         };
         roots.iter().copied().zip(sizes)
     }

@@ -5,12 +5,17 @@
 //! BLAKE3 hash of its little-endian bytes, so a snapshot is nothing but the list of page hashes
 //! at a height. Pages are shared and replaced as a whole: a candidate state costs only what it
 //! touches, and only touched pages are hashed again.
+//!
+//! Where the method keeps an estimate of each member's gradient (EF21's g_j), those pages come after all
+//! arrays, in the order of the members' keys. Who has one follows from the control page: a member of which
+//! a contribution was counted since it joined.
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use crate::block::Slot;
 use crate::control::Control;
-use crate::identity::Hash;
+use crate::identity::{Hash, PeerKey};
 use crate::membership::ControlPage;
 use crate::method::Method;
 
@@ -168,6 +173,19 @@ pub struct State {
     pub control: Control,
     /// `arrays[a][f]`: array `a` (0 = outer parameters) of fragment `f`.
     pub arrays: Vec<Vec<Array>>,
+    /// By member, what is known of its gradient, where the method keeps that.
+    pub estimates: BTreeMap<PeerKey, Array>,
+}
+
+/// What of a session says how its pages lie.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Shape {
+    /// Arrays of each fragment.
+    pub arrays: usize,
+    /// Number of values of each fragment.
+    pub lengths: Vec<usize>,
+    /// Whether there are estimates of the members' gradients, and of how many at most.
+    pub estimates: Option<u16>,
 }
 
 impl State {
@@ -185,7 +203,20 @@ impl State {
 
     /// Every page in digest order.
     pub fn pages(&self) -> impl Iterator<Item = &Page> {
-        self.arrays.iter().flatten().flat_map(|array| array.pages.iter())
+        self.arrays.iter().flatten().chain(self.estimates.values()).flat_map(|array| array.pages.iter())
+    }
+
+    /// The same with nothing known of anybody's gradient.
+    #[must_use]
+    pub fn without_estimates(self) -> State {
+        State { estimates: BTreeMap::new(), ..self }
+    }
+
+    /// Drops the estimates of those who left, and of those who began anew since.
+    pub(crate) fn forget_estimates(&mut self) {
+        let control = &self.control;
+        let has = |key: &PeerKey| control.member(key).is_some_and(|member| member.counted > 0);
+        self.estimates.retain(|key, _| has(key));
     }
 
     /// BLAKE3(control page hash, page hashes in order).
@@ -193,16 +224,14 @@ impl State {
         digest_of(std::iter::once(self.control.hash()).chain(self.pages().map(Page::hash)))
     }
 
-    /// Rebuilds a state from its parts; `lengths[f]` is the number of values of fragment `f`, and
-    /// there are `arrays` arrays of each.
+    /// Rebuilds a state from its parts.
     pub fn assemble(
         control: ControlPage,
-        arrays: usize,
-        lengths: &[usize],
+        shape: &Shape,
         roots: &[Hash],
         mut read: impl FnMut(Hash, usize) -> Result<Page, PageError>,
     ) -> Result<State, PageError> {
-        let sizes = page_sizes(arrays, lengths);
+        let sizes = shape.page_sizes(&control);
         if sizes.len() != roots.len() {
             return Err(PageError::Count { expected: sizes.len(), found: roots.len() });
         }
@@ -212,21 +241,50 @@ impl State {
             let pages = pages.map(|(values, root)| read(*root, values)).collect::<Result<_, _>>()?;
             Ok(Array { pages })
         };
-        let arrays = (0..arrays)
+        let lengths = &shape.lengths;
+        let arrays = (0..shape.arrays)
             .map(|_| lengths.iter().map(|length| take(*length)).collect())
             .collect::<Result<_, _>>()?;
-        Ok(State { control: control.into(), arrays })
+        let all = lengths.iter().sum();
+        let estimates =
+            shape.estimated(&control).map(|key| Ok((key, take(all)?))).collect::<Result<_, _>>()?;
+        Ok(State { control: control.into(), arrays, estimates })
     }
 }
 
-/// Number of values of every page, in digest order.
-pub fn page_sizes(arrays: usize, lengths: &[usize]) -> Vec<usize> {
-    let one = lengths.iter().flat_map(|length| {
-        let full = std::iter::repeat_n(PAGE_VALUES, length / PAGE_VALUES);
-        full.chain((length % PAGE_VALUES > 0).then_some(length % PAGE_VALUES))
-    });
-    let one: Vec<usize> = one.collect();
-    one.repeat(arrays)
+impl Shape {
+    /// The members that have an estimate.
+    fn estimated(&self, control: &ControlPage) -> impl Iterator<Item = PeerKey> {
+        let counted = control.members.iter().filter(|member| self.estimates.is_some() && member.counted > 0);
+        counted.map(|member| member.key)
+    }
+
+    /// Number of values of every page that a state with this control page has, in digest order.
+    pub fn page_sizes(&self, control: &ControlPage) -> Vec<usize> {
+        let mut sizes = self.array_sizes();
+        let estimate = page_sizes(self.lengths.iter().sum());
+        self.estimated(control).for_each(|_| sizes.extend(estimate.clone()));
+        sizes
+    }
+
+    /// Number of values of every page of the arrays, in digest order: all that a genesis state has.
+    pub fn array_sizes(&self) -> Vec<usize> {
+        let one: Vec<usize> = self.lengths.iter().flat_map(|length| page_sizes(*length)).collect();
+        one.repeat(self.arrays)
+    }
+
+    /// The most pages that a state has.
+    pub fn most_pages(&self) -> usize {
+        let all = self.lengths.iter().sum::<usize>().div_ceil(PAGE_VALUES);
+        let estimates = usize::from(self.estimates.unwrap_or(0));
+        self.array_sizes().len().saturating_add(all.saturating_mul(estimates))
+    }
+}
+
+/// Number of values of every page of so many.
+fn page_sizes(values: usize) -> impl Iterator<Item = usize> + Clone {
+    let full = std::iter::repeat_n(PAGE_VALUES, values / PAGE_VALUES);
+    full.chain((!values.is_multiple_of(PAGE_VALUES)).then_some(values % PAGE_VALUES))
 }
 
 /// Number of pages of so many arrays of fragments with these lengths.
@@ -258,14 +316,16 @@ mod tests {
     fn state(values: &[f32]) -> State {
         let control =
             ControlPage::genesis(1, Vec::new(), LeaseRules { target: 0, max_lag: 4, window: 1, batch: 1 });
-        State { control: control.into(), arrays: vec![vec![Array::new(values)], vec![Array::new(&[0.0; 3])]] }
+        let arrays = vec![vec![Array::new(values)], vec![Array::new(&[0.0; 3])]];
+        State { control: control.into(), arrays, estimates: BTreeMap::new() }
     }
 
     fn rebuild(state: &State) -> Result<State, PageError> {
         let roots: Vec<Hash> = state.pages().map(Page::hash).collect();
-        let lengths = [state.outer(0).len()];
+        let lengths = vec![state.outer(0).len()];
+        let shape = Shape { arrays: state.arrays.len(), lengths, estimates: Some(9) };
         let mut pages = state.pages();
-        State::assemble((*state.control).clone(), state.arrays.len(), &lengths, &roots, |root, values| {
+        State::assemble((*state.control).clone(), &shape, &roots, |root, values| {
             let page = pages.next().expect("as many pages as roots");
             Page::from_bytes(root, page.bytes(), values)
         })
@@ -276,8 +336,9 @@ mod tests {
         let array = Array::new(&vec![1.0; PAGE_VALUES + 5]);
         let lengths: Vec<usize> = array.pages().iter().map(|page| page.values().len()).collect();
         assert_eq!(lengths, [PAGE_VALUES, 5]);
-        assert_eq!(page_sizes(2, &[PAGE_VALUES + 5, 7]), [PAGE_VALUES, 5, 7, PAGE_VALUES, 5, 7]);
-        assert_eq!(page_sizes(1, &[PAGE_VALUES]), [PAGE_VALUES]);
+        let sizes = |arrays, lengths| Shape { arrays, lengths, estimates: None }.array_sizes();
+        assert_eq!(sizes(2, vec![PAGE_VALUES + 5, 7]), [PAGE_VALUES, 5, 7, PAGE_VALUES, 5, 7]);
+        assert_eq!(sizes(1, vec![PAGE_VALUES]), [PAGE_VALUES]);
     }
 
     #[test]

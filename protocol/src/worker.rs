@@ -5,6 +5,8 @@
 //! [`Engine`], on a thread of its own in the node and inline in the simulator, so that both run
 //! the same method code.
 
+mod gradients;
+
 use std::collections::VecDeque;
 use std::ops::Range;
 
@@ -17,6 +19,7 @@ use crate::layout::LayoutError;
 use crate::method::one_byte::Opening;
 use crate::method::{Method, Residual, streaming_diloco};
 use crate::state::Array;
+use gradients::Gradients;
 
 use speculation::Speculation;
 
@@ -30,6 +33,9 @@ pub trait Engine {
     fn train(&mut self, samples: &Samples, progress: &[f32]) -> Result<Vec<f32>, EngineFailure>;
     /// The mean loss of so many samples at the present parameters, by forward passes alone.
     fn loss(&mut self, samples: &Samples) -> Result<f32, EngineFailure>;
+    /// The mean loss of one batch of `samples` at the present parameters, in nats per token, and its gradient
+    /// in `into`, which is as long as the parameters and laid out as they are. Nothing moves.
+    fn gradient(&mut self, samples: &Samples, into: &mut [f32]) -> Result<f32, EngineFailure>;
     /// Copies a range of the parameters out.
     fn read(&mut self, range: Range<usize>, into: &mut [f32]) -> Result<(), EngineFailure>;
     /// Replaces a range of the parameters.
@@ -74,19 +80,23 @@ pub enum Samples {
 /// An order to the engine.
 #[derive(Debug, Clone)]
 pub enum Work {
-    /// Inner steps, one per entry of `progress`.
+    /// Inner steps, one per entry of `progress`; where theta stays at the outer parameters, the gradients of as
+    /// many batches are added to those before.
     Train {
         /// What to train on.
         samples: Samples,
         /// Share of the token budget at each step.
         progress: Vec<f32>,
     },
-    /// Take the pseudo-gradient of a fragment against `outer` and encode it.
+    /// Take the pseudo-gradient of a fragment against `outer` and encode it; or the gradient, against what
+    /// the others know of it.
     Encode {
         /// For which slot.
         slot: Slot,
         /// The fragment's outer parameters.
         outer: Array,
+        /// What is known of this peer's gradient, where the method keeps that and a contribution was counted.
+        estimate: Option<Array>,
         /// What is random in the encoding follows from it.
         noise: u64,
     },
@@ -197,6 +207,8 @@ pub struct Worker<E> {
     sent: VecDeque<(Slot, Vec<u8>)>,
     /// Where slots are batches of steps: theta, which the engine leaves to measure.
     copy: Speculation,
+    /// Where contributions are gradients at the outer parameters.
+    gradients: Option<Gradients>,
 }
 
 impl<E: Engine> Worker<E> {
@@ -213,6 +225,7 @@ impl<E: Engine> Worker<E> {
             residuals: Vec::new(),
             sent: VecDeque::new(),
             copy: Speculation::default(),
+            gradients: Gradients::of(&charter.manifest),
         };
         worker.forget_residuals();
         Ok(worker)
@@ -231,10 +244,18 @@ impl<E: Engine> Worker<E> {
     fn try_execute(&mut self, work: Work) -> Result<WorkDone, EngineFailure> {
         match work {
             Work::Train { samples, progress } => {
-                Ok(WorkDone::Trained(self.engine.train(&samples, &progress)?))
+                let losses = match &mut self.gradients {
+                    Some(gradients) => gradients.add(&mut self.engine, &samples, progress.len())?,
+                    None => self.engine.train(&samples, &progress)?,
+                };
+                Ok(WorkDone::Trained(losses))
             }
-            Work::Encode { slot, outer, noise } => {
-                let bytes = self.encode(usize::from(slot.stream), &outer, noise)?;
+            Work::Encode { slot, outer, estimate, noise } => {
+                let fragment = usize::from(slot.stream);
+                let bytes = match &mut self.gradients {
+                    Some(gradients) => gradients.encode(&self.ranges[fragment], estimate, noise)?,
+                    None => self.encode(fragment, &outer, noise)?,
+                };
                 self.keep(slot, &bytes);
                 Ok(WorkDone::Encoded { slot, bytes })
             }
@@ -242,6 +263,7 @@ impl<E: Engine> Worker<E> {
                 let mut theta = self.read(fragment)?;
                 streaming_diloco::merge(&mut theta, &outer.to_vec(), alpha);
                 self.residuals.get_mut(fragment).into_iter().for_each(Residual::counted);
+                self.gradients.iter_mut().for_each(Gradients::counted);
                 self.write(fragment, &theta)
             }
             Work::Rebase { fragment, base, now } => {
@@ -256,6 +278,7 @@ impl<E: Engine> Worker<E> {
                     self.forget_residuals();
                 }
                 self.begin_copy(&outer);
+                self.gradients.iter_mut().for_each(|gradients| gradients.drop_work(forget));
                 self.write_all(&outer)
             }
             Work::Measure { opening, step, member, lists, samples } => {
@@ -293,6 +316,8 @@ impl<E: Engine> Worker<E> {
         let mut bytes = self.engine.save()?;
         let residuals = self.residuals.iter().flat_map(Residual::values);
         bytes.extend(residuals.flat_map(|value| value.to_le_bytes()));
+        let momentum = self.gradients.iter().flat_map(Gradients::saved);
+        bytes.extend(momentum.flat_map(|value| value.to_le_bytes()));
         Ok(bytes)
     }
 
@@ -302,7 +327,8 @@ impl<E: Engine> Worker<E> {
         }
         let other = |reason: &str| EngineFailure::Other(reason.into());
         let lengths: Vec<usize> = self.lengths().take(self.residuals.len()).collect();
-        let values = lengths.iter().sum::<usize>();
+        let momentum = self.gradients.as_ref().map_or(0, Gradients::saved_len);
+        let values = lengths.iter().sum::<usize>() + momentum;
         let at = bytes.len().checked_sub(4 * values).ok_or_else(|| other("it is too short"))?;
         let (engine, residuals) = bytes.split_at(at);
         let value = |bytes: &[u8; 4]| f32::from_le_bytes(*bytes);
@@ -316,6 +342,7 @@ impl<E: Engine> Worker<E> {
             let rest = values.split_off(length);
             self.residuals.push(Residual::kept(std::mem::replace(&mut values, rest)));
         }
+        self.gradients.iter_mut().for_each(|gradients| gradients.restore(std::mem::take(&mut values)));
         Ok(WorkDone::Applied)
     }
 

@@ -344,7 +344,8 @@ impl Peer {
 /// Changes a bit of a value that the seed chooses; its page's name stays what it was.
 fn flip_bit(state: &mut State, seed: u64) {
     let mut random = Random::new(seed, "flip");
-    let mut arrays: Vec<&mut Array> = state.arrays.iter_mut().flatten().collect();
+    let mut arrays: Vec<&mut Array> =
+        state.arrays.iter_mut().flatten().chain(state.estimates.values_mut()).collect();
     let chosen = random.below(arrays.len() as u64) as usize;
     let array = &mut *arrays[chosen];
     let page = random.below(array.pages().len() as u64) as usize;

@@ -45,6 +45,11 @@ fn and_a_round_late() {
     same_bits(MethodName::Co2);
 }
 
+#[test]
+fn and_of_gradients_that_everybody_knows_a_part_of() {
+    same_bits(MethodName::Ef21);
+}
+
 fn same_bits(method: MethodName) {
     let (folder, data) = folder_with_text();
     let dir = folder.path();

@@ -6,7 +6,7 @@ use driftless_protocol::PeerKey;
 use driftless_protocol::committee::{Committee, QuorumRule};
 use driftless_protocol::identity::Signer;
 use driftless_protocol::manifest::{Admission, DeadlineBounds, Manifest, ManifestError, Pacing};
-use driftless_protocol::method::MethodName;
+use driftless_protocol::method::{Method, MethodName};
 use driftless_protocol::model::Model;
 
 use super::CommandError;
@@ -20,6 +20,7 @@ use crate::node::SessionOptions;
 use crate::output::Output;
 use crate::report::{Line, Report, short};
 use crate::settings::Settings;
+use crate::step_size;
 use crate::store::{Folder, SessionFolder};
 use crate::terms::{self, Founding, Overrides, Terms};
 
@@ -142,13 +143,18 @@ fn founding(
     };
     let tokenizer = options.tokenizer.clone();
     let tokenizer = tokenizer.or_else(|| imported.as_ref().and_then(|imported| imported.tokenizer.clone()));
+    let method = Some(options.method.unwrap_or(MethodName::DEFAULT));
+    let mut preset = Overrides { method, ..overrides(options) }.apply(preset);
+    if let (None, Method::Ef21(_)) = (options.gamma, &preset.method)
+        && let Some(gamma) = step_size::of_data(&preset, &options.data).map_err(terms::TermsError::from)?
+    {
+        let known = Overrides { gamma: Some(gamma), ..Overrides::default() };
+        preset = known.apply(preset);
+        output.note(&format!("note: by the rows' smoothness EF21 descends with gamma {gamma:e}"));
+    }
     let terms = Terms {
         name: options.name.clone(),
-        preset: Overrides {
-            method: Some(options.method.unwrap_or(MethodName::DEFAULT)),
-            ..overrides(options)
-        }
-        .apply(preset),
+        preset,
         data: options.data.clone(),
         tokenizer,
         parameters: imported.map(|imported| imported.parameters),
@@ -174,6 +180,8 @@ pub(super) fn overrides(options: &NewArguments) -> Overrides {
         learning_rate: options.learning_rate,
         batch: options.batch,
         budget_tokens: options.tokens.or(options.stop_at),
+        gamma: options.gamma,
+        members: Some(options.peers),
         ..Overrides::default()
     }
 }

@@ -156,6 +156,7 @@ fn manifest(options: &PlanArguments, name: MethodName) -> Result<Manifest, Comma
         period: options.period,
         batch: options.batch,
         budget_tokens: options.tokens,
+        members: Some(options.peers),
         ..Overrides::default()
     };
     // Who founds it and what it is trained on changes nothing here.

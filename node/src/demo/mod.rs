@@ -148,6 +148,7 @@ fn plan(options: &DemoArguments) -> Result<Plan, CommandError> {
         method: Some(options.method),
         period: options.period,
         codec: options.codec,
+        members: Some(options.peers.into()),
         // The peers share this machine: who waits for a certificate leaves its cores to the others,
         // so that the paper's rule costs no time, and a merge at tau is what the reference measured.
         strict: true,

@@ -32,7 +32,11 @@ impl Pushers {
     /// Nobody but the members and seats of `state`.
     pub fn new(charter: &Charter, state: &State) -> Pushers {
         let method = &charter.manifest.method;
-        let lengths = charter.lengths.iter().map(|values| method.blob_bytes(*values)).collect();
+        // A method may have two lengths: of a member's first contribution, and of those after it.
+        let codecs = [method.codec(), method.codec_after(0)].into_iter().flatten();
+        let lengths = charter.lengths.iter();
+        let lengths = lengths.flat_map(|values| codecs.clone().map(|codec| codec.encoded_len(*values)));
+        let lengths = lengths.collect();
         let pushers = Pushers { lengths, streams: charter.lengths.len(), inner: Mutex::default() };
         let mut inner = pushers.lock();
         (inner.known, inner.voters) = (known(state), voters(state));
@@ -114,7 +118,7 @@ mod tests {
         let mut control =
             ControlPage::genesis(2, seats, LeaseRules { target: 0, max_lag: 4, window: 1, batch: 1 });
         control.height = height;
-        State { control: control.into(), arrays: Vec::new() }
+        State { control: control.into(), arrays: Vec::new(), estimates: Default::default() }
     }
 
     #[test]

@@ -8,6 +8,7 @@ use driftless_protocol::charter::Charter;
 use driftless_protocol::consensus::WalRecord;
 use driftless_protocol::event::{Recovered, Snapshot};
 use driftless_protocol::identity::Signed;
+use driftless_protocol::state;
 
 use super::acknowledged::{Acknowledged, Mark};
 use super::chain::{Chain, Found};
@@ -28,20 +29,13 @@ pub(super) struct Shape {
     pub session: Hash,
     /// Digest of the genesis state.
     pub genesis: Hash,
-    /// Arrays per fragment.
-    pub arrays: usize,
-    /// Values of each fragment.
-    pub lengths: Vec<usize>,
+    /// How the pages of a state lie.
+    pub pages: state::Shape,
 }
 
 impl From<&Charter> for Shape {
     fn from(charter: &Charter) -> Shape {
-        Shape {
-            session: charter.session,
-            genesis: charter.manifest.genesis,
-            arrays: charter.manifest.method.arrays(),
-            lengths: charter.lengths.clone(),
-        }
+        Shape { session: charter.session, genesis: charter.manifest.genesis, pages: charter.shape() }
     }
 }
 

@@ -272,7 +272,7 @@ pub(super) fn assemble(
             Err(PageError::Length { root, expected: values * 4, found: 0 })
         }
     };
-    let state = State::assemble(control, shape.arrays, &shape.lengths, &listing.pages, page);
+    let state = State::assemble(control, &shape.pages, &listing.pages, page);
     if let Some(error) = failed {
         return Err(error);
     }

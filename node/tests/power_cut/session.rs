@@ -156,6 +156,7 @@ fn state(signer: &Signer, lengths: &[usize], height: Height) -> State {
     State {
         control: control.into(),
         arrays: vec![lengths.iter().map(moving).collect(), lengths.iter().map(fixed).collect()],
+        estimates: Default::default(),
     }
 }
 

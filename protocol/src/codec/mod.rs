@@ -167,6 +167,23 @@ impl Codec {
         matches!(self, Codec::Sign | Codec::TopK(_) | Codec::RandK(_))
     }
 
+    /// Whether what is left out is never longer than what was to be sent, on average where places are random.
+    pub fn is_contraction(&self) -> bool {
+        !matches!(self, Codec::Uniform { .. })
+    }
+
+    /// The share of the square of what is to be sent that is sent at least (alpha), where it is known: a chunk
+    /// that is shorter is not sent worse.
+    pub fn contraction(&self) -> Option<f64> {
+        match self {
+            Codec::F32 => Some(1.0),
+            Codec::TopK(TopK { keep, of, statistical: false, .. }) | Codec::RandK(RandK { keep, of, .. }) => {
+                Some((f64::from(*keep) / f64::from((*of).max(1))).min(1.0))
+            }
+            _ => None,
+        }
+    }
+
     /// Decodes into `out`, whose length is the number of values. On an error `out` is as it was.
     pub fn decode_into(&self, bytes: &[u8], out: &mut [f32]) -> Result<(), CodecError> {
         self.check(bytes, out.len())?;

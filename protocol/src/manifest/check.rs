@@ -11,6 +11,8 @@ use crate::wire::limits;
 
 /// The largest count anywhere: TOML has signed integers, and sums of a few must not overflow.
 const MAX_COUNT: u64 = 1 << 60;
+/// Roots of so many pages are 8 MiB: a list of them can be told.
+const MAX_PAGES: u64 = 1 << 18;
 const DAY: Span = Span::seconds(86_400);
 
 impl Manifest {
@@ -90,7 +92,26 @@ impl Manifest {
         let largest = self.layout().fragments.iter().map(|fragment| fragment.len).max().unwrap_or(0);
         let values = usize::try_from(largest).unwrap_or(usize::MAX);
         let blob = self.method.blob_bytes(values);
-        need(blob <= limits::BLOB, "a fragment's blob", blob, "at most 2^40 bytes: use more fragments")
+        need(blob <= limits::BLOB, "a fragment's blob", blob, "at most 2^40 bytes: use more fragments")?;
+        self.check_estimates()
+    }
+
+    /// What is known of the members' gradients has to fit into a list of pages that others are told of.
+    fn check_estimates(&self) -> Result<(), ManifestError> {
+        let Some(members) = self.method.estimates() else { return Ok(()) };
+        let seats = self.committee.founding_seats().len();
+        need(seats <= usize::from(members), "method.members", members, "at least the founding seats")?;
+        let mean = self.combine == Combine::Mean;
+        need(mean, "combine", self.combine, "mean with ef21: its proof is of the mean")?;
+        let pages = page_count(1 + usize::from(members), std::iter::once(self.model.parameters()));
+        let parameters = self.model.parameters();
+        let found = format!("{members}, which with {parameters} parameters are {pages} pages");
+        need(
+            pages <= MAX_PAGES,
+            "method.members",
+            found,
+            "so few that all pages are at most 262144 (256 GiB)",
+        )
     }
 
     /// Where anybody may join, whoever has many keys has many votes in a median.
@@ -120,7 +141,12 @@ impl Manifest {
                 let expected = page_count(self.method.arrays(), lengths);
                 let found = format!("a list of {pages} roots");
                 let all = "that of all the model's pages, at most 8000";
-                need(expected == pages as u64 && pages <= 8000, "origin.session.pages", found, all)?;
+                // Of estimates, whose number is the parent's, only the digest is needed.
+                let whole = match self.method.estimates() {
+                    None => expected == pages as u64,
+                    Some(_) => expected <= pages as u64 && (pages as u64).is_multiple_of(expected),
+                };
+                need(whole && pages <= 8000, "origin.session.pages", found, all)?;
                 check_parent(parent, self.stop_at)
             }
         }

@@ -6,7 +6,7 @@ use super::*;
 use crate::charter::Charter;
 use crate::committee::QuorumRule;
 use crate::identity::Signer;
-use crate::method::{Combine, MethodName, Overrun, SparseLoCo, StreamingDiLoCo};
+use crate::method::{Combine, Ef21, MethodName, Overrun, SparseLoCo, StreamingDiLoCo};
 
 fn tokenizer() -> DataFile {
     DataFile { name: "tokenizer.json".into(), length: 9, root: Hash::of(b"tokenizer") }
@@ -376,6 +376,12 @@ fn every_method_has_a_preset_that_is_written_and_read_as_it_is() {
     refused("combine", |m| m.combine = Combine::TrimmedMean { trim: 0.5 });
     refused("combine", |m| m.committee = Committee::Steward { key: founder().key() });
     refused("combine", |m| m.method = sparse.clone());
+    let ef21 = Manifest::preset("gpt:tiny").unwrap().with_method(MethodName::Ef21).method;
+    refused("combine", |m| m.method = ef21.clone());
+    refused("method.members", |m| {
+        let Method::Ef21(numbers) = &ef21 else { unreachable!() };
+        (m.method, m.combine) = (Method::Ef21(Ef21 { members: 1, ..numbers.clone() }), Combine::Mean);
+    });
     refused("combine", |m| {
         let Method::StreamingDiLoCo(numbers) = &mut m.method else { unreachable!() };
         numbers.feedback = Some(1.0);

@@ -103,7 +103,7 @@ pub fn aggregate(
     }
     let norms = norms(rules.codec, contributions, out.len())?;
     let shares = shares(contributions)?;
-    let clips = clips(rules, contributions, &norms);
+    let clips = clips(rules.clip, contributions.iter().map(|one| one.missed.min(rules.max_lag)), &norms);
     let weights: Vec<f32> = match rules.combine {
         Combine::Median | Combine::TrimmedMean { .. } => {
             robust::combine(rules.combine, rules.codec, contributions, &clips, out);
@@ -160,18 +160,18 @@ fn shares(contributions: &[Contribution]) -> Result<Vec<f32>, (usize, MethodErro
     Ok(contributions.iter().map(|one| one.tokens as f32 / total as f32).collect())
 }
 
-/// By how much each is scaled down.
-fn clips(rules: Rules, contributions: &[Contribution], norms: &[f32]) -> Vec<f32> {
-    let Some(clip) = rules.clip else { return vec![1.0; norms.len()] };
+/// By how much each is scaled down, whose bounds are so many medians wider.
+pub(super) fn clips(clip: Option<Clip>, wider: impl Iterator<Item = u32>, norms: &[f32]) -> Vec<f32> {
+    let Some(clip) = clip else { return vec![1.0; norms.len()] };
     let mut sorted = norms.to_vec();
     sorted.sort_unstable_by(f32::total_cmp);
     let (low, high) = middle(&sorted).unwrap_or((0.0, 0.0));
     let median = 0.5 * (low + high);
-    let scale = |(one, norm): (&Contribution, &f32)| {
-        let bound = clip.factor * median * one.missed.min(rules.max_lag).saturating_add(1) as f32;
+    let scale = |(wider, norm): (u32, &f32)| {
+        let bound = clip.factor * median * wider.saturating_add(1) as f32;
         if *norm > bound { bound / *norm } else { 1.0 }
     };
-    contributions.iter().zip(norms).map(scale).collect()
+    wider.zip(norms).map(scale).collect()
 }
 
 /// The two values around the middle of a sorted list, the same one twice if its length is odd.

@@ -6,6 +6,7 @@
 
 pub mod aggregate;
 pub mod co2;
+pub mod ef21;
 pub mod error_feedback;
 mod name;
 pub mod norm;
@@ -21,6 +22,7 @@ use serde::{Deserialize, Serialize};
 
 pub use aggregate::{Aggregate, Clip, Contribution, MethodError, Rules};
 pub use co2::{Co2, Unstable};
+pub use ef21::Ef21;
 pub use error_feedback::Residual;
 pub use name::{MethodName, UnknownMethod};
 pub use numbers::MethodNumberError;
@@ -45,6 +47,9 @@ pub enum Method {
     /// Sun et al. 2024, arXiv 2401.16265.
     #[serde(rename = "co2")]
     Co2(Co2),
+    /// Richtarik et al. 2024, arXiv 2402.10774.
+    #[serde(rename = "ef21")]
+    Ef21(Ef21),
     /// Zelikman et al. 2023, arXiv 2306.10015.
     OneByte(OneByte),
 }
@@ -58,7 +63,7 @@ impl Method {
     /// Slots of one stream that may be open at once.
     pub fn window(&self) -> u32 {
         match self {
-            Method::StreamingDiLoCo(_) | Method::SparseLoCo(_) | Method::OneByte(_) => 1,
+            Method::StreamingDiLoCo(_) | Method::SparseLoCo(_) | Method::Ef21(_) | Method::OneByte(_) => 1,
             Method::Co2(_) => Co2::WINDOW,
         }
     }
@@ -67,7 +72,7 @@ impl Method {
     pub fn fragments(&self) -> u16 {
         match self {
             Method::StreamingDiLoCo(method) => method.fragments,
-            Method::SparseLoCo(_) | Method::Co2(_) | Method::OneByte(_) => 1,
+            Method::SparseLoCo(_) | Method::Co2(_) | Method::Ef21(_) | Method::OneByte(_) => 1,
         }
     }
 
@@ -77,6 +82,7 @@ impl Method {
             Method::StreamingDiLoCo(_) => StreamingDiLoCo::ARRAYS,
             Method::SparseLoCo(_) => SparseLoCo::ARRAYS,
             Method::Co2(_) => Co2::ARRAYS,
+            Method::Ef21(_) => Ef21::ARRAYS,
             Method::OneByte(_) => OneByte::ARRAYS,
         }
     }
@@ -87,7 +93,16 @@ impl Method {
             Method::StreamingDiLoCo(method) => Some(method.codec),
             Method::SparseLoCo(method) => Some(method.codec),
             Method::Co2(method) => Some(method.codec),
+            Method::Ef21(method) => Some(method.codec),
             Method::OneByte(_) => None,
+        }
+    }
+
+    /// The encoding of a member's next contribution, by how many of its were counted.
+    pub fn codec_after(&self, counted: u32) -> Option<Codec> {
+        match self {
+            Method::Ef21(_) if counted == 0 => Some(Ef21::FIRST),
+            _ => self.codec(),
         }
     }
 
@@ -100,17 +115,24 @@ impl Method {
     pub fn one_byte(&self) -> Option<&OneByte> {
         match self {
             Method::OneByte(method) => Some(method),
-            Method::StreamingDiLoCo(_) | Method::SparseLoCo(_) | Method::Co2(_) => None,
+            Method::StreamingDiLoCo(_) | Method::SparseLoCo(_) | Method::Co2(_) | Method::Ef21(_) => None,
         }
     }
 
     /// The most bytes of a contribution to a fragment of so many values.
     pub fn blob_bytes(&self, values: usize) -> u64 {
+        if let Method::OneByte(method) = self {
+            return method.blob_bytes();
+        }
+        let codecs = [self.codec(), self.codec_after(0)].into_iter().flatten();
+        codecs.map(|codec| codec.encoded_len(values)).max().unwrap_or(0)
+    }
+
+    /// Members of whose gradients something is replicated, at most; none where nothing is.
+    pub fn estimates(&self) -> Option<u16> {
         match self {
-            Method::StreamingDiLoCo(StreamingDiLoCo { codec, .. })
-            | Method::SparseLoCo(SparseLoCo { codec, .. })
-            | Method::Co2(Co2 { codec, .. }) => codec.encoded_len(values),
-            Method::OneByte(method) => method.blob_bytes(),
+            Method::Ef21(method) => Some(method.members),
+            Method::StreamingDiLoCo(_) | Method::SparseLoCo(_) | Method::Co2(_) | Method::OneByte(_) => None,
         }
     }
 
@@ -120,7 +142,7 @@ impl Method {
         match self {
             Method::StreamingDiLoCo(method) => method.feedback,
             Method::SparseLoCo(method) => Some(method.beta),
-            Method::Co2(_) | Method::OneByte(_) => None,
+            Method::Co2(_) | Method::Ef21(_) | Method::OneByte(_) => None,
         }
     }
 
@@ -130,6 +152,7 @@ impl Method {
             Method::StreamingDiLoCo(method) => method.period,
             Method::SparseLoCo(method) => method.period,
             Method::Co2(method) => method.period,
+            Method::Ef21(method) => method.batches,
             Method::OneByte(method) => method.batch_steps,
         }
     }
@@ -140,6 +163,7 @@ impl Method {
             Method::StreamingDiLoCo(method) => method.schedule(),
             Method::SparseLoCo(method) => method.schedule(),
             Method::Co2(method) => method.schedule(),
+            Method::Ef21(method) => method.schedule(),
             Method::OneByte(method) => method.schedule(),
         }
     }
@@ -148,7 +172,7 @@ impl Method {
     pub fn tau(&self) -> u32 {
         match self {
             Method::StreamingDiLoCo(method) => method.tau,
-            Method::SparseLoCo(_) | Method::Co2(_) | Method::OneByte(_) => 0,
+            Method::SparseLoCo(_) | Method::Co2(_) | Method::Ef21(_) | Method::OneByte(_) => 0,
         }
     }
 
@@ -156,7 +180,7 @@ impl Method {
     pub fn alpha(&self) -> f32 {
         match self {
             Method::StreamingDiLoCo(method) => method.alpha,
-            Method::SparseLoCo(_) | Method::Co2(_) | Method::OneByte(_) => 0.0,
+            Method::SparseLoCo(_) | Method::Co2(_) | Method::Ef21(_) | Method::OneByte(_) => 0.0,
         }
     }
 
@@ -165,7 +189,7 @@ impl Method {
         match self {
             Method::StreamingDiLoCo(method) => method.overrun_steps(),
             // The next difference is taken against what the certificate brings.
-            Method::SparseLoCo(_) | Method::Co2(_) | Method::OneByte(_) => 0,
+            Method::SparseLoCo(_) | Method::Co2(_) | Method::Ef21(_) | Method::OneByte(_) => 0,
         }
     }
 
@@ -175,6 +199,7 @@ impl Method {
             Method::StreamingDiLoCo(method) => method.period = steps,
             Method::SparseLoCo(method) => method.period = steps,
             Method::Co2(method) => method.period = steps,
+            Method::Ef21(method) => method.batches = steps,
             Method::OneByte(method) => method.batch_steps = steps,
         }
     }
@@ -185,6 +210,7 @@ impl Method {
             Method::StreamingDiLoCo(method) => method.codec = to,
             Method::SparseLoCo(method) => method.codec = to,
             Method::Co2(method) => method.codec = to,
+            Method::Ef21(method) => method.codec = to,
             Method::OneByte(_) => {}
         }
     }
@@ -193,7 +219,7 @@ impl Method {
     pub fn set_strict(&mut self) {
         match self {
             Method::StreamingDiLoCo(method) => method.max_overrun = Overrun::Strict,
-            Method::SparseLoCo(_) | Method::Co2(_) | Method::OneByte(_) => {}
+            Method::SparseLoCo(_) | Method::Co2(_) | Method::Ef21(_) | Method::OneByte(_) => {}
         }
     }
 
@@ -215,17 +241,28 @@ impl Method {
         assert_eq!(arrays.len(), self.arrays(), "as many arrays as the method has");
         let mut delta = vec![0.0; arrays[0].len()];
         aggregate::aggregate(rules, contributions, &mut delta)?;
-        let delta = (!contributions.is_empty()).then_some(&delta[..]);
-        match (self, delta) {
+        self.step(arrays, (!contributions.is_empty()).then_some(&delta[..]));
+        Ok(())
+    }
+
+    /// Moves a fragment's replicated arrays by what is agreed of a slot's contributions, of the members' g_j
+    /// where the method has them.
+    ///
+    /// # Panics
+    /// If `arrays` are not [`Method::arrays`] many, or differ in length.
+    pub fn step(&self, arrays: &mut [Vec<f32>], agreed: Option<&[f32]>) {
+        match (self, agreed) {
             (Method::Co2(method), mean) => method.step(arrays, mean),
             (_, None) => {}
             (Method::StreamingDiLoCo(method), Some(mean)) => method.outer_optimizer().step(arrays, mean),
             (Method::SparseLoCo(method), Some(mean)) => {
                 OuterOptimizer::Descent { eta: method.eta }.step(arrays, mean);
             }
+            (Method::Ef21(method), Some(mean)) => {
+                OuterOptimizer::Descent { eta: method.gamma }.step(arrays, mean);
+            }
             (Method::OneByte(_), Some(_)) => panic!("a batch of steps is replayed"),
         }
-        Ok(())
     }
 
     /// Whether one of the replicated arrays is the outer parameters at first; the others are zero.
@@ -242,7 +279,7 @@ impl Method {
     /// to close is `next`: with two slots open, those of the first start at the parameters before.
     pub fn base_array(&self, ordinal: u32, next: u32) -> usize {
         match self {
-            Method::StreamingDiLoCo(_) | Method::SparseLoCo(_) | Method::OneByte(_) => 0,
+            Method::StreamingDiLoCo(_) | Method::SparseLoCo(_) | Method::Ef21(_) | Method::OneByte(_) => 0,
             Method::Co2(_) if ordinal == next => 2,
             Method::Co2(_) => 0,
         }
@@ -251,7 +288,9 @@ impl Method {
     /// Refuses numbers with which the outer step may diverge, whatever is trained.
     pub fn check_stability(&self) -> Result<(), Unstable> {
         match self {
-            Method::StreamingDiLoCo(_) | Method::SparseLoCo(_) | Method::OneByte(_) => Ok(()),
+            Method::StreamingDiLoCo(_) | Method::SparseLoCo(_) | Method::Ef21(_) | Method::OneByte(_) => {
+                Ok(())
+            }
             Method::Co2(method) => method.check_stability(),
         }
     }
@@ -262,6 +301,7 @@ impl Method {
             Method::StreamingDiLoCo(method) => method.check(),
             Method::SparseLoCo(method) => method.check(),
             Method::Co2(method) => method.check(),
+            Method::Ef21(method) => method.check(),
             Method::OneByte(method) => method.check(),
         }
     }

@@ -18,6 +18,8 @@ pub enum MethodName {
     Spsa,
     /// One byte per sample, rises in units of their spread.
     Fzoo,
+    /// EF21.
+    Ef21,
 }
 
 /// A name that is no method's.
@@ -29,11 +31,12 @@ pub struct UnknownMethod {
 
 impl MethodName {
     /// All of them.
-    pub const ALL: [MethodName; 6] = [
+    pub const ALL: [MethodName; 7] = [
         MethodName::StreamingDiLoCo,
         MethodName::SparseLoCo,
         MethodName::MuLoCo,
         MethodName::Co2,
+        MethodName::Ef21,
         MethodName::Spsa,
         MethodName::Fzoo,
     ];
@@ -56,6 +59,7 @@ impl MethodName {
             MethodName::Co2 => "co2",
             MethodName::Spsa => "spsa",
             MethodName::Fzoo => "fzoo",
+            MethodName::Ef21 => "ef21",
         }
     }
 }
@@ -86,7 +90,7 @@ mod tests {
         }
         let error = "diloco".parse::<MethodName>().unwrap_err().to_string();
         assert!(
-            error.ends_with("it is one of streaming-diloco, sparse-loco, muloco, co2, spsa, fzoo"),
+            error.ends_with("it is one of streaming-diloco, sparse-loco, muloco, co2, ef21, spsa, fzoo"),
             "{error}"
         );
     }

@@ -48,7 +48,9 @@ pub(super) fn disk(
 ) -> Disk {
     let method = &manifest.method;
     let n = manifest.model.parameters();
-    let snapshot = n as f64 * 4.0 * method.arrays() as f64;
+    // As if everybody for whom there is room were there.
+    let kept = method.arrays() as f64 + f64::from(method.estimates().unwrap_or(0));
+    let snapshot = n as f64 * 4.0 * kept;
     let contributions = blobs.iter().sum::<u64>() as f64 / blobs.len() as f64 * f64::from(drawn);
     // A height for every slot.
     let height = pace.period / blobs.len() as f64;

@@ -51,7 +51,11 @@ pub fn memory(manifest: &Manifest, drawn: u32, threads: u32) -> Memory {
     let parts = SHARDS.min(u64::from(manifest.training.batch));
     let times = |count: u64, bytes: u64| count.saturating_mul(bytes);
     // Of the next state only the fragment of the slot is new; it is computed on plain copies, with the mean.
-    let candidate = times(fragment, 4 * (arrays + arrays + 1));
+    let members = u64::from(method.estimates().unwrap_or(0));
+    let estimates = times(n, 4 * members);
+    // Where they are kept, plain copies of all estimates too, and new pages of those who were counted.
+    let counted = members.min(u64::from(drawn));
+    let candidate = times(fragment, 4 * (arrays + arrays + 1 + members + counted));
     let kept = if method.feedback().is_some() { 4 } else { 0 };
     // The engine's bytes, and the record that they are put into.
     let checkpoint = times(n, 2 * (12 + kept));
@@ -70,13 +74,16 @@ pub fn memory(manifest: &Manifest, drawn: u32, threads: u32) -> Memory {
         ("gradients of the batch's parts", times(n, 4 * parts)),
         ("activations", activations(manifest, threads)),
         ("outer state", times(n, 4 * arrays)),
+        // 4 bytes per parameter and member.
+        ("what is known of every member's gradient", estimates),
+        ("own gradient and momentum", if members > 0 { times(n, 16) } else { 0 }),
         ("residual", times(n, kept).saturating_add(sent)),
         ("what was sent and may come back", returning),
     ];
     let passing = [
         ("candidate state", candidate),
         // Its pages are shared until the state has moved on.
-        ("a snapshot being written", times(n, 4 * arrays)),
+        ("a snapshot being written", times(n, 4 * (arrays + counted))),
         ("a slot's contributions", times(blob, u64::from(drawn))),
         ("a checkpoint or contribution being written", checkpoint.max(encoding)),
     ];

@@ -88,7 +88,7 @@ pub(super) fn pace(
     let step = 1.0 / around.steps_per_second;
     let mut method = manifest.method.clone();
     method.set_period(steps);
-    let stride = stride(manifest, around, &words, step, steps);
+    let stride = stride(manifest, around, words, step, steps);
     let utilization = play(&method, stride, &exchanges) * step / stride;
     let drawn = around.peers.contributors.min(u32::from(manifest.max_contributors));
     let per_step = f64::from(manifest.training.batch) * f64::from(manifest.model.context());

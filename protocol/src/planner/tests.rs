@@ -149,6 +149,22 @@ fn what_does_not_fit_says_so_in_numbers_and_names_what_does() {
     assert_eq!(near(Limits { memory: Some(1), disk: None }), None);
 }
 
+/// 4 bytes for each of 124 million parameters and 32 members.
+#[test]
+fn what_is_known_of_every_members_gradient_has_to_fit_into_memory() {
+    let manifest = manifest("gpt:gpt2", MethodName::Ef21);
+    let around = unlimited(4);
+    let limits = |memory| Limits { memory: Some(memory), disk: None };
+    let plan = plan(&manifest, &around);
+    let found = misfits(&manifest, &around, limits(16_000_000_000), &plan);
+    let [Misfit::Memory { needed, .. }] = &found[..] else { panic!("{found:?}") };
+    let estimates = 4 * 32 * manifest.model.parameters();
+    assert!(needed.held.contains(&("what is known of every member's gradient", estimates)));
+    let text = found[0].to_string();
+    assert!(text.contains("15.9 GB what is known of every member's gradient"), "{text}");
+    assert_eq!(misfits(&manifest, &around, limits(100_000_000_000), &plan), []);
+}
+
 #[test]
 fn with_one_method_only_fewer_may_fit() {
     let mut manifest = manifest("gpt:gpt2", MethodName::SparseLoCo);

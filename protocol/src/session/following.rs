@@ -5,8 +5,9 @@ use crate::catch_up::{Ask, AssembleJob, OfferError, certifiers, check_offer};
 use crate::election::Sitting;
 use crate::event::{Event, Output, Record, Snapshot};
 use crate::identity::{Domain, Hash, PeerKey, Signed};
+use crate::membership::ControlPage;
 use crate::mutant::Mutant;
-use crate::state::{PAGE_BYTES, State, page_sizes};
+use crate::state::State;
 use crate::time::{Span, Time};
 use crate::transition;
 use crate::wire::{BlockReply, Message, SnapshotOffer, limits};
@@ -383,7 +384,9 @@ impl Session {
 
     /// Fetches what is missing of a checked snapshot.
     fn take_snapshot(&mut self, offer: SnapshotOffer) {
-        let pages = self.catch_up.begin_snapshot(offer);
+        let sizes =
+            ControlPage::from_bytes(&offer.control).map(|page| self.charter.shape().page_sizes(&page));
+        let pages = self.catch_up.begin_snapshot(offer, sizes.unwrap_or_default());
         let (height, target) = (self.height(), self.catch_up.target());
         self.event(Event::CatchingUp { height, target });
         for page in pages {
@@ -402,7 +405,7 @@ impl Session {
 
     /// Each page of another peer first, so that many give a part.
     fn fetch_page(&mut self, root: Hash) {
-        let Some((index, length)) = self.page_place(&root) else { return };
+        let Some((index, length)) = self.catch_up.page_place(&root) else { return };
         let mut sources: Vec<PeerKey> = self.connected.iter().copied().collect();
         let first = index % sources.len().max(1);
         sources.rotate_left(first);
@@ -419,14 +422,6 @@ impl Session {
             self.fetching.remove(&root);
             self.fetch_page(root);
         }
-    }
-
-    /// Where a page of the pending snapshot stands, and its length in bytes.
-    fn page_place(&self, root: &Hash) -> Option<(usize, u64)> {
-        let arrays = self.charter.manifest.method.arrays();
-        let sizes = page_sizes(arrays, &self.charter.lengths);
-        let index = self.catch_up.page_index(root)?;
-        Some((index, (*sizes.get(index)? as u64 * 4).min(PAGE_BYTES as u64)))
     }
 
     /// A snapshot's pages are together: the state jumps there.

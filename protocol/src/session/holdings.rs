@@ -2,7 +2,6 @@
 
 use crate::committee::MAX_SEATS;
 use crate::holdings::{Tell, tell};
-use crate::state::page_count;
 use crate::wire::limits;
 
 use super::Session;
@@ -15,8 +14,7 @@ const FEW: usize = 1024;
 impl Session {
     /// Tells how much is held of everything, and how much may be. Cheap: it looks at lengths only.
     pub fn holdings(&self, to: Tell<'_>) {
-        let lengths = self.charter.lengths.iter().map(|length| *length as u64);
-        let pages = page_count(self.charter.manifest.method.arrays(), lengths) as usize;
+        let pages = self.charter.shape().most_pages();
         let blocks = super::chain::MAX_CHECKING + 1;
         let fetched = self.announced_at_most() + pages + blocks * (limits::BLOCK / SMALLEST_COUNTED);
         tell(to, "peers in reach", self.connected.len(), super::MAX_IN_REACH);

@@ -10,7 +10,7 @@ use std::fmt::Write;
 
 use crate::block::Height;
 use crate::event::{Output, Recovered};
-use crate::state::{PAGE_VALUES, Page, State};
+use crate::state::{Array, PAGE_VALUES, Page, State};
 use crate::time::Time;
 
 use super::Session;
@@ -134,6 +134,15 @@ fn difference(wrong: &State, right: &State) -> String {
                     let first = page * PAGE_VALUES;
                     names.push(format!("array {array}, fragment {fragment}, from value {first}"));
                 }
+            }
+        }
+    }
+    for (key, right) in &right.estimates {
+        let wrong = wrong.estimates.get(key).into_iter().flat_map(Array::pages);
+        for (page, (wrong, right)) in wrong.zip(right.pages()).enumerate() {
+            if !same(wrong, right) {
+                let first = page * PAGE_VALUES;
+                names.push(format!("the estimate of {}, from value {first}", key.short()));
             }
         }
     }

@@ -122,17 +122,19 @@ impl Training {
             // The lease behind the uncounted work is gone: somebody else gets those samples.
             self.start_over(state);
         }
-        self.keep_membership(&state.control);
         if self.adrift {
             closed.into_iter().for_each(|slot| self.join_in(slot, &state.control.closed));
         }
+        self.keep_membership(&state.control);
     }
 
-    /// Where slots do not wait for the slow, those contribute what they have before they are shown out.
+    /// Where slots do not wait for the slow, or what these have is void at each closing, they contribute what there is
+    /// before they are shown out.
     fn keep_membership(&mut self, control: &ControlPage) {
         /// Slots that it may still miss then.
         const SPARE: u16 = 2;
-        if !matches!(self.charter.manifest.pacing, Pacing::Decoupled { .. }) {
+        let decoupled = matches!(self.charter.manifest.pacing, Pacing::Decoupled { .. });
+        if !decoupled && !self.stays_at_outer() {
             return;
         }
         let Some(member) = control.member(&self.me) else { return };
@@ -151,6 +153,9 @@ impl Training {
         stream.in_flight.retain(|flight| flight.ordinal > closing.slot.ordinal);
         if let Some(flight) = flight.as_ref().filter(|flight| !counted && !flight.restored) {
             self.take_back(index, flight);
+        }
+        if self.stays_at_outer() && !counted {
+            return self.start_over(state);
         }
         match self.has_rounds() {
             true => self.close_round(closing.slot, flight.filter(|_| counted), &state.control.closed),

@@ -185,6 +185,12 @@ impl Training {
         tell(to, "draws of this peer", self.drawn.len(), open);
     }
 
+    /// Whether theta is never anything but the outer parameters: what was computed at some is of no use once
+    /// they moved.
+    fn stays_at_outer(&self) -> bool {
+        self.charter.manifest.method.estimates().is_some()
+    }
+
     /// Local steps so far.
     pub fn step(&self) -> u64 {
         self.step
@@ -287,7 +293,7 @@ impl Training {
         }
         let limit = self.overrun_limit(state);
         let waiting = match self.due_stream(state) {
-            Some(due) if let Some(slot) = self.open_slot(due, state) => return self.contribute(slot),
+            Some(due) if let Some(slot) = self.open_slot(due, state) => return self.contribute(slot, state),
             None if self.step < limit => match self.train(limit) {
                 Some(work) => return Next::Work(work),
                 None => Waiting::Turn,
@@ -406,9 +412,10 @@ impl Training {
     }
 
     /// Changes of theta that came before are carried out: `due_change` does not let one wait here.
-    fn contribute(&self, slot: Slot) -> Next {
+    fn contribute(&self, slot: Slot, state: &State) -> Next {
         let outer = self.streams[usize::from(slot.stream)].base.clone();
-        Next::Work(Work::Encode { slot, outer, noise: self.noise(slot) })
+        let estimate = state.estimates.get(&self.me).cloned();
+        Next::Work(Work::Encode { slot, outer, estimate, noise: self.noise(slot) })
     }
 
     /// The same again whenever this peer encodes for this slot, and another for every other peer.

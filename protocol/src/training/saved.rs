@@ -60,8 +60,10 @@ impl Training {
     /// uncounted work moved on, theta <- outer and only the optimizer goes on. Otherwise theta is
     /// rebased: the next contribution carries the uncounted work, once.
     pub fn restore(&mut self, saved: SavedTraining, state: &State, counted_since: bool) {
-        // Where all of it was sent, theta holds nothing that is not known otherwise.
-        let holds_work = !self.has_rounds() || saved.steps.iter().any(|steps| *steps > 0);
+        // Where all of it was sent, theta holds nothing that is not known otherwise; nor where it stays at the
+        // outer parameters.
+        let all_sent = self.has_rounds() && saved.steps.iter().all(|steps| *steps == 0);
+        let holds_work = !all_sent && !self.stays_at_outer();
         let goes_on = !counted_since
             && holds_work
             && [saved.due.len(), saved.steps.len(), saved.tokens.len(), saved.base.len()]

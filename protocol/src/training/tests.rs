@@ -219,7 +219,7 @@ fn a_session_founded_on_another_goes_on_where_its_learning_rate_and_its_samples_
     before.state.control.pool.next = 7_000;
     let origin = Origin::Session(Parent::of(Hash::of(b"parent"), &before.state, [1; 32]));
     let charter = Arc::new(Charter::new(Manifest { origin, ..terms }).unwrap());
-    let state = State { control: charter.genesis_control().into(), arrays: before.state.arrays };
+    let state = State { control: charter.genesis_control().into(), ..before.state };
     let mut peer = Peer::at(charter, state);
     loop {
         match peer.training.next(&peer.state) {

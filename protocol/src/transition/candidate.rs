@@ -1,12 +1,14 @@
 //! The heavy half of a transition: blobs are decoded and the outer state moves.
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use crate::block::{Payload, Slot};
 use crate::charter::Charter;
+use crate::codec::Codec;
 use crate::identity::{Hash, PeerKey};
 use crate::method::one_byte::{Log, OneByte};
-use crate::method::{Contribution, MethodError};
+use crate::method::{Contribution, MethodError, ef21};
 use crate::mutant::Mutant;
 use crate::state::{Array, State};
 use crate::wire;
@@ -46,7 +48,8 @@ pub enum CandidateError {
         /// What is wrong.
         reason: MethodError,
     },
-    /// A page of the parent state changed in memory since its hash was taken.
+    /// A page of the parent state changed in memory since its hash was taken. (Estimates count as arrays
+    /// after the others.)
     #[error("a page of the state changed in memory (array {array}, fragment {fragment}, page {page})")]
     Damaged {
         /// Which array.
@@ -106,6 +109,7 @@ impl CandidateJob {
             self.outer_step(aggregation, read)?;
         }
         self.state.control = self.plan.control;
+        self.state.forget_estimates();
         Ok(self.state)
     }
 
@@ -119,6 +123,16 @@ impl CandidateJob {
             let mut pages = fragments[fragment].pages().iter();
             if let Some(page) = pages.position(|page| Hash::of(page.bytes()) != page.hash()) {
                 return Err(CandidateError::Damaged { array, fragment, page });
+            }
+        }
+        for (index, estimate) in self.state.estimates.values().enumerate() {
+            let mut pages = estimate.pages().iter();
+            if let Some(page) = pages.position(|page| Hash::of(page.bytes()) != page.hash()) {
+                return Err(CandidateError::Damaged {
+                    array: self.state.arrays.len() + index,
+                    fragment: 0,
+                    page,
+                });
             }
         }
         Ok(())
@@ -143,17 +157,29 @@ impl CandidateJob {
         let mut arrays: Vec<Vec<f32>> =
             self.state.arrays.iter().map(|array| array[fragment].to_vec()).collect();
         let manifest = &self.charter.manifest;
-        let stepped = match (manifest.method.codec(), manifest.method.one_byte()) {
-            (_, Some(method)) => self.replay(method, aggregation, &contributions, &mut arrays[0]),
-            (Some(codec), None) => {
-                manifest.method.outer_step(&mut arrays, &contributions, manifest.aggregation(codec))
-            }
-            (None, None) => Ok(()),
-        };
-        stepped.map_err(|(index, reason)| {
+        let refused = |(index, reason): (usize, MethodError)| {
             let member = aggregation.parts[index].member;
             CandidateError::Contribution { member, slot, reason }
-        })?;
+        };
+        match (manifest.method.one_byte(), manifest.method.codec()) {
+            (Some(method), _) => {
+                self.replay(method, aggregation, &contributions, &mut arrays[0]).map_err(refused)?;
+            }
+            (None, Some(codec)) if manifest.method.estimates().is_some() => {
+                learn(codec, &mut self.state.estimates, aggregation, &contributions, arrays[0].len())
+                    .map_err(refused)?;
+                let estimates: Vec<Vec<f32>> = self.state.estimates.values().map(Array::to_vec).collect();
+                let mut mean = vec![0.0; arrays[0].len()];
+                ef21::mean(&estimates, manifest.clip, &mut mean);
+                manifest.method.step(&mut arrays, (!estimates.is_empty()).then_some(&mean[..]));
+            }
+            (None, Some(codec)) => {
+                let stepped =
+                    manifest.method.outer_step(&mut arrays, &contributions, manifest.aggregation(codec));
+                stepped.map_err(refused)?;
+            }
+            (None, None) => {}
+        }
         if arrays.iter().flatten().any(|value| !value.is_finite()) {
             return Err(CandidateError::NotFinite(slot));
         }
@@ -182,6 +208,23 @@ impl CandidateJob {
         method.replay(theta, &opening, &logs);
         Ok(())
     }
+}
+
+/// What the counted members sent is added to what is known of their gradients.
+fn learn(
+    codec: Codec,
+    estimates: &mut BTreeMap<PeerKey, Array>,
+    aggregation: &Aggregation,
+    contributions: &[Contribution],
+    values: usize,
+) -> Result<(), (usize, MethodError)> {
+    for (index, (part, contribution)) in aggregation.parts.iter().zip(contributions).enumerate() {
+        let known = estimates.get(&part.member).map(Array::to_vec);
+        let learned = ef21::learn(codec, known, &contribution.bytes, values);
+        let learned = learned.map_err(|reason| (index, reason))?;
+        estimates.insert(part.member, Array::new(&learned));
+    }
+    Ok(())
 }
 
 fn payload_bytes(

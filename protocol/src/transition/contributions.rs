@@ -62,14 +62,13 @@ pub(crate) fn check_counted(
         return Err("this method sends blobs");
     };
     let values = charter.lengths[usize::from(slot.stream)];
-    match charter.manifest.method.one_byte() {
-        Some(method) if method.steps_of(*length) != Some(counted.work.steps) => {
-            return Err("the blob's length is not that of its steps");
-        }
-        None if *length != charter.manifest.method.blob_bytes(values) => {
-            return Err("the blob's length is not the codec's");
-        }
-        _ => {}
+    let method = &charter.manifest.method;
+    let expected = method.codec_after(member.counted).map(|codec| codec.encoded_len(values));
+    if expected.is_some_and(|expected| *length != expected) {
+        return Err("the blob's length is not the codec's");
+    }
+    if method.one_byte().is_some_and(|method| method.steps_of(*length) != Some(counted.work.steps)) {
+        return Err("the blob's length is not that of its steps");
     }
     let Some(base) = base.filter(|_| !Mutant::TakesStaleBase.lives()) else { return Ok(()) };
     let announcement = counted.announcement(slot, base);

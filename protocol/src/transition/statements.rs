@@ -32,7 +32,8 @@ pub(crate) fn check_join(
     if control.convicted.binary_search(&join.by).is_ok() {
         return Err("the key was convicted");
     }
-    if control.members.len() >= MAX_MEMBERS {
+    let most = charter.manifest.method.estimates().map_or(MAX_MEMBERS, usize::from);
+    if control.members.len() >= most {
         return Err("the session is full");
     }
     if !is_recent(at, join.content.height, JOIN_AGE) {

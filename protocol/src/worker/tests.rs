@@ -5,7 +5,7 @@ use crate::codec::{Codec, TopK};
 use crate::committee::Committee;
 use crate::identity::{Hash, PeerKey};
 use crate::manifest::{Data, Manifest};
-use crate::method::{Co2, SparseLoCo};
+use crate::method::{Co2, Ef21, SparseLoCo};
 use crate::model::{GptShape, Model};
 
 /// Only a buffer: a test moves theta itself.
@@ -23,6 +23,12 @@ impl Engine for Plain {
     /// The sum of all parameters.
     fn loss(&mut self, _: &Samples) -> Result<f32, EngineFailure> {
         Ok(self.1.iter().sum())
+    }
+
+    /// Of theta^2 / 2.
+    fn gradient(&mut self, _: &Samples, into: &mut [f32]) -> Result<f32, EngineFailure> {
+        into.copy_from_slice(&self.1);
+        Ok(0.0)
     }
 
     fn read(&mut self, range: Range<usize>, into: &mut [f32]) -> Result<(), EngineFailure> {
@@ -101,7 +107,12 @@ impl Peer {
     /// The first two values of what is sent.
     fn sends(&mut self) -> [f32; 2] {
         let outer = self.outer.clone();
-        match self.worker.execute(Work::Encode { slot: Slot { stream: 0, ordinal: 0 }, outer, noise: 0 }) {
+        match self.worker.execute(Work::Encode {
+            slot: Slot { stream: 0, ordinal: 0 },
+            outer,
+            estimate: None,
+            noise: 0,
+        }) {
             WorkDone::Encoded { bytes, .. } => {
                 let mut sent = vec![0.0; self.outer.len()];
                 CODEC.decode_into(&bytes, &mut sent).unwrap();
@@ -207,7 +218,7 @@ fn what_was_sent_for_a_round_is_put_back() {
     let slot = |ordinal| Slot { stream: 0, ordinal };
     for (ordinal, first) in [(0, 5.0), (1, 7.0), (2, 9.0)] {
         peer.work(first, 1.0);
-        let encode = Work::Encode { slot: slot(ordinal), outer: outer.clone(), noise: 0 };
+        let encode = Work::Encode { slot: slot(ordinal), outer: outer.clone(), estimate: None, noise: 0 };
         assert!(matches!(peer.worker.execute(encode), WorkDone::Encoded { .. }));
         peer.done(Work::Begin { fragment: 0, outer: outer.clone() });
         assert_eq!(peer.theta(), [0.0; 2]);
@@ -258,4 +269,77 @@ fn a_step_is_measured_at_theta_with_the_lists_behind_it() {
     assert_eq!(bytes, sums(1));
     let expected = values as f32 * 0.5 - 0.5 / 3.0f32.sqrt() * sum(0, 1);
     assert!((loss - expected).abs() < 1e-2, "{loss} {expected}");
+}
+
+/// A peer of EF21 whose gradient at theta is theta, with half of the new one in its momentum.
+struct Descending {
+    peer: Peer,
+    known: Option<Array>,
+}
+
+impl Descending {
+    fn new() -> Descending {
+        let (gamma, members) = (1.0, 4);
+        Descending {
+            peer: Peer::of(Method::Ef21(Ef21 { batches: 1, gamma, eta: 0.5, members, codec: CODEC })),
+            known: None,
+        }
+    }
+
+    /// One batch at these outer parameters; the first two values of what is sent.
+    fn sends(&mut self, first: f32, second: f32) -> [f32; 2] {
+        self.peer.theta().copy_from_slice(&[first, second]);
+        let train = Work::Train { samples: Samples::Own, progress: vec![0.0] };
+        assert!(matches!(self.peer.worker.execute(train), WorkDone::Trained(losses) if losses.len() == 1));
+        let slot = Slot { stream: 0, ordinal: 0 };
+        let (outer, estimate) = (self.peer.outer.clone(), self.known.clone());
+        match self.peer.worker.execute(Work::Encode { slot, outer, estimate, noise: 0 }) {
+            WorkDone::Encoded { bytes, .. } => {
+                let codec = if self.known.is_some() { CODEC } else { Codec::F32 };
+                let mut sent = vec![0.0; self.peer.outer.len()];
+                codec.decode_into(&bytes, &mut sent).unwrap();
+                let start = self.peer.worker.ranges[0][0].start;
+                [sent[start], sent[start + 1]]
+            }
+            other => panic!("{other:?}"),
+        }
+    }
+
+    /// All others know that much of its gradient from now on.
+    fn known(&mut self, first: f32, second: f32) {
+        let mut values = vec![0.0; self.peer.outer.len()];
+        (values[0], values[1]) = (first, second);
+        self.known = Some(Array::new(&values));
+    }
+}
+
+#[test]
+fn a_gradient_is_sent_against_what_is_known_of_it_and_momentum_moves_when_it_is_counted() {
+    let mut one = Descending::new();
+    assert_eq!(one.sends(4.0, 2.0), [4.0, 2.0], "the first is whole");
+    one.peer.counted();
+    one.known(4.0, 2.0);
+    // v is half of (4, 2) and half of (0, 8); of its difference (-2, 3) the larger value is sent.
+    assert_eq!(one.sends(0.0, 8.0), [0.0, 3.0]);
+    // Not counted: computed again, and v has not moved.
+    one.peer.reset(false);
+    assert_eq!(one.sends(0.0, 8.0), [0.0, 3.0]);
+    let WorkDone::Saved(bytes) = one.peer.worker.execute(Work::Save) else { panic!("not saved") };
+    one.peer.counted();
+    one.known(4.0, 5.0);
+    // v is (2, 5) now.
+    assert_eq!(one.sends(2.0, 5.0), [-2.0, 0.0]);
+    // The checkpoint has v as of the last counted contribution: (4, 2).
+    one.peer.done(Work::Restore(bytes));
+    one.known(4.0, 2.0);
+    assert_eq!(one.sends(0.0, 8.0), [0.0, 3.0]);
+    // Where v is not known, what all know of it is nearest.
+    one.peer.reset(true);
+    one.known(2.0, 2.0);
+    assert_eq!(one.sends(2.0, 4.0), [0.0, 1.0]);
+    // Nothing is sent that was not computed.
+    one.peer.reset(false);
+    let (outer, estimate, slot) = (one.peer.outer.clone(), None, Slot { stream: 0, ordinal: 1 });
+    let work = Work::Encode { slot, outer, estimate, noise: 0 };
+    assert!(matches!(one.peer.worker.execute(work), WorkDone::Failed(_)));
 }

@@ -130,6 +130,10 @@ impl Engine for CostEngine {
         self.stand_in.loss(samples)
     }
 
+    fn gradient(&mut self, samples: &Samples, into: &mut [f32]) -> Result<f32, EngineFailure> {
+        self.stand_in.gradient(samples, into)
+    }
+
     fn read(&mut self, range: Range<usize>, into: &mut [f32]) -> Result<(), EngineFailure> {
         self.stand_in.read(range, into)
     }

@@ -99,12 +99,13 @@ impl CpuEngine {
         Ok(CpuEngine { trainer, schedule, own: 0 })
     }
 
-    /// Where the samples of so many steps stand.
-    fn positions(&self, samples: &Samples, steps: usize) -> Vec<u64> {
+    fn positions(&mut self, samples: &Samples, steps: usize) -> Vec<u64> {
         let count = (steps * self.trainer.engine().batch()) as u64;
+        let from = self.own;
+        self.own += count;
         match samples {
             Samples::Leased(positions) => positions.clone(),
-            Samples::Own => (self.own..self.own + count).collect(),
+            Samples::Own => (from..from + count).collect(),
         }
     }
 
@@ -136,7 +137,6 @@ impl Engine for CpuEngine {
         let rates: Vec<f32> =
             progress.iter().map(|progress| self.schedule.learning_rate(f64::from(*progress))).collect();
         let positions = self.positions(samples, rates.len());
-        self.own += positions.len() as u64;
         let report = self.trainer.train(&positions, &rates).map_err(|error| match error {
             TrainError::Step { error, .. } => failure(error),
             other => EngineFailure::Other(other.to_string()),
@@ -147,6 +147,11 @@ impl Engine for CpuEngine {
     fn loss(&mut self, samples: &Samples) -> Result<f32, EngineFailure> {
         let positions = self.positions(samples, 1);
         self.trainer.loss(&positions).map_err(failure)
+    }
+
+    fn gradient(&mut self, samples: &Samples, into: &mut [f32]) -> Result<f32, EngineFailure> {
+        let positions = self.positions(samples, 1);
+        self.trainer.gradient(&positions, into).map_err(failure)
     }
 
     fn read(&mut self, range: Range<usize>, into: &mut [f32]) -> Result<(), EngineFailure> {

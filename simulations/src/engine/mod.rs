@@ -86,6 +86,10 @@ impl Engine for SimEngine {
         self.inner().loss(samples)
     }
 
+    fn gradient(&mut self, samples: &Samples, into: &mut [f32]) -> Result<f32, EngineFailure> {
+        self.inner().gradient(samples, into)
+    }
+
     fn read(&mut self, range: Range<usize>, into: &mut [f32]) -> Result<(), EngineFailure> {
         self.inner().read(range, into)
     }

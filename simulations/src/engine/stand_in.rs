@@ -56,6 +56,19 @@ impl StandIn {
         &self.theta
     }
 
+    /// The first sample of a step of an order, unless the engine breaks there.
+    fn next_sample(&mut self, samples: &Samples, step: usize) -> Result<u64, EngineFailure> {
+        if self.breaks_at == Some(self.steps) {
+            // Once: after `resume` it goes on.
+            self.breaks_at = None;
+            return Err(EngineFailure::NotFinite("the loss".into()));
+        }
+        match samples {
+            Samples::Leased(positions) => Ok(positions[step * self.batch]),
+            Samples::Own => Ok(self.steps),
+        }
+    }
+
     fn height(&self) -> f32 {
         let apart = self.theta.iter().zip(&self.targets).map(|(theta, target)| theta - target);
         let sum: f32 = apart.map(|apart| apart * apart).sum();
@@ -82,15 +95,7 @@ impl Engine for StandIn {
     fn train(&mut self, samples: &Samples, progress: &[f32]) -> Result<Vec<f32>, EngineFailure> {
         let mut losses = Vec::with_capacity(progress.len());
         for step in 0..progress.len() {
-            if self.breaks_at == Some(self.steps) {
-                // Once: after `resume` it goes on.
-                self.breaks_at = None;
-                return Err(EngineFailure::NotFinite("the loss".into()));
-            }
-            let sample = match samples {
-                Samples::Leased(positions) => positions[step * self.batch],
-                Samples::Own => self.steps,
-            };
+            let sample = self.next_sample(samples, step)?;
             losses.push(self.height());
             match self.landscape {
                 Landscape::Bowl => {
@@ -112,6 +117,21 @@ impl Engine for StandIn {
         };
         let tilt = self.theta.iter().enumerate().map(|(index, theta)| NOISE * noise(sample, index) * theta);
         Ok(self.height() + tilt.sum::<f32>() / self.theta.len() as f32)
+    }
+
+    fn gradient(&mut self, samples: &Samples, into: &mut [f32]) -> Result<f32, EngineFailure> {
+        let sample = self.next_sample(samples, 0)?;
+        match self.landscape {
+            Landscape::Bowl => {
+                let at = into.iter_mut().zip(self.theta.iter().zip(&self.targets)).enumerate();
+                at.for_each(|(index, (g, (theta, target)))| {
+                    *g = theta - target + NOISE * noise(sample, index)
+                });
+            }
+            Landscape::Slope => into.fill(1.0),
+        }
+        self.steps += 1;
+        Ok(self.height())
     }
 
     fn read(&mut self, range: Range<usize>, into: &mut [f32]) -> Result<(), EngineFailure> {

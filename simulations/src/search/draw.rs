@@ -6,7 +6,7 @@ use driftless_protocol::committee::QuorumRule;
 use driftless_protocol::event::Command;
 use driftless_protocol::manifest::Pacing;
 use driftless_protocol::method::one_byte::Estimator;
-use driftless_protocol::method::{Co2, Combine, Method, OneByte, Overrun, SparseLoCo};
+use driftless_protocol::method::{Co2, Combine, Ef21, Method, OneByte, Overrun, SparseLoCo};
 use driftless_protocol::time::{Span, Time};
 
 use crate::faults::{self, Fault};
@@ -50,6 +50,7 @@ impl Draw {
     pub fn new(seed: u64) -> Draw {
         let mut draw = Draw::streaming(seed);
         method(&mut draw.setup);
+        gradients(&mut draw.setup);
         batches_of_steps(&mut draw.setup);
         draw
     }
@@ -292,6 +293,18 @@ fn method(setup: &mut Setup) {
         setup.manifest.pacing = Pacing::Decoupled { quorum_percent: 30 + random.below(60) as u8 };
         setup.manifest.max_lag = setup.manifest.pacing.max_lag();
     }
+}
+
+/// Contributions may be gradients.
+fn gradients(setup: &mut Setup) {
+    let mut random = Random::new(setup.seed, "gradients");
+    if !random.chance(150) || setup.manifest.combine != Combine::Mean {
+        return;
+    }
+    let codec = Codec::TopK(TopK { keep: 8, of: 64, whole: false, statistical: random.chance(300) });
+    let eta = if random.chance(500) { 1.0 } else { 0.5 };
+    let (batches, gamma) = (setup.manifest.method.period(), 0.2);
+    setup.manifest.method = Method::Ef21(Ef21 { batches, gamma, eta, members: 8, codec });
 }
 
 /// Slots may be batches of steps that all take together.

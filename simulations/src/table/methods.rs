@@ -23,7 +23,7 @@ pub struct Row {
     pub name: &'static str,
     /// What is run.
     pub kind: Kind,
-    /// Peaks of the rate that is tuned, the best known first: Muon's where there is Muon, else AdamW's.
+    /// Peaks of the rate that is tuned, the best known first: Muon's where there is Muon, EF21's gamma, else AdamW's.
     pub rates: &'static [f32],
     /// The reference's loss.
     pub reference: Option<f64>,
@@ -56,9 +56,10 @@ const fn session(method: MethodName, period: u32, codec: Option<Codec>, feedback
 
 const ADAMW: &[f32] = &[4e-3, 8e-3, 2e-3];
 const MUON: &[f32] = &[0.02, 0.04, 0.01];
+const GAMMA: &[f32] = &[0.1, 0.05, 0.2];
 
 /// The rows.
-pub const ROWS: [Row; 12] = [
+pub const ROWS: [Row; 13] = [
     Row {
         name: "synchronous-adamw",
         kind: Kind::Synchronous { muon: false },
@@ -131,6 +132,7 @@ pub const ROWS: [Row; 12] = [
         rates: ADAMW,
         reference: Some(2.25),
     },
+    Row { name: "ef21-h8", kind: session(MethodName::Ef21, 8, None, false), rates: GAMMA, reference: None },
 ];
 
 impl Row {
@@ -179,6 +181,10 @@ impl Row {
                     method.feedback = Some(1.0);
                 }
             }
+        }
+        if let Method::Ef21(method) = &mut setup.manifest.method {
+            method.gamma = rate;
+            return Ok(setup);
         }
         let training = &mut setup.manifest.training;
         match &mut training.optimizer {

@@ -3,6 +3,7 @@
 
 pub mod chaos;
 pub mod digits;
+pub mod ef21;
 pub mod learning;
 pub mod methods;
 pub mod one_byte;

@@ -27,4 +27,6 @@ fn e6_what_is_left_out_is_missed_and_error_feedback_brings_it_back() {
         assert!(expected.holds(found), "{name}: {found}, {expected:?}");
         assert!(found > without + ALLOWED, "{name}: {found}, without {without}");
     }
+    let (found, expected) = cell("ef21", 12);
+    assert!(expected.holds(found), "ef21: {found}, {expected:?}");
 }

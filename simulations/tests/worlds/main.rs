@@ -11,6 +11,7 @@ mod crowd; // more peers than can all know each other
 mod decoupled; // slots that do not wait for the slow
 mod determinism; // one seed, one trace
 mod digits; // checks C2 and E6
+mod ef21; // and what is known of every member's gradient
 mod elections;
 mod endings; // stop_at
 mod engines; // losses that are not finite, the product's engine

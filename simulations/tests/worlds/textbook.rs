@@ -4,10 +4,10 @@
 use driftless_protocol::block::Slot;
 use driftless_protocol::charter::Charter;
 use driftless_protocol::codec::{Codec, TopK};
-use driftless_protocol::method::{Co2, Contribution, Method, Overrun, Rules, SparseLoCo};
+use driftless_protocol::method::{Co2, Contribution, Ef21, Method, Overrun, Rules, SparseLoCo, ef21};
 use driftless_protocol::model::{GptShape, Model};
 use driftless_protocol::state::Array;
-use driftless_protocol::worker::{Samples, Work, WorkDone, Worker};
+use driftless_protocol::worker::{Engine, Samples, Work, WorkDone, Worker};
 use driftless_sim::Setup;
 use driftless_sim::engine::{EngineKind, SimEngine};
 
@@ -57,6 +57,7 @@ impl Loop<'_> {
         let contribution = |worker: &mut Worker<SimEngine>| match worker.execute(Work::Encode {
             slot,
             outer: outer.clone(),
+            estimate: None,
             noise: 0,
         }) {
             WorkDone::Encoded { bytes, .. } => Contribution { bytes, tokens: 1, missed: 0 },
@@ -132,6 +133,51 @@ fn textbook_of_rounds(charter: &Charter, slots: u32) -> Vec<Vec<f32>> {
     run.arrays.swap_remove(0)
 }
 
+/// EF21: gradients at x, of which everybody keeps what was sent; x moves along their mean.
+fn textbook_of_gradients(charter: &Charter, slots: u32) -> Vec<Vec<f32>> {
+    let Method::Ef21(method) = &charter.manifest.method else { panic!("another method") };
+    let batch = charter.manifest.training.batch;
+    let per_slot = u64::from(method.batches * batch);
+    let mut positions: Vec<_> = (0..PEERS as u64).map(|index| positions(index, per_slot, 2)).collect();
+    let engine = |_| SimEngine::new(&EngineKind::Cpu, charter).unwrap();
+    let mut engines: Vec<SimEngine> = (0..PEERS).map(engine).collect();
+    let tensors = engines[0].tensors();
+    let tensors: Vec<_> = tensors.iter().map(|(name, at, len)| (name.as_str(), *at, *len)).collect();
+    let ranges = charter.layout.locate(&tensors).unwrap().swap_remove(0);
+    let mut x = charter.genesis_state().outer(0).to_vec();
+    let mut g: Vec<Option<Vec<f32>>> = vec![None; PEERS];
+    let mut v: Vec<Option<Vec<f32>>> = vec![None; PEERS];
+    for _ in 0..slots {
+        for (index, engine) in engines.iter_mut().enumerate() {
+            let mut at = 0;
+            for range in &ranges {
+                engine.write(range.clone(), &x[at..at + range.len()]).unwrap();
+                at += range.len();
+            }
+            let (mut sum, mut one) = (vec![0.0f32; x.len()], vec![0.0f32; x.len()]);
+            for _ in 0..method.batches {
+                let samples = positions[index].by_ref().take(batch as usize).collect();
+                engine.gradient(&Samples::Leased(samples), &mut one).unwrap();
+                sum.iter_mut().zip(&one).for_each(|(sum, one)| *sum += one);
+            }
+            let sums = ranges.iter().flat_map(|range| &sum[range.clone()]);
+            let mut now: Vec<f32> = sums.map(|sum| sum / method.batches as f32).collect();
+            if let Some(mut before) = v[index].take().filter(|_| method.eta < 1.0) {
+                ef21::momentum(method.eta, &mut before, &now);
+                now = before;
+            }
+            let c = ef21::encode(method.codec, &now, g[index].as_deref(), 0).unwrap();
+            g[index] = Some(ef21::learn(method.codec, g[index].take(), &c, x.len()).unwrap());
+            v[index] = Some(now);
+        }
+        let g: Vec<Vec<f32>> = g.iter().flatten().cloned().collect();
+        let mut mean = vec![0.0; x.len()];
+        ef21::mean(&g, None, &mut mean);
+        x.iter_mut().zip(&mean).for_each(|(x, mean)| *x -= method.gamma * mean);
+    }
+    vec![x]
+}
+
 impl<'a> Loop<'a> {
     fn new(charter: &'a Charter) -> Loop<'a> {
         let genesis = charter.genesis_state();
@@ -161,6 +207,12 @@ fn a_session_in_lockstep_is_the_papers_algorithm_bit_for_bit() {
         let (eta, beta, phi, codec) = (0.9, 0.2, 1.0, Codec::E3M0);
         *method = Method::Co2(Co2 { period: 7, eta, beta, phi, penalty: true, codec });
     });
+    let exact = Codec::TopK(TopK { keep: 4, of: 64, whole: false, statistical: false });
+    for (eta, codec) in [(1.0, exact), (0.3, exact), (1.0, top)] {
+        same_as_the_textbook(|method| {
+            *method = Method::Ef21(Ef21 { batches: 7, gamma: 0.3, eta, members: 3, codec });
+        });
+    }
 }
 
 fn same_as_the_textbook(change: impl Fn(&mut Method)) {
@@ -179,6 +231,7 @@ fn same_as_the_textbook(change: impl Fn(&mut Method)) {
     complete(&mut world, 600);
     let expected = match world.charter().manifest.method {
         Method::Co2(_) => textbook_of_rounds(world.charter(), slots),
+        Method::Ef21(_) => textbook_of_gradients(world.charter(), slots),
         _ => textbook(world.charter(), slots),
     };
     for (fragment, expected) in expected.iter().enumerate() {

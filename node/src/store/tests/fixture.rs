@@ -38,11 +38,13 @@ pub(super) fn state(height: Height) -> State {
     State {
         control: control.into(),
         arrays: vec![LENGTHS.iter().map(array).collect(), LENGTHS.iter().map(fixed).collect()],
+        estimates: Default::default(),
     }
 }
 
 pub(super) fn shape() -> Shape {
-    Shape { session: session(), genesis: state(0).digest(), arrays: 2, lengths: LENGTHS.to_vec() }
+    let pages = driftless_protocol::state::Shape { arrays: 2, lengths: LENGTHS.to_vec(), estimates: None };
+    Shape { session: session(), genesis: state(0).digest(), pages }
 }
 
 /// The block that closes slot (0, height - 1), without contributions.

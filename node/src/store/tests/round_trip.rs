@@ -130,9 +130,9 @@ fn two_snapshots_and_two_checkpoints_are_kept_and_pages_nobody_names_go() {
 fn a_state_of_several_full_pages_comes_back() {
     let dir = tempfile::tempdir().unwrap();
     let values: Vec<f32> = (0..PAGE_VALUES + 3).map(|index| index as f32).collect();
-    let full = State { control: state(0).control, arrays: vec![vec![Array::new(&values)]] };
-    let lengths = vec![values.len()];
-    let shape = Shape { session: session(), genesis: full.digest(), arrays: 1, lengths };
+    let full = State { arrays: vec![vec![Array::new(&values)]], ..state(0) };
+    let pages = driftless_protocol::state::Shape { arrays: 1, lengths: vec![values.len()], estimates: None };
+    let shape = Shape { session: session(), genesis: full.digest(), pages };
     let open = || recover(SessionFolder::at(dir.path()), &shape, Options::default()).unwrap();
     let (mut store, _) = open();
     let snapshot = driftless_protocol::event::Snapshot { block: None, state: full.clone() };

@@ -40,6 +40,34 @@ fn the_pages_of_a_parent_become_the_genesis_arrays_bit_for_bit() {
     assert_eq!(other.origin_pages().count(), 0);
 }
 
+/// What was known of the parent's members' gradients is in its digest, and nothing of it in the new session.
+#[test]
+fn of_a_parent_of_ef21_the_arrays_go_on_and_the_estimates_do_not() {
+    let terms = |origin| {
+        let preset = Manifest::preset("gpt:tiny").unwrap().with_method(MethodName::Ef21);
+        Manifest { origin, method: preset.method, combine: Combine::Mean, ..sample() }
+    };
+    let mut state = Charter::new(terms(Origin::Seed)).unwrap().genesis_state();
+    let values = state.outer(0).to_vec();
+    for member in [1, 2] {
+        state.estimates.insert(PeerKey([member; 32]), crate::state::Array::new(&values));
+    }
+    let mut control = (*state.control).clone();
+    control.height = 9;
+    state.control = control.into();
+    let parent = Parent::of(Hash::of(b"parent"), &state, [3; 32]);
+    let charter = Charter::new(terms(Origin::Session(parent.clone()))).unwrap();
+    let mut pages = state.pages();
+    let read = |root: Hash, values: usize| Page::from_bytes(root, pages.next().unwrap().bytes(), values);
+    let genesis = charter.genesis_of_pages(charter.manifest.origin.pages(), read).unwrap();
+    assert_eq!(genesis.arrays, state.arrays);
+    assert!(genesis.estimates.is_empty());
+    assert_eq!(charter.origin_pages().count(), state.outer(0).pages().len());
+    let mut cut = parent;
+    cut.pages.pop();
+    assert!(Charter::new(terms(Origin::Session(cut))).is_err());
+}
+
 #[test]
 fn a_parent_that_does_not_add_up_is_refused() {
     let refuse = |field: &str, change: &dyn Fn(&mut Parent)| {

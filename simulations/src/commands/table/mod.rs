@@ -3,6 +3,7 @@
 mod cells;
 pub mod chaos;
 pub mod digits;
+pub mod ef21;
 pub mod learning;
 pub mod methods;
 pub mod one_byte;
@@ -57,6 +58,12 @@ pub enum Table {
         {\"table\",\"cells\",\"reached\"}: rows that have a least accuracy, and how many reach it."
     )]
     OneByte(one_byte::Arguments),
+    /// EF21 with EF21-W's step: check E4
+    #[command(name = "ef21")]
+    #[command(after_help = "Example:\n  driftless-sim table ef21 --rows 138\n\nThe last line is \
+        {\"table\",\"cells\",\"reached\"}: step ratios and rounds, and how many of them are as near to the \
+        independent reference as is allowed. The whole table takes 10 million gradients of a few rows.")]
+    Ef21(ef21::Arguments),
     /// Goodput of sessions whose peers keep failing, beside synchronous training
     #[command(name = "chaos")]
     #[command(
@@ -82,6 +89,7 @@ pub fn run(table: &Table) -> Result<(), CommandError> {
         Table::Methods(arguments) => methods::run(arguments),
         Table::Digits(arguments) => digits::run(arguments),
         Table::OneByte(arguments) => one_byte::run(arguments),
+        Table::Ef21(arguments) => ef21::run(arguments),
         Table::Chaos(arguments) => chaos::run(arguments),
     }
 }
