@@ -157,12 +157,16 @@ fn what_is_known_of_every_members_gradient_has_to_fit_into_memory() {
     let limits = |memory| Limits { memory: Some(memory), disk: None };
     let plan = plan(&manifest, &around);
     let found = misfits(&manifest, &around, limits(16_000_000_000), &plan);
-    let [Misfit::Memory { needed, .. }] = &found[..] else { panic!("{found:?}") };
+    // Nor has the slowest line four whole gradients, which come first, within a slot.
+    let dense = 4 * manifest.model.parameters();
+    let [Misfit::Memory { needed, .. }, Misfit::Slot { blob, .. }] = &found[..] else { panic!("{found:?}") };
+    assert_eq!(*blob, dense);
     let estimates = 4 * 32 * manifest.model.parameters();
     assert!(needed.held.contains(&("what is known of every member's gradient", estimates)));
     let text = found[0].to_string();
     assert!(text.contains("15.9 GB what is known of every member's gradient"), "{text}");
-    assert_eq!(misfits(&manifest, &around, limits(100_000_000_000), &plan), []);
+    let found = misfits(&manifest, &around, limits(100_000_000_000), &plan);
+    assert!(matches!(found[..], [Misfit::Slot { .. }]), "{found:?}");
 }
 
 #[test]
