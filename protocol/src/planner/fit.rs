@@ -120,7 +120,7 @@ pub fn misfits(manifest: &Manifest, around: &Circumstances, limits: Limits, plan
     let longest = manifest.deadline.maximum.0 / 1_000_000;
     // The first contribution of a member may be much longer than the next ones.
     let fragments = manifest.layout().fragments.into_iter().map(|fragment| fragment.len as usize);
-    let blob = fragments.map(|values| manifest.method.longest(values)).max().unwrap_or(0);
+    let blob = fragments.map(|values| manifest.method.blob_bytes(values)).max().unwrap_or(0);
     let bytes = (f64::from(plan.drawn.saturating_sub(1)) * blob as f64 * pace::WIRE) as u64;
     if bytes / slowest.max(1) > longest {
         found.push(Misfit::Slot { bytes, drawn: plan.drawn, blob, slowest, longest });
