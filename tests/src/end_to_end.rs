@@ -11,6 +11,7 @@
 //! | `steward` | a member dies, the founder stops and comes back on its port, so does the member |
 //! | `succession` | `new --from` a session whose founder is gone: training goes on, the fork is named |
 //! | `models` | `export`, `import`, `new --from` |
+//! | `fine_tuning` | four processes fine-tune an imported model with one byte per sample |
 //! | `plan` | `plan` compares methods; `new` founds nothing that does not fit |
 //! | `real_and_simulated` | the simulator makes the bits of four processes again, from their chain alone |
 //! | `throttled_run` | a short run of `driftless-throttled`: two peers on slow lines beside their plan |
@@ -23,6 +24,7 @@ mod bad_input;
 mod demo;
 mod demo_faults;
 mod elected;
+mod fine_tuning;
 mod founding;
 mod joining;
 mod models;
