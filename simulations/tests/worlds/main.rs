@@ -23,7 +23,7 @@ mod memory_faults;
 mod nat; // who can be dialled, and who cannot
 mod network; // jitter, loss, partitions, slow links
 mod old_copies;
-mod one_byte; // checks B3 and B5
+mod one_byte; // checks B2, B3 and B5
 mod overlap; // rounds that hide an exchange
 mod pacing; // slow peers, overrun
 mod planned; // bytes that a plan foretells

@@ -1,10 +1,12 @@
-//! One byte per sample: batches of steps that one peer orders and all follow. Checks B3 and B5.
+//! One byte per sample: batches of steps that one peer orders and all follow. Checks B2, B3 and B5.
 
 use driftless_protocol::method::one_byte::Estimator;
 use driftless_protocol::method::{Method, OneByte};
 use driftless_protocol::time::Span;
 use driftless_sim::faults::Fault;
 use driftless_sim::network::Link;
+use driftless_sim::table::Progress;
+use driftless_sim::table::one_byte::ROWS;
 use driftless_sim::{PeerSetup, Setup, World};
 
 use crate::support::{at, closings, complete, until, world};
@@ -112,4 +114,18 @@ fn a_batch_goes_on_when_its_orderer_is_gone() {
         let all = steps(&world);
         assert!(all.iter().all(|batch| !batch.is_empty()), "seed {seed}: {all:?}");
     }
+}
+
+/// B2 in a short form: one seed. The whole is `driftless-sim table one-byte`.
+#[test]
+fn b2_digits_are_learned_by_forward_passes_and_a_byte_for_each() {
+    let losses = ["spsa", "fzoo", "spsa-plain", "spsa-f32"].map(|name| {
+        let row = ROWS.iter().find(|row| row.name == name).unwrap();
+        let outcome = row.run(row.rates[0], 2, &Progress::new(1)).unwrap();
+        let accuracy = outcome.accuracy.unwrap();
+        assert!(row.least.is_none_or(|least| accuracy >= least), "{name}: {accuracy}");
+        outcome.loss
+    });
+    let [.., byte, exact] = losses;
+    assert!((byte / exact - 1.0).abs() < 0.02, "{byte} {exact}");
 }
