@@ -39,7 +39,7 @@ pub struct Batch {
     own: BTreeMap<u32, Vec<u8>>,
     /// The step that this peer measures next.
     next: u32,
-    /// No more steps follow.
+    /// This peer measures nothing more.
     ended: bool,
 }
 
@@ -70,12 +70,17 @@ impl Batch {
         self.lists.len() as u32
     }
 
-    /// Whether no more steps follow.
-    pub fn is_over(&self) -> bool {
-        self.ended || self.listed() >= self.method.batch_steps
+    /// Whether all steps are listed.
+    pub fn is_full(&self) -> bool {
+        self.listed() >= self.method.batch_steps
     }
 
-    /// Lets no more steps follow.
+    /// Whether this peer measures nothing more.
+    pub fn is_over(&self) -> bool {
+        self.ended || self.is_full()
+    }
+
+    /// Lets this peer measure nothing more; it still follows, and orders.
     pub fn end(&mut self) {
         self.ended = true;
     }
@@ -95,6 +100,10 @@ impl Batch {
 
     /// Notes what this peer measured; nothing where a loss was not finite.
     pub fn measured(&mut self, step: u32, bytes: Vec<u8>) {
+        if self.due().is_none_or(|due| step > due) {
+            // Of a batch for the same slot that was begun before this one.
+            return;
+        }
         self.next = step + 1;
         if bytes.len() == usize::from(self.method.samples) {
             self.own.insert(step, bytes);
@@ -114,7 +123,7 @@ impl Batch {
         let samples = usize::from(self.method.samples);
         let members = listed.count_ones() as usize;
         let known = self.drawn.len() == 64 || listed >> self.drawn.len() == 0;
-        if step != self.listed() || self.is_over() || !known {
+        if step != self.listed() || self.is_full() || !known || listed == 0 {
             return false;
         }
         let me = self.me.filter(|me| listed >> me & 1 == 1);
@@ -272,7 +281,8 @@ mod tests {
         ] {
             assert!(!batch.push(step, listed, bytes.clone()), "{step} {listed:b} {bytes:?}");
         }
+        assert!(!batch.push(0, 0, vec![]));
         batch.end();
-        assert!(!batch.push(0, 0b001, vec![1, 1]) && batch.due().is_none());
+        assert!(batch.push(0, 0b001, vec![1, 1]) && batch.due().is_none());
     }
 }

@@ -334,12 +334,7 @@ impl Session {
     fn engine_failed(&mut self, order: Order, failure: EngineFailure) {
         match order {
             Order::Train | Order::Encode { .. } | Order::Change | Order::Measure(_) => {
-                self.training.stop();
-                self.warn(format!(
-                    "training stopped: {failure}. Nothing of it left this peer, which goes on following and \
-                     voting. `driftless resume` starts again from the outer parameters; if it happens \
-                     again, the learning rate is too high for this data"
-                ));
+                self.stop_training(&failure);
             }
             Order::Restore => {
                 self.training.start_over(&self.state);
@@ -351,6 +346,16 @@ impl Session {
                 self.warn(format!("the validation loss is not known: {failure}"));
             }
         }
+    }
+
+    /// Nothing of what is wrong may leave this peer.
+    pub(super) fn stop_training(&mut self, failure: &EngineFailure) {
+        self.training.stop();
+        self.warn(format!(
+            "training stopped: {failure}. Nothing of it left this peer, which goes on following and \
+             voting. `driftless resume` starts again from the outer parameters; if it happens \
+             again, the learning rate is too high for this data"
+        ));
     }
 
     fn checkpoint(&mut self, now: Time, height: Height, saved: SavedTraining, engine: &[u8]) {
@@ -384,14 +389,15 @@ impl Session {
 
     /// The batch of steps is over: what this peer sent of it is signed. The others have it from the lists.
     fn contribute_batch(&mut self, now: Time) {
+        let Some(slot) = self.training.peek_batch().map(|batch| batch.slot) else { return };
+        if !self.slots.is_open(slot) || !self.may_announce(slot) {
+            return;
+        }
         if let Some((steps, span)) = self.batch_took(now) {
             self.training.batch_took(steps, span);
             self.training.slot_time().into_iter().for_each(|span| self.slots.set_own_slot_time(span));
         }
         let Some((slot, bytes, work)) = self.training.batch_contribution() else { return };
-        if !self.slots.is_open(slot) || !self.may_announce(slot) {
-            return;
-        }
         let (root, length) = (Hash::of(&bytes), bytes.len() as u64);
         let base = self.ground().base(slot);
         self.outputs.push_back(Output::Persist { record: Record::Blob { root, bytes }, sync: true });

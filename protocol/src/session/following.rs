@@ -44,6 +44,7 @@ impl Session {
 
     fn introduce(&mut self, peer: PeerKey) {
         let height = self.chain_end();
+        self.sends_again(&peer);
         self.send(vec![peer], Message::Head { height });
         self.ask_for_statements(peer);
         self.pass_reset_on(vec![peer]);

@@ -14,13 +14,24 @@ use crate::identity::{Hash, PeerKey};
 use crate::method::OneByte;
 use crate::time::{Span, Time};
 use crate::wire::Message;
+use crate::worker::EngineFailure;
 
 use super::Session;
 
+/// Lists that one answer tells, ...
+const TOLD: u32 = 64;
+/// ... and how often a member gets an answer.
+const TELL_AGAIN: Span = Span::millis(500);
 /// Samples whose list does not come are sent again after this long.
 const SEND_AGAIN: Span = Span::seconds(1);
-/// A batch in which no list comes for so long, or eight times as long as one took lately, ends.
+/// A batch in which this peer waits for a list for so long, or eight times as long as one took lately, ends, ...
 const STALLED: Span = Span::seconds(10);
+/// ... but it waits no longer than this.
+const STALLED_MOST: Span = Span::seconds(120);
+/// Lists that come sooner after the one before were not waited for.
+const BURST: Span = Span::millis(5);
+/// So many steps in a row without a finite loss stop training.
+const UNSOUND: u32 = 3;
 /// Two lists are so far apart at least: no peer takes more than 200 messages a second of another
 /// (`node`: `control/rate`).
 const SHORTEST_STEP: Span = Span::millis(10);
@@ -29,7 +40,7 @@ const PATIENCE: u64 = 4;
 /// ... but at least so long, ...
 const SHORTEST: Span = Span::millis(200);
 /// ... at most so long, ...
-const LONGEST: Span = Span::seconds(5);
+const LONGEST: Span = Span::seconds(2);
 /// ... and so much longer in a batch's first step: blocks do not come to all at once.
 const OPENING: Span = Span::seconds(1);
 
@@ -42,12 +53,20 @@ pub(super) struct Stepping {
     waiting: BTreeMap<(u32, usize), Vec<u8>>,
     /// Since when the first of the next step's wait.
     since: Option<Time>,
+    /// When members that asked for lists were last answered, by their place.
+    told: BTreeMap<usize, Time>,
+    /// Of whom this peer, which orders and does not know all lists, asked for them.
+    asked: Option<PeerKey>,
     /// Who was left out of a list, a bit for each place, and sent nothing since.
     left_out: u64,
     /// When own samples were sent last, and of which step.
     sent: Option<(u32, Time)>,
-    /// When the last list came, or own samples were sent first.
+    /// When the last list came.
     progress: Option<Time>,
+    /// Since when this peer can measure nothing before a list comes.
+    waits: Option<Time>,
+    /// Steps in a row in which a loss was not finite.
+    unsound: u32,
     /// When this peer made its last list.
     last: Option<Time>,
     opened: Time,
@@ -58,11 +77,14 @@ pub(super) struct Stepping {
 impl Stepping {
     /// Another batch runs.
     pub fn begin(&mut self, now: Time) {
-        *self = Stepping { opened: now, step_time: self.step_time, ..Stepping::default() };
+        let (step_time, unsound) = (self.step_time, self.unsound);
+        *self = Stepping { opened: now, step_time, unsound, ..Stepping::default() };
     }
 
     pub fn holdings(&self, method: Option<&OneByte>, drawn: usize, to: Tell<'_>) {
-        let most = method.map_or(0, |method| drawn * method.batch_steps as usize);
+        tell(to, "members told of lists", self.told.len(), drawn);
+        let ahead = |method: &OneByte| drawn * (method.staleness + 1) as usize;
+        let most = method.map_or(0, ahead);
         tell(to, "samples that are not listed", self.waiting.len(), most);
     }
 
@@ -71,9 +93,18 @@ impl Stepping {
         if next > 1
             && let Some(last) = self.progress
         {
-            let took = now.since(last);
+            // A wait for one that does not come is not the others' pace.
+            let most = self.step_time.map_or(STALLED_MOST, |time| time.times(2).max(SHORTEST_STEP));
+            let took = now.since(last).min(most);
+            if took < BURST {
+                return self.next_step(now, next);
+            }
             self.step_time = Some(self.step_time.map_or(took, |time| Span((time.0 * 7 + took.0) / 8)));
         }
+        self.next_step(now, next);
+    }
+
+    fn next_step(&mut self, now: Time, next: u32) {
         self.progress = Some(now);
         self.since = None;
         self.waiting.retain(|(step, _), _| *step >= next);
@@ -90,7 +121,7 @@ impl Stepping {
     }
 
     fn stalled_after(&self) -> Span {
-        self.step_time.map_or(STALLED, |time| time.times(2 * PATIENCE).max(STALLED))
+        self.step_time.map_or(STALLED, |time| time.times(2 * PATIENCE).clamp(STALLED, STALLED_MOST))
     }
 }
 
@@ -99,12 +130,16 @@ impl Session {
     pub(super) fn begin_batch(&mut self, now: Time) {
         let Some(method) = self.charter.manifest.method.one_byte().cloned() else { return };
         let slot = Slot { stream: 0, ordinal: self.state.control.closed[0] };
-        if self.training.batch().is_some_and(|batch| batch.slot == slot) {
+        let drawn = self.ground().drawn(slot.ordinal);
+        if let Some(batch) = self.training.batch().filter(|batch| batch.slot == slot) {
+            if batch.drawn() != drawn {
+                // Somebody left: for whoever comes back now, places in lists mean others.
+                batch.end();
+            }
             return;
         }
         self.note_unfinished(now);
         let opening = self.charter.opening(&self.state, slot);
-        let drawn = self.ground().drawn(slot.ordinal);
         let batch = Batch::new(slot, opening, method, drawn, self.me);
         self.training.begin_batch(batch);
         self.stepping.begin(now);
@@ -114,6 +149,8 @@ impl Session {
     fn listed(&mut self, now: Time, next: u32) {
         self.stepping.listed(now, next);
         let steps = u64::from(self.charter.manifest.method.period());
+        let due = self.training.peek_batch().is_some_and(|batch| batch.due().is_some());
+        self.stepping.waits = if due { None } else { Some(now) };
         let batch = self.stepping.step_time.map(|step| step.times(steps));
         batch.into_iter().for_each(|span| self.slots.set_own_slot_time(span));
     }
@@ -123,8 +160,17 @@ impl Session {
         let Some(batch) = self.training.peek_batch().filter(|batch| !batch.is_over()) else { return };
         let steps = u64::from(self.charter.manifest.method.period());
         let took = now.since(self.stepping.opened).times(steps);
-        let span = if batch.listed() == 0 { took.times(2) } else { Span(took.0 / u64::from(batch.listed())) };
+        let span = match batch.listed() {
+            0 => now.since(self.stepping.opened).times(2),
+            listed => Span(took.0 / u64::from(listed)),
+        };
         self.slots.set_own_slot_time(span);
+    }
+
+    /// Somebody is there: if it orders, it may not know what was sent to it.
+    pub(super) fn sends_again(&mut self, peer: &PeerKey) {
+        let orders = self.training.peek_batch().is_some_and(|batch| self.orderer(batch) == Some(*peer));
+        self.stepping.sent.take_if(|_| orders);
     }
 
     /// Who orders the batch, as far as this peer can tell.
@@ -137,17 +183,26 @@ impl Session {
         in_reach.get(self.stepping.passed_over % in_reach.len().max(1)).copied()
     }
 
-    /// Whether this peer orders: it is its turn, or it takes no part itself and somebody asks it to.
-    fn orders(&self, batch: &Batch) -> bool {
+    /// Whether this peer orders: it is its turn, or it takes no part itself, no list comes, and somebody asks it to.
+    fn orders(&self, now: Time, batch: &Batch) -> bool {
         let apart = batch.drawn().binary_search(&self.me).is_err();
-        self.is_voter() && (apart || self.orderer(batch) == Some(self.me))
+        let last = self.stepping.progress.unwrap_or(self.stepping.opened);
+        let asked = apart && now >= last + self.stepping.stalled_after();
+        self.is_voter() && (asked || self.orderer(batch) == Some(self.me))
     }
 
     /// What this peer measured in a step.
     pub(super) fn measured(&mut self, now: Time, slot: Slot, step: u32, bytes: Vec<u8>) {
+        self.stepping.unsound = if bytes.is_empty() { self.stepping.unsound + 1 } else { 0 };
+        if self.stepping.unsound >= UNSOUND {
+            self.stepping.unsound = 0;
+            return self.stop_training(&EngineFailure::NotFinite("the loss".into()));
+        }
         if let Some(batch) = self.training.batch().filter(|batch| batch.slot == slot) {
             batch.measured(step, bytes);
-            self.stepping.progress.get_or_insert(now);
+            if batch.due().is_none() {
+                self.stepping.waits.get_or_insert(now);
+            }
             self.send_samples(now);
         }
     }
@@ -155,7 +210,7 @@ impl Session {
     /// Sends own samples that are not listed to whoever orders them.
     fn send_samples(&mut self, now: Time) {
         let Some(batch) = self.training.peek_batch() else { return };
-        let (orderer, orders) = (self.orderer(batch), self.orders(batch));
+        let (orderer, orders) = (self.orderer(batch), self.orders(now, batch));
         let due = |step: u32| match self.stepping.sent {
             Some((last, at)) => step > last || now >= at + SEND_AGAIN,
             None => true,
@@ -183,7 +238,9 @@ impl Session {
     }
 
     fn take_samples(&mut self, now: Time, step: u32, place: usize, bytes: Vec<u8>) {
-        self.stepping.left_out &= !(1 << place);
+        if self.training.peek_batch().is_some_and(|batch| batch.listed() == step) {
+            self.stepping.left_out &= !(1 << place);
+        }
         self.stepping.waiting.entry((step, place)).or_insert(bytes);
         self.stepping.since.get_or_insert(now);
     }
@@ -200,12 +257,20 @@ impl Session {
         let Some(method) = self.charter.manifest.method.one_byte() else { return };
         let Some(batch) = self.training.peek_batch().filter(|batch| batch.slot == slot) else { return };
         let Ok(place) = batch.drawn().binary_search(&from) else { return };
-        if bytes.len() != usize::from(method.samples) || step >= method.batch_steps {
+        if bytes.len() != usize::from(method.samples) {
+            return;
+        }
+        let held = self.stepping.waiting.keys().filter(|(_, of)| *of == place).count();
+        if step >= method.batch_steps || held > method.staleness as usize {
             return;
         }
         if step < batch.listed() {
             // It does not know these lists: it is slow, or was away.
-            let lists = (step..batch.listed()).filter_map(|step| Some((step, batch.list(step, None)?)));
+            if self.stepping.told.get(&place).is_some_and(|last| now < *last + TELL_AGAIN) {
+                return;
+            }
+            let end = batch.listed().min(step.saturating_add(TOLD));
+            let lists = (step..end).filter_map(|step| Some((step, batch.list(step, None)?)));
             let message = |(step, list): (u32, crate::batch::List)| Message::List {
                 slot,
                 step,
@@ -213,10 +278,17 @@ impl Session {
                 bytes: list.bytes,
             };
             let messages: Vec<Message> = lists.map(message).collect();
+            self.stepping.told.insert(place, now);
             messages.into_iter().for_each(|message| self.send(vec![from], message));
             return;
         }
-        if self.orders(batch) {
+        if self.orders(now, batch) {
+            let (listed, ahead) = (batch.listed(), step > batch.listed().saturating_add(method.staleness));
+            if ahead && self.stepping.asked.is_none() {
+                // It has lists of who ordered before, or of this peer before it was restarted.
+                self.stepping.asked = Some(from);
+                self.send(vec![from], Message::Samples { slot, step: listed, bytes: vec![0; bytes.len()] });
+            }
             self.take_samples(now, step, place, bytes);
         }
     }
@@ -232,7 +304,7 @@ impl Session {
         bytes: Vec<u8>,
     ) {
         let Some(batch) = self.training.peek_batch().filter(|batch| batch.slot == slot) else { return };
-        if self.orderer(batch) != Some(from) {
+        if self.orderer(batch) != Some(from) && self.stepping.asked != Some(from) {
             return;
         }
         let taken = self.training.batch().is_some_and(|batch| batch.push(step, listed, bytes));
@@ -244,8 +316,8 @@ impl Session {
     /// Everything about the batch that has become possible, or due.
     pub(super) fn go_on_stepping(&mut self, now: Time) {
         while let Some(batch) = self.training.peek_batch() {
-            if self.orders(batch)
-                && !batch.is_over()
+            if self.orders(now, batch)
+                && !batch.is_full()
                 && self.is_step_ready(now, batch)
                 && self.slots.is_open(batch.slot)
             {
@@ -301,6 +373,7 @@ impl Session {
         let all = u64::MAX >> (64 - drawn.len().clamp(1, 64));
         self.stepping.left_out = all & !listed;
         self.stepping.last = Some(now);
+        self.stepping.asked = None;
         self.listed(now, step + 1);
         // Of later steps some may be here already.
         self.stepping.since = (!self.stepping.waiting.is_empty()).then_some(now);
@@ -319,19 +392,19 @@ impl Session {
         } else {
             batch.end();
         }
-        self.stepping.progress = Some(now);
+        self.stepping.waits = Some(now);
     }
 
     /// When the batch is held to be stalled, if this peer waits for a list.
     fn stall(&self) -> Option<Time> {
         let batch = self.training.peek_batch().filter(|batch| !batch.is_over())?;
-        batch.unlisted().next()?;
-        Some(self.stepping.progress? + self.stepping.stalled_after())
+        batch.drawn().binary_search(&self.me).ok()?;
+        Some(self.stepping.waits? + self.stepping.stalled_after())
     }
 
     /// When something about the batch is due.
     pub(super) fn stepping_timeouts(&self) -> impl Iterator<Item = Time> {
-        let batch = self.training.peek_batch().filter(|batch| !batch.is_over());
+        let batch = self.training.peek_batch().filter(|batch| !batch.is_full());
         let patience = batch.and_then(|batch| {
             let step = batch.listed();
             let some = self.stepping.waiting.keys().any(|(waiting, _)| *waiting == step);
@@ -369,10 +442,11 @@ impl Session {
     /// A contribution whose bytes are known from the lists: nobody has to fetch it.
     pub(super) fn take_from_lists(&mut self, slot: Slot, by: &PeerKey, root: Hash, length: u64) {
         let Some(method) = self.charter.manifest.method.one_byte() else { return };
-        let Some(batch) = self.training.peek_batch().filter(|batch| batch.slot == slot) else { return };
+        let batch = self.training.peek_batch().filter(|batch| batch.slot == slot);
+        let Some(batch) = batch.filter(|_| !self.held.contains(&root)) else { return };
         let log = method.steps_of(length).and_then(|steps| batch.log_of(by, steps));
         let bytes = log.map(|log| log.encode(method.batch_steps));
-        if let Some(bytes) = bytes.filter(|bytes| Hash::of(bytes) == root && !self.held.contains(&root)) {
+        if let Some(bytes) = bytes.filter(|bytes| Hash::of(bytes) == root) {
             self.outputs.push_back(Output::Persist { record: Record::Blob { root, bytes }, sync: true });
             self.hold(root);
         }

@@ -91,8 +91,13 @@ impl Training {
     }
 
     fn measure_step(&mut self, step: u32) -> Next {
-        let Some(samples) = self.samples_of(step) else { return Next::Wait(Waiting::Turn) };
-        let Some(batch) = &self.batch else { return Next::Wait(Waiting::Turn) };
+        let samples = self.samples_of(step);
+        let Some(batch) = &mut self.batch else { return Next::Wait(Waiting::Turn) };
+        let Some(samples) = samples else {
+            // Its leases are used up.
+            batch.end();
+            return Next::Wait(Waiting::Turn);
+        };
         let lists = batch.behind(step, self.given);
         self.given += lists.len() as u32;
         Next::Work(Work::Measure { opening: batch.opening, step, member: self.me, lists, samples })
