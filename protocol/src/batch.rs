@@ -19,6 +19,9 @@ pub struct List {
     pub bytes: Vec<u8>,
 }
 
+/// Lists that wait for an earlier one, at most.
+const EARLY: usize = 64;
+
 /// One step's samples by member, in the order of their keys.
 pub type Step = Vec<(PeerKey, Vec<u8>)>;
 
@@ -35,6 +38,8 @@ pub struct Batch {
     /// This peer's place among them.
     me: Option<usize>,
     lists: Vec<List>,
+    /// Lists that came before the one before them, by step.
+    early: BTreeMap<u32, List>,
     /// Own samples by step.
     own: BTreeMap<u32, Vec<u8>>,
     /// The step that this peer measures next.
@@ -54,6 +59,7 @@ impl Batch {
             drawn,
             me,
             lists: Vec::new(),
+            early: BTreeMap::new(),
             own: BTreeMap::new(),
             next: 0,
             ended: false,
@@ -115,11 +121,27 @@ impl Batch {
         self.own.range(self.listed()..).map(|(step, bytes)| (*step, &bytes[..]))
     }
 
-    /// Adds the next step's list. Whoever sends it may leave out the receiver's own bytes.
+    /// Adds the next step's list, and those after it that came before. One that comes too early is kept. Whoever sends it may leave out the receiver's own bytes.
     ///
     /// Returns whether it was taken: it is not where it is of another step or malformed, or where own bytes are
     /// left out that this peer does not know.
-    pub fn push(&mut self, step: u32, listed: u64, mut bytes: Vec<u8>) -> bool {
+    pub fn push(&mut self, step: u32, listed: u64, bytes: Vec<u8>) -> bool {
+        let most = self.drawn.len() * usize::from(self.method.samples);
+        if step > self.listed() && self.early.len() < EARLY && bytes.len() <= most {
+            self.early.insert(step, List { listed, bytes });
+            return false;
+        }
+        let taken = self.push_next(step, listed, bytes);
+        while let Some(List { listed, bytes }) = self.early.remove(&self.listed()) {
+            if !self.push_next(self.listed(), listed, bytes) {
+                break;
+            }
+        }
+        self.early = self.early.split_off(&self.listed());
+        taken
+    }
+
+    fn push_next(&mut self, step: u32, listed: u64, mut bytes: Vec<u8>) -> bool {
         let samples = usize::from(self.method.samples);
         let members = listed.count_ones() as usize;
         let known = self.drawn.len() == 64 || listed >> self.drawn.len() == 0;
@@ -269,10 +291,18 @@ mod tests {
     }
 
     #[test]
+    fn lists_that_overtake_others_wait_for_them() {
+        let mut batch = batch(2);
+        assert!(!batch.push(2, 0b001, vec![3, 3]) && !batch.push(1, 0b100, vec![2, 2]));
+        assert_eq!(batch.listed(), 0);
+        assert!(batch.push(0, 0b001, vec![1, 1]));
+        assert_eq!((batch.listed(), batch.list(2, None).unwrap().bytes), (3, vec![3, 3]));
+    }
+
+    #[test]
     fn hostile_lists_are_refused() {
         let mut batch = batch(2);
         for (step, listed, bytes) in [
-            (1, 0b001, vec![1, 1]),
             (0, 0b1000, vec![1, 1]),
             (0, u64::MAX, vec![1; 128]),
             (0, 0b001, vec![1]),

@@ -307,9 +307,13 @@ impl Session {
         if self.orderer(batch) != Some(from) && self.stepping.asked != Some(from) {
             return;
         }
-        let taken = self.training.batch().is_some_and(|batch| batch.push(step, listed, bytes));
-        if taken {
-            self.listed(now, step + 1);
+        let Some(batch) = self.training.batch() else { return };
+        if batch.push(step, listed, bytes) {
+            let next = batch.listed();
+            self.listed(now, next);
+        } else if step > batch.listed() {
+            // One is missing: whoever orders is asked soon.
+            self.stepping.sent.take_if(|(_, at)| now >= *at + TELL_AGAIN);
         }
     }
 
