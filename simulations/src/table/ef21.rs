@@ -5,7 +5,8 @@
 //! constants. No session runs: a round is one gradient of all of a peer's rows.
 
 use driftless_compute::{
-    AUSTRALIAN, Batch, Engine, EngineOptions, LogisticShape, Optimizer, Sgd, Split, Table, TableOptions,
+    AUSTRALIAN, Batch, Engine, EngineOptions, LogisticShape, Optimizer, Scaling, Sgd, Split, Table,
+    TableOptions,
 };
 use driftless_protocol::codec::{Codec, TopK};
 use driftless_protocol::method::ef21::step_size::Smoothness;
@@ -76,7 +77,7 @@ impl Case {
     /// # Errors
     /// What went wrong, in words.
     pub fn run(&self, plain: bool, seed: u64) -> Result<Found, String> {
-        let options = TableOptions { split: Split::Whole, ..TableOptions::default() };
+        let options = TableOptions { split: Split::Whole, scaling: Scaling::Raw, ..TableOptions::default() };
         let table = Table::embedded(AUSTRALIAN, options, [0; 32]).map_err(|error| error.to_string())?;
         let sgd = Sgd { weight_decay: 0.0, clip: 1.0e6 };
         let (rows, count) = (ROWS / self.peers, self.peers);
