@@ -128,6 +128,11 @@ impl Method {
         codecs.map(|codec| codec.encoded_len(values)).max().unwrap_or(0)
     }
 
+    /// Bytes of a contribution to a fragment of so many values, but for a member's first where that is another.
+    pub fn usual_bytes(&self, values: usize) -> u64 {
+        self.codec().map_or_else(|| self.blob_bytes(values), |codec| codec.encoded_len(values))
+    }
+
     /// Members of whose gradients something is replicated, at most; none where nothing is.
     pub fn estimates(&self) -> Option<u16> {
         match self {

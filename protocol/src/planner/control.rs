@@ -146,7 +146,7 @@ fn steps(method: &OneByte, drawn: u32) -> Steps {
 /// A contribution in the middle of the budget.
 fn contribution(manifest: &Manifest) -> (Payload, Work) {
     let values = manifest.layout().fragments.first().map_or(0, |fragment| fragment.len);
-    let length = manifest.method.blob_bytes(values as usize);
+    let length = manifest.method.usual_bytes(values as usize);
     let training = &manifest.training;
     let steps = manifest.largest_steps();
     let samples = u64::from(steps) * u64::from(training.batch);

@@ -218,7 +218,7 @@ pub fn plan(manifest: &Manifest, around: &Circumstances) -> Plan {
     assert!((1..=contributors).contains(&voters), "1 to all contributors vote");
     let steps = steps(manifest, around.steps_per_second);
     let lengths = manifest.layout().fragments.into_iter().map(|fragment| fragment.len);
-    let blobs: Vec<u64> = lengths.map(|values| manifest.method.blob_bytes(values as usize)).collect();
+    let blobs: Vec<u64> = lengths.map(|values| manifest.method.usual_bytes(values as usize)).collect();
     let drawn = contributors.min(u32::from(manifest.max_contributors));
     let tokens = f64::from(manifest.training.batch) * f64::from(manifest.model.context());
     let round = f64::from(steps) * tokens * f64::from(drawn);

@@ -74,7 +74,7 @@ impl Nominal {
         for length in &charter.lengths {
             let values = nominal.scaled(*length as u64);
             nominal.known.insert(4 * *length as u64, 4 * values);
-            nominal.known.insert(method.blob_bytes(*length), method.blob_bytes(values as usize));
+            nominal.known.insert(method.usual_bytes(*length), method.usual_bytes(values as usize));
         }
         nominal
     }
@@ -176,7 +176,7 @@ mod tests {
         let charter = Charter::new(Setup::small(1, 2).sealed_manifest()).unwrap();
         let nominal = Nominal::new(1_000_000_000, &charter);
         let method = &charter.manifest.method;
-        let blobs = charter.lengths.iter().map(|length| nominal.length(method.blob_bytes(*length)));
+        let blobs = charter.lengths.iter().map(|length| nominal.length(method.usual_bytes(*length)));
         // 4 bits, and a byte of scale for 256 of them.
         let bytes: u64 = blobs.sum();
         assert!(bytes.abs_diff(515_625_000) < 10_000, "{bytes}");
