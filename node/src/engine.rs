@@ -176,6 +176,13 @@ impl TrainerEngine {
     }
 }
 
+fn failure(error: EngineError) -> EngineFailure {
+    match error {
+        EngineError::NonFinite(what) => EngineFailure::NotFinite(format!("the {what}")),
+        other => EngineFailure::Other(other.to_string()),
+    }
+}
+
 impl worker::Engine for TrainerEngine {
     fn tensors(&self) -> Vec<(String, usize, usize)> {
         let tensor = |tensor: &Tensor| (tensor.name.clone(), tensor.offset, tensor.shape.iter().product());
@@ -197,19 +204,13 @@ impl worker::Engine for TrainerEngine {
 
     fn loss(&mut self, samples: &Samples) -> Result<f32, EngineFailure> {
         let samples = self.samples(samples, 1);
-        self.trainer.loss(&samples).map_err(|error| match error {
-            EngineError::NonFinite(what) => EngineFailure::NotFinite(format!("the {what}")),
-            other => EngineFailure::Other(other.to_string()),
-        })
+        self.trainer.loss(&samples).map_err(failure)
     }
 
     fn gradient(&mut self, samples: &Samples, into: &mut [f32]) -> Result<f32, EngineFailure> {
         self.check(&(0..into.len()), self.trainer.engine().parameter_count())?;
         let samples = self.samples(samples, 1);
-        self.trainer.gradient(&samples, into).map_err(|error| match error {
-            EngineError::NonFinite(_) => EngineFailure::NotFinite("the loss or its gradient".into()),
-            other => EngineFailure::Other(other.to_string()),
-        })
+        self.trainer.gradient(&samples, into).map_err(failure)
     }
 
     fn read(&mut self, range: Range<usize>, into: &mut [f32]) -> Result<(), EngineFailure> {

@@ -19,8 +19,8 @@ use crate::layout::LayoutError;
 use crate::method::one_byte::Opening;
 use crate::method::{Method, Residual, streaming_diloco};
 use crate::state::Array;
-use gradients::Gradients;
 
+use gradients::Gradients;
 use speculation::Speculation;
 
 /// What a session needs of a training engine. Parameters are one flat buffer of f32.
@@ -176,8 +176,6 @@ pub enum WorkDone {
     },
     /// `Measure`.
     Measured {
-        /// The batch's slot, by its ordinal.
-        ordinal: u32,
         /// The step.
         step: u32,
         /// A byte for each sample; none where a loss was not finite.
@@ -206,7 +204,7 @@ pub struct Worker<E> {
     /// What was sent last, where it may be put back.
     sent: VecDeque<(Slot, Vec<u8>)>,
     /// Where slots are batches of steps: theta, which the engine leaves to measure.
-    copy: Speculation,
+    speculation: Speculation,
     /// Where contributions are gradients at the outer parameters.
     gradients: Option<Gradients>,
 }
@@ -224,7 +222,7 @@ impl<E: Engine> Worker<E> {
             ranges,
             residuals: Vec::new(),
             sent: VecDeque::new(),
-            copy: Speculation::default(),
+            speculation: Speculation::default(),
             gradients: Gradients::of(&charter.manifest),
         };
         worker.forget_residuals();
@@ -277,7 +275,7 @@ impl<E: Engine> Worker<E> {
                 if forget {
                     self.forget_residuals();
                 }
-                self.begin_copy(&outer);
+                self.begin_speculation(&outer);
                 self.gradients.iter_mut().for_each(|gradients| gradients.drop_work(forget));
                 self.write_all(&outer)
             }

@@ -5,7 +5,8 @@ use driftless_compute::{
 };
 use driftless_protocol::charter::Charter;
 use driftless_protocol::committee::Committee;
-use driftless_protocol::manifest::{Data as Texts, Manifest};
+use driftless_protocol::manifest::{Data as Texts, Manifest, Preset};
+use driftless_protocol::method::MethodName;
 use driftless_protocol::model::{self, Model};
 
 use super::program::{Running, run, text};
@@ -15,18 +16,11 @@ const SHAPE: GptShape = GptShape { layers: 1, heads: 2, width: 32, context: 32, 
 /// Parameters that were trained for a while on plays.
 fn trained() -> Vec<f32> {
     let shape = model::GptShape { layers: 1, heads: 2, width: 32, context: 32, vocabulary: 256 };
-    let preset = Manifest::preset("gpt:tiny").unwrap();
+    let preset = Preset { model: Model::Gpt(shape), ..Manifest::preset("gpt:tiny").unwrap() };
     let (committee, data) =
         (Committee::Steward { key: Default::default() }, Texts::Private { max_tokens_per_slot: 1 });
-    let manifest =
-        Manifest { model: Model::Gpt(shape), name: "plays".into(), ..preset.manifest(committee, data) };
-    let method = driftless_protocol::method::MethodName::Spsa;
-    let one = driftless_protocol::manifest::Preset {
-        model: manifest.model,
-        method: manifest.method.clone(),
-        training: manifest.training.clone(),
-    };
-    let charter = Charter::new(Manifest { method: one.with_method(method).method, ..manifest }).unwrap();
+    let manifest = preset.with_method(MethodName::Spsa).manifest(committee, data);
+    let charter = Charter::new(Manifest { name: "plays".into(), ..manifest }).unwrap();
     let start = driftless::parameters::from_state(&charter, &charter.genesis_state()).unwrap();
     let options = EngineOptions { threads: 1, batch: 8, optimizer: Optimizer::AdamW(AdamW::default()) };
     let shape = Shape::Gpt(SHAPE);

@@ -309,7 +309,7 @@ impl Session {
             (Order::Encode { slot, work }, WorkDone::Encoded { bytes, .. }) => {
                 self.encoded(now, slot, work, bytes);
             }
-            (Order::Measure(slot), WorkDone::Measured { step, bytes, loss, .. }) => {
+            (Order::Measure(slot), WorkDone::Measured { step, bytes, loss }) => {
                 self.training.measured();
                 if bytes.is_empty() {
                     self.warn(format!("step {step}: a loss is not finite, nothing of it is sent"));
@@ -389,7 +389,7 @@ impl Session {
 
     /// The batch of steps is over: what this peer sent of it is signed. The others have it from the lists.
     fn contribute_batch(&mut self, now: Time) {
-        let Some(slot) = self.training.peek_batch().map(|batch| batch.slot) else { return };
+        let Some(slot) = self.training.batch().map(|batch| batch.slot) else { return };
         if !self.slots.is_open(slot) || !self.may_announce(slot) {
             return;
         }

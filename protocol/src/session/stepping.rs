@@ -21,9 +21,11 @@ use super::Session;
 /// Lists that one answer tells, ...
 const TOLD: u32 = 64;
 /// ... and how often a member gets an answer.
-const TELL_AGAIN: Span = Span::millis(500);
-/// Samples whose list does not come are sent again after this long.
-const SEND_AGAIN: Span = Span::seconds(1);
+const TELL_AGAIN: Span = Span::millis(250);
+/// Samples whose list does not come are sent again after as long as a step took lately, but not sooner than this, ...
+const SEND_AGAIN: Span = Span::millis(500);
+/// ... or later than this.
+const SEND_AGAIN_MOST: Span = Span::seconds(5);
 /// A batch in which this peer waits for a list for so long, or eight times as long as one took lately, ends, ...
 const STALLED: Span = Span::seconds(10);
 /// ... but it waits no longer than this.
@@ -120,6 +122,10 @@ impl Stepping {
         if step == 0 { some + OPENING } else { some }
     }
 
+    fn send_again(&self) -> Span {
+        self.step_time.map_or(SEND_AGAIN, |time| time.clamp(SEND_AGAIN, SEND_AGAIN_MOST))
+    }
+
     fn stalled_after(&self) -> Span {
         self.step_time.map_or(STALLED, |time| time.times(2 * PATIENCE).clamp(STALLED, STALLED_MOST))
     }
@@ -131,7 +137,7 @@ impl Session {
         let Some(method) = self.charter.manifest.method.one_byte().cloned() else { return };
         let slot = Slot { stream: 0, ordinal: self.state.control.closed[0] };
         let drawn = self.ground().drawn(slot.ordinal);
-        if let Some(batch) = self.training.batch().filter(|batch| batch.slot == slot) {
+        if let Some(batch) = self.training.batch_mut().filter(|batch| batch.slot == slot) {
             if batch.drawn() != drawn {
                 // Somebody left: for whoever comes back now, places in lists mean others.
                 batch.end();
@@ -149,7 +155,7 @@ impl Session {
     fn listed(&mut self, now: Time, next: u32) {
         self.stepping.listed(now, next);
         let steps = u64::from(self.charter.manifest.method.period());
-        let due = self.training.peek_batch().is_some_and(|batch| batch.due().is_some());
+        let due = self.training.batch().is_some_and(|batch| batch.due().is_some());
         self.stepping.waits = if due { None } else { Some(now) };
         let batch = self.stepping.step_time.map(|step| step.times(steps));
         batch.into_iter().for_each(|span| self.slots.set_own_slot_time(span));
@@ -157,7 +163,7 @@ impl Session {
 
     /// The last batch's slot closed before it was over: it takes longer than that.
     fn note_unfinished(&mut self, now: Time) {
-        let Some(batch) = self.training.peek_batch().filter(|batch| !batch.is_over()) else { return };
+        let Some(batch) = self.training.batch().filter(|batch| !batch.is_over()) else { return };
         let steps = u64::from(self.charter.manifest.method.period());
         let took = now.since(self.stepping.opened).times(steps);
         let span = match batch.listed() {
@@ -169,7 +175,7 @@ impl Session {
 
     /// Somebody is there: if it orders, it may not know what was sent to it.
     pub(super) fn sends_again(&mut self, peer: &PeerKey) {
-        let orders = self.training.peek_batch().is_some_and(|batch| self.orderer(batch) == Some(*peer));
+        let orders = self.training.batch().is_some_and(|batch| self.orderer(batch) == Some(*peer));
         self.stepping.sent.take_if(|_| orders);
     }
 
@@ -198,7 +204,7 @@ impl Session {
             self.stepping.unsound = 0;
             return self.stop_training(&EngineFailure::NotFinite("the loss".into()));
         }
-        if let Some(batch) = self.training.batch().filter(|batch| batch.slot == slot) {
+        if let Some(batch) = self.training.batch_mut().filter(|batch| batch.slot == slot) {
             batch.measured(step, bytes);
             if batch.due().is_none() {
                 self.stepping.waits.get_or_insert(now);
@@ -209,10 +215,10 @@ impl Session {
 
     /// Sends own samples that are not listed to whoever orders them.
     fn send_samples(&mut self, now: Time) {
-        let Some(batch) = self.training.peek_batch() else { return };
+        let Some(batch) = self.training.batch() else { return };
         let (orderer, orders) = (self.orderer(batch), self.orders(now, batch));
         let due = |step: u32| match self.stepping.sent {
-            Some((last, at)) => step > last || now >= at + SEND_AGAIN,
+            Some((last, at)) => step > last || now >= at + self.stepping.send_again(),
             None => true,
         };
         let mut last = None;
@@ -238,7 +244,7 @@ impl Session {
     }
 
     fn take_samples(&mut self, now: Time, step: u32, place: usize, bytes: Vec<u8>) {
-        if self.training.peek_batch().is_some_and(|batch| batch.listed() == step) {
+        if self.training.batch().is_some_and(|batch| batch.listed() == step) {
             self.stepping.left_out &= !(1 << place);
         }
         self.stepping.waiting.entry((step, place)).or_insert(bytes);
@@ -255,7 +261,7 @@ impl Session {
         bytes: Vec<u8>,
     ) {
         let Some(method) = self.charter.manifest.method.one_byte() else { return };
-        let Some(batch) = self.training.peek_batch().filter(|batch| batch.slot == slot) else { return };
+        let Some(batch) = self.training.batch().filter(|batch| batch.slot == slot) else { return };
         let Ok(place) = batch.drawn().binary_search(&from) else { return };
         if bytes.len() != usize::from(method.samples) {
             return;
@@ -303,11 +309,11 @@ impl Session {
         listed: u64,
         bytes: Vec<u8>,
     ) {
-        let Some(batch) = self.training.peek_batch().filter(|batch| batch.slot == slot) else { return };
+        let Some(batch) = self.training.batch().filter(|batch| batch.slot == slot) else { return };
         if self.orderer(batch) != Some(from) && self.stepping.asked != Some(from) {
             return;
         }
-        let Some(batch) = self.training.batch() else { return };
+        let Some(batch) = self.training.batch_mut() else { return };
         if batch.push(step, listed, bytes) {
             let next = batch.listed();
             self.listed(now, next);
@@ -319,7 +325,7 @@ impl Session {
 
     /// Everything about the batch that has become possible, or due.
     pub(super) fn go_on_stepping(&mut self, now: Time) {
-        while let Some(batch) = self.training.peek_batch() {
+        while let Some(batch) = self.training.batch() {
             if self.orders(now, batch)
                 && !batch.is_full()
                 && self.is_step_ready(now, batch)
@@ -351,7 +357,7 @@ impl Session {
 
     /// Lists the next step, and tells everybody.
     fn list_step(&mut self, now: Time) {
-        let Some(batch) = self.training.batch() else { return };
+        let Some(batch) = self.training.batch_mut() else { return };
         let (slot, step) = (batch.slot, batch.listed());
         let (mut listed, mut bytes) = (0u64, Vec::new());
         for place in 0..batch.drawn().len() {
@@ -369,7 +375,7 @@ impl Session {
         let receivers: Vec<PeerKey> = drawn.iter().chain(voters).copied().collect();
         for to in receivers.into_iter().filter(|key| *key != self.me && self.connected.contains(key)) {
             let place = drawn.binary_search(&to).ok();
-            if let Some(list) = self.training.peek_batch().and_then(|batch| batch.list(step, place)) {
+            if let Some(list) = self.training.batch().and_then(|batch| batch.list(step, place)) {
                 messages.push((to, Message::List { slot, step, listed: list.listed, bytes: list.bytes }));
             }
         }
@@ -378,7 +384,8 @@ impl Session {
         self.stepping.left_out = all & !listed;
         self.stepping.last = Some(now);
         self.stepping.asked = None;
-        self.listed(now, step + 1);
+        let next = self.training.batch().map_or(step + 1, Batch::listed);
+        self.listed(now, next);
         // Of later steps some may be here already.
         self.stepping.since = (!self.stepping.waiting.is_empty()).then_some(now);
     }
@@ -389,7 +396,7 @@ impl Session {
         if now < at {
             return;
         }
-        let Some(batch) = self.training.batch() else { return };
+        let Some(batch) = self.training.batch_mut() else { return };
         if batch.log().is_empty() {
             self.stepping.passed_over = self.stepping.passed_over.saturating_add(1);
             self.stepping.sent = None;
@@ -401,28 +408,28 @@ impl Session {
 
     /// When the batch is held to be stalled, if this peer waits for a list.
     fn stall(&self) -> Option<Time> {
-        let batch = self.training.peek_batch().filter(|batch| !batch.is_over())?;
+        let batch = self.training.batch().filter(|batch| !batch.is_over())?;
         batch.drawn().binary_search(&self.me).ok()?;
         Some(self.stepping.waits? + self.stepping.stalled_after())
     }
 
     /// When something about the batch is due.
     pub(super) fn stepping_timeouts(&self) -> impl Iterator<Item = Time> {
-        let batch = self.training.peek_batch().filter(|batch| !batch.is_full());
+        let batch = self.training.batch().filter(|batch| !batch.is_full());
         let patience = batch.and_then(|batch| {
             let step = batch.listed();
             let some = self.stepping.waiting.keys().any(|(waiting, _)| *waiting == step);
             some.then_some(self.stepping.since? + self.stepping.patience(step))
         });
         let unlisted = batch.is_some_and(|batch| batch.unlisted().next().is_some());
-        let again = self.stepping.sent.filter(|_| unlisted).map(|(_, at)| at + SEND_AGAIN);
+        let again = self.stepping.sent.filter(|_| unlisted).map(|(_, at)| at + self.stepping.send_again());
         let next = self.stepping.next_list().filter(|_| batch.is_some());
         patience.into_iter().chain(next).chain(again).chain(self.stall())
     }
 
     /// How long this peer's batch took so far, and how many steps it has.
     pub(super) fn batch_took(&self, now: Time) -> Option<(u32, Span)> {
-        let listed = self.training.peek_batch()?.listed();
+        let listed = self.training.batch()?.listed();
         (listed > 0).then(|| (listed, now.since(self.stepping.opened)))
     }
 
@@ -446,7 +453,7 @@ impl Session {
     /// A contribution whose bytes are known from the lists: nobody has to fetch it.
     pub(super) fn take_from_lists(&mut self, slot: Slot, by: &PeerKey, root: Hash, length: u64) {
         let Some(method) = self.charter.manifest.method.one_byte() else { return };
-        let batch = self.training.peek_batch().filter(|batch| batch.slot == slot);
+        let batch = self.training.batch().filter(|batch| batch.slot == slot);
         let Some(batch) = batch.filter(|_| !self.held.contains(&root)) else { return };
         let log = method.steps_of(length).and_then(|steps| batch.log_of(by, steps));
         let bytes = log.map(|log| log.encode(method.batch_steps));

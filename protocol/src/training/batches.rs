@@ -20,13 +20,13 @@ impl Training {
         self.charter.manifest.method.one_byte().is_some()
     }
 
-    /// The batch that runs.
-    pub fn batch(&mut self) -> Option<&mut Batch> {
+    /// The batch that runs, to follow it.
+    pub fn batch_mut(&mut self) -> Option<&mut Batch> {
         self.batch.as_mut()
     }
 
-    /// The same to look at.
-    pub fn peek_batch(&self) -> Option<&Batch> {
+    /// The batch that runs.
+    pub fn batch(&self) -> Option<&Batch> {
         self.batch.as_ref()
     }
 

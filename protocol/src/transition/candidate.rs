@@ -1,14 +1,12 @@
 //! The heavy half of a transition: blobs are decoded and the outer state moves.
 
-use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use crate::block::{Payload, Slot};
 use crate::charter::Charter;
-use crate::codec::Codec;
 use crate::identity::{Hash, PeerKey};
 use crate::method::one_byte::{Log, OneByte};
-use crate::method::{Contribution, MethodError, ef21};
+use crate::method::{Co2, Contribution, Ef21, Method, MethodError, SparseLoCo, StreamingDiLoCo, ef21};
 use crate::mutant::Mutant;
 use crate::state::{Array, State};
 use crate::wire;
@@ -156,30 +154,21 @@ impl CandidateJob {
         self.check_pages(fragment)?;
         let mut arrays: Vec<Vec<f32>> =
             self.state.arrays.iter().map(|array| array[fragment].to_vec()).collect();
-        let manifest = &self.charter.manifest;
-        let refused = |(index, reason): (usize, MethodError)| {
+        let charter = self.charter.clone();
+        let manifest = &charter.manifest;
+        let stepped = match &manifest.method {
+            Method::OneByte(method) => self.replay(method, aggregation, &contributions, &mut arrays[0]),
+            Method::Ef21(method) => self.descend(method, aggregation, &contributions, &mut arrays),
+            Method::StreamingDiLoCo(StreamingDiLoCo { codec, .. })
+            | Method::SparseLoCo(SparseLoCo { codec, .. })
+            | Method::Co2(Co2 { codec, .. }) => {
+                manifest.method.outer_step(&mut arrays, &contributions, manifest.aggregation(*codec))
+            }
+        };
+        stepped.map_err(|(index, reason)| {
             let member = aggregation.parts[index].member;
             CandidateError::Contribution { member, slot, reason }
-        };
-        match (manifest.method.one_byte(), manifest.method.codec()) {
-            (Some(method), _) => {
-                self.replay(method, aggregation, &contributions, &mut arrays[0]).map_err(refused)?;
-            }
-            (None, Some(codec)) if manifest.method.estimates().is_some() => {
-                learn(codec, &mut self.state.estimates, aggregation, &contributions, arrays[0].len())
-                    .map_err(refused)?;
-                let estimates: Vec<Vec<f32>> = self.state.estimates.values().map(Array::to_vec).collect();
-                let mut mean = vec![0.0; arrays[0].len()];
-                ef21::mean(&estimates, manifest.clip, &mut mean);
-                manifest.method.step(&mut arrays, (!estimates.is_empty()).then_some(&mean[..]));
-            }
-            (None, Some(codec)) => {
-                let stepped =
-                    manifest.method.outer_step(&mut arrays, &contributions, manifest.aggregation(codec));
-                stepped.map_err(refused)?;
-            }
-            (None, None) => {}
-        }
+        })?;
         if arrays.iter().flatten().any(|value| !value.is_finite()) {
             return Err(CandidateError::NotFinite(slot));
         }
@@ -188,9 +177,7 @@ impl CandidateJob {
         }
         Ok(())
     }
-}
 
-impl CandidateJob {
     /// The steps of a batch, from the logs of its contributors.
     fn replay(
         &self,
@@ -208,23 +195,28 @@ impl CandidateJob {
         method.replay(theta, &opening, &logs);
         Ok(())
     }
-}
 
-/// What the counted members sent is added to what is known of their gradients.
-fn learn(
-    codec: Codec,
-    estimates: &mut BTreeMap<PeerKey, Array>,
-    aggregation: &Aggregation,
-    contributions: &[Contribution],
-    values: usize,
-) -> Result<(), (usize, MethodError)> {
-    for (index, (part, contribution)) in aggregation.parts.iter().zip(contributions).enumerate() {
-        let known = estimates.get(&part.member).map(Array::to_vec);
-        let learned = ef21::learn(codec, known, &contribution.bytes, values);
-        let learned = learned.map_err(|reason| (index, reason))?;
-        estimates.insert(part.member, Array::new(&learned));
+    /// What the counted members sent is added to what is known of their gradients, and all that is known moves the
+    /// parameters.
+    fn descend(
+        &mut self,
+        method: &Ef21,
+        aggregation: &Aggregation,
+        contributions: &[Contribution],
+        arrays: &mut [Vec<f32>],
+    ) -> Result<(), (usize, MethodError)> {
+        let estimates = &mut self.state.estimates;
+        for (index, (part, contribution)) in aggregation.parts.iter().zip(contributions).enumerate() {
+            let known = estimates.get(&part.member).map(Array::to_vec);
+            let learned = ef21::learn(method.codec, known, &contribution.bytes, arrays[0].len());
+            estimates.insert(part.member, Array::new(&learned.map_err(|reason| (index, reason))?));
+        }
+        let estimates: Vec<Vec<f32>> = estimates.values().map(Array::to_vec).collect();
+        let mut mean = vec![0.0; arrays[0].len()];
+        ef21::mean(&estimates, self.charter.manifest.clip, &mut mean);
+        self.charter.manifest.method.step(arrays, (!estimates.is_empty()).then_some(&mean[..]));
+        Ok(())
     }
-    Ok(())
 }
 
 fn payload_bytes(

@@ -340,6 +340,11 @@ mod tests {
         let signed = Signed { by: PeerKey([8; 32]), content: vote, signature: Signature([7; 64]) };
         let golden = [&[2][..], &[8; 32], &[5, 1, 1, 1], &[9; 32], &[7; 64]].concat();
         assert_eq!(Message::Vote(signed).to_bytes(), golden);
+        let (slot, step) = (Slot { stream: 0, ordinal: 300 }, 5);
+        let samples = Message::Samples { slot, step, bytes: vec![64, 192] };
+        assert_eq!(samples.to_bytes(), [22, 0, 251, 44, 1, 5, 2, 64, 192]);
+        let list = Message::List { slot, step, listed: 0b101, bytes: vec![64, 192, 7] };
+        assert_eq!(list.to_bytes(), [23, 0, 251, 44, 1, 5, 5, 3, 64, 192, 7]);
         let hello = Message::Hello { data: vec!["a:1".into()], known: true };
         assert_eq!(hello.to_bytes(), [&[6, 1, 3][..], b"a:1", &[1]].concat());
     }

@@ -20,21 +20,21 @@ pub(super) struct Speculation {
 }
 
 impl<E: Engine> Worker<E> {
-    pub(super) fn begin_copy(&mut self, outer: &[Array]) {
+    pub(super) fn begin_speculation(&mut self, outer: &[Array]) {
         if self.method.one_byte().is_some() {
             let theta = outer.first().map(Array::to_vec).unwrap_or_default();
-            self.copy = Speculation { moved: vec![0.0; theta.len()], theta, steps: 0, done: 0 };
+            self.speculation = Speculation { moved: vec![0.0; theta.len()], theta, steps: 0, done: 0 };
         }
     }
 
     pub(super) fn apply_lists(&mut self, opening: &Opening, lists: &[Step]) {
         let Some(method) = self.method.one_byte() else { return };
-        let copy = &mut self.copy;
+        let ahead = &mut self.speculation;
         for list in lists {
             let listed: Vec<(PeerKey, &[u8])> = list.iter().map(|(key, bytes)| (*key, &bytes[..])).collect();
-            method.step(&mut copy.theta, opening, copy.steps, copy.done, &listed);
-            copy.steps += 1;
-            copy.done += listed.len() as u64;
+            method.step(&mut ahead.theta, opening, ahead.steps, ahead.done, &listed);
+            ahead.steps += 1;
+            ahead.done += listed.len() as u64;
         }
     }
 
@@ -49,9 +49,9 @@ impl<E: Engine> Worker<E> {
         let method = self.method.one_byte().cloned();
         let method =
             method.ok_or_else(|| EngineFailure::Other("this method has no steps to measure".into()))?;
-        let mut moved = std::mem::take(&mut self.copy.moved);
+        let mut moved = std::mem::take(&mut self.speculation.moved);
         let loss = |sample: u16, by: f32| {
-            moved.copy_from_slice(&self.copy.theta);
+            moved.copy_from_slice(&self.speculation.theta);
             if by != 0.0 {
                 Direction::new(opening, step, member, sample).add(by, &mut moved);
             }
@@ -63,8 +63,8 @@ impl<E: Engine> Worker<E> {
             }
         };
         let measured = method.estimator.bytes(method.samples, method.epsilon, loss);
-        self.copy.moved = moved;
+        self.speculation.moved = moved;
         let (bytes, loss) = measured?;
-        Ok(WorkDone::Measured { ordinal: opening.ordinal, step, bytes, loss })
+        Ok(WorkDone::Measured { step, bytes, loss })
     }
 }

@@ -251,7 +251,7 @@ fn a_step_is_measured_at_theta_with_the_lists_behind_it() {
     let mut measure = |step, lists| {
         let work = Work::Measure { opening, step, member: me, lists, samples: Samples::Own };
         match peer.worker.execute(work) {
-            WorkDone::Measured { ordinal: 2, step: of, bytes, loss } if of == step => (bytes, loss),
+            WorkDone::Measured { step: of, bytes, loss } if of == step => (bytes, loss),
             other => panic!("{other:?}"),
         }
     };

@@ -10,7 +10,7 @@ mod session;
 use std::process::ExitCode;
 
 use clap::Parser;
-use driftless_tests::peers::failure::Failure;
+use driftless_tests::peers::failure::{Failure, exit_code};
 use serde_json::json;
 
 use args::Arguments;
@@ -18,14 +18,7 @@ use session::Measured;
 
 fn main() -> ExitCode {
     let args = Arguments::parse();
-    match run(&args) {
-        Ok(true) => ExitCode::SUCCESS,
-        Ok(false) => ExitCode::FAILURE,
-        Err(failure) => {
-            eprintln!("error: {failure}");
-            ExitCode::FAILURE
-        }
-    }
+    exit_code(run(&args))
 }
 
 /// Whether a sample costs no more than is allowed.

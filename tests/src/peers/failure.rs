@@ -1,6 +1,7 @@
 //! Why a run ends early.
 
 use std::io;
+use std::process::ExitCode;
 
 /// A promise that broke, or something that kept us from looking.
 #[derive(Debug, thiserror::Error)]
@@ -19,6 +20,18 @@ pub enum Failure {
         /// Why not.
         source: io::Error,
     },
+}
+
+/// The exit code of a run that tells whether all was as it has to be.
+pub fn exit_code(ended: Result<bool, Failure>) -> ExitCode {
+    match ended {
+        Ok(true) => ExitCode::SUCCESS,
+        Ok(false) => ExitCode::FAILURE,
+        Err(failure) => {
+            eprintln!("error: {failure}");
+            ExitCode::FAILURE
+        }
+    }
 }
 
 impl Failure {

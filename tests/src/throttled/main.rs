@@ -20,7 +20,7 @@ use std::sync::atomic::Ordering;
 
 use clap::Parser;
 use driftless_protocol::method::MethodName;
-use driftless_tests::peers::failure::Failure;
+use driftless_tests::peers::failure::{Failure, exit_code};
 
 use args::Arguments;
 use compare::Compared;
@@ -38,14 +38,7 @@ fn main() -> ExitCode {
         // SAFETY: the handler stores into an atomic and does nothing else.
         unsafe { libc::signal(signal, interrupted as *const () as libc::sighandler_t) };
     }
-    match run(&args) {
-        Ok(true) => ExitCode::SUCCESS,
-        Ok(false) => ExitCode::FAILURE,
-        Err(failure) => {
-            eprintln!("error: {failure}");
-            ExitCode::FAILURE
-        }
-    }
+    exit_code(run(&args))
 }
 
 extern "C" fn interrupted(_: libc::c_int) {

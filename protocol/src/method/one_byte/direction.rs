@@ -44,23 +44,16 @@ impl Direction {
     /// Adds `by` times the next values to `to`, whose length is a multiple of [`PER_WORD`] but at the end.
     pub fn add(&mut self, by: f32, to: &mut [f32]) {
         let by = by.to_bits();
-        let mut chunks = to.chunks_exact_mut(PER_WORD);
-        for chunk in &mut chunks {
-            let word = self.0.next_u32();
-            for (lane, value) in chunk.iter_mut().enumerate() {
-                *value += signed(by, word, lane);
-            }
-        }
-        let rest = chunks.into_remainder();
+        let (whole, rest) = to.as_chunks_mut::<PER_WORD>();
+        whole.iter_mut().for_each(|values| add_word(by, self.0.next_u32(), values));
         if !rest.is_empty() {
-            let word = self.0.next_u32();
-            for (lane, value) in rest.iter_mut().enumerate() {
-                *value += signed(by, word, lane);
-            }
+            add_word(by, self.0.next_u32(), rest);
         }
     }
 }
 
-fn signed(bits: u32, word: u32, lane: usize) -> f32 {
-    f32::from_bits(bits ^ ((word >> lane) << 31))
+#[inline]
+fn add_word(by: u32, word: u32, values: &mut [f32]) {
+    let signed = |lane: usize| f32::from_bits(by ^ ((word >> lane) << 31));
+    values.iter_mut().enumerate().for_each(|(lane, value)| *value += signed(lane));
 }

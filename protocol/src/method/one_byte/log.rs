@@ -15,6 +15,9 @@ pub struct Log {
 /// Why bytes are no log.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, thiserror::Error)]
 pub enum LogError {
+    /// Fewer bytes than the bits of the steps.
+    #[error("too short to say which steps it is of")]
+    Short,
     /// A step beyond the batch's.
     #[error("a step is named that the batch has not")]
     Steps,
@@ -73,12 +76,9 @@ impl Log {
     /// From a blob of a batch of `steps`, with so many samples each.
     pub fn decode(bytes: &[u8], steps: u32, samples: u16) -> Result<Log, LogError> {
         let bits = steps.div_ceil(8) as usize;
-        let short = LogError::Length { expected: 0, found: bytes.len() };
-        let (listed, bytes) = bytes.split_at_checked(bits).ok_or(short)?;
+        let (listed, bytes) = bytes.split_at_checked(bits).ok_or(LogError::Short)?;
         let listed = |step: &u32| listed[*step as usize / 8] & (1 << (step % 8)) != 0;
-        let (beyond, end) = (steps..steps.next_multiple_of(8), bits as u32 * 8);
-        debug_assert_eq!(beyond.end, end);
-        if beyond.into_iter().any(|step| listed(&step)) {
+        if (steps..bits as u32 * 8).any(|step| listed(&step)) {
             return Err(LogError::Steps);
         }
         let steps: Vec<u32> = (0..steps).filter(listed).collect();

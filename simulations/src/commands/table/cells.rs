@@ -8,6 +8,34 @@ use crate::commands::CommandError;
 use crate::table::Progress;
 use crate::table::runs::Outcome;
 
+/// What every table about learning takes.
+#[derive(Debug, clap::Args)]
+pub struct Choice {
+    /// One JSON object per line on standard output
+    #[arg(long)]
+    pub json: bool,
+    /// Seeds, each a run of every cell
+    #[arg(long, value_delimiter = ',', default_value = "1,2,3")]
+    pub seeds: Vec<u64>,
+    /// Rows by name; all if not given
+    #[arg(long, value_delimiter = ',')]
+    pub rows: Vec<String>,
+    /// Runs at a time
+    #[arg(long, default_value_t = 2)]
+    pub threads: usize,
+}
+
+impl Choice {
+    /// # Errors
+    /// There is nothing to run, or nobody to run it.
+    pub fn check(&self) -> Result<(), CommandError> {
+        match self.seeds.is_empty() || self.threads == 0 {
+            true => Err(CommandError::Usage("seeds and threads must not be nothing".into())),
+            false => Ok(()),
+        }
+    }
+}
+
 /// How often a line tells how far it is.
 const TELL: Duration = Duration::from_secs(10);
 

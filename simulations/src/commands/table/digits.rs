@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use serde_json::json;
 
-use super::cells;
+use super::cells::{self, Choice};
 use crate::commands::CommandError;
 use crate::table::Progress;
 use crate::table::digits::{Expected, PERIODS, ROWS, Row, rows};
@@ -13,21 +13,12 @@ use crate::table::runs::Outcome;
 /// What to run.
 #[derive(Debug, clap::Args)]
 pub struct Arguments {
-    /// One JSON object per line on standard output
-    #[arg(long)]
-    pub json: bool,
-    /// Seeds, each a run of every cell
-    #[arg(long, value_delimiter = ',', default_value = "1,2,3")]
-    pub seeds: Vec<u64>,
-    /// Rows by name; all if not given
-    #[arg(long, value_delimiter = ',')]
-    pub rows: Vec<String>,
+    /// Seeds, rows, threads.
+    #[command(flatten)]
+    pub choice: Choice,
     /// Inner steps between two exchanges: 6, 12, 24, 48
     #[arg(long, value_delimiter = ',', default_values_t = PERIODS)]
     pub periods: Vec<u32>,
-    /// Runs at a time
-    #[arg(long, default_value_t = 2)]
-    pub threads: usize,
 }
 
 /// A row, its steps between two exchanges, a seed.
@@ -38,16 +29,14 @@ type Cell = (&'static Row, u32, Expected, u64);
 /// # Errors
 /// An unknown row, or a run that failed.
 pub fn run(arguments: &Arguments) -> Result<(), CommandError> {
-    if arguments.seeds.is_empty() || arguments.threads == 0 {
-        return Err(CommandError::Usage("seeds and threads must not be nothing".into()));
-    }
-    let chosen = cells::rows(&ROWS, |row| row.name, &arguments.rows)?;
+    arguments.choice.check()?;
+    let chosen = cells::rows(&ROWS, |row| row.name, &arguments.choice.rows)?;
     let mut all: Vec<Cell> = Vec::new();
     for row in &chosen {
         for (period, expected) in
             row.reference.iter().filter(|(period, _)| arguments.periods.contains(period))
         {
-            all.extend(arguments.seeds.iter().map(|seed| (*row, *period, *expected, *seed)));
+            all.extend(arguments.choice.seeds.iter().map(|seed| (*row, *period, *expected, *seed)));
         }
     }
     let progress = Progress::new(rows() * all.len() as u64);
@@ -56,15 +45,21 @@ pub fn run(arguments: &Arguments) -> Result<(), CommandError> {
         let found = row.run(period, seed, &progress);
         found.map_err(|error| format!("{} every {period} steps, seed {seed}: {error}", row.name))
     };
-    cells::run_all(&all, arguments.threads, &progress, run, |(row, period, _, _), outcome: Outcome| {
-        accuracies.entry((row.name, period)).or_default().push(outcome.accuracy.unwrap_or_default());
-    })?;
+    cells::run_all(
+        &all,
+        arguments.choice.threads,
+        &progress,
+        run,
+        |(row, period, _, _), outcome: Outcome| {
+            accuracies.entry((row.name, period)).or_default().push(outcome.accuracy.unwrap_or_default());
+        },
+    )?;
     print(arguments, &chosen, &accuracies);
     Ok(())
 }
 
 fn print(arguments: &Arguments, chosen: &[&Row], accuracies: &BTreeMap<(&str, u32), Vec<f64>>) {
-    if !arguments.json {
+    if !arguments.choice.json {
         println!("check row                  steps  accuracy    expected  seeds");
     }
     let (mut cells, mut reached) = (0, 0);
@@ -74,7 +69,7 @@ fn print(arguments: &Arguments, chosen: &[&Row], accuracies: &BTreeMap<(&str, u3
             let mean = found.iter().sum::<f64>() / found.len() as f64;
             cells += 1;
             reached += u32::from(expected.holds(mean));
-            print_cell(arguments.json, row, *period, *expected, mean, found);
+            print_cell(arguments.choice.json, row, *period, *expected, mean, found);
         }
     }
     println!("{}", json!({"table": "digits", "cells": cells, "reached": reached}));

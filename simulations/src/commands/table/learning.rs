@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use serde_json::json;
 
-use super::cells;
+use super::cells::{self, Choice};
 use crate::commands::CommandError;
 use crate::table::Progress;
 use crate::table::learning::{REQUIRED, ROWS, Row, TOKENS, Terms};
@@ -13,24 +13,15 @@ use crate::table::runs::Outcome;
 /// What to run.
 #[derive(Debug, clap::Args)]
 pub struct Arguments {
-    /// One JSON object per line on standard output
-    #[arg(long)]
-    pub json: bool,
+    /// Seeds, rows, threads.
+    #[command(flatten)]
+    pub choice: Choice,
     /// Tokens of every run
     #[arg(long, default_value_t = TOKENS)]
     pub tokens: u64,
     /// Share of the tokens over which the inner rate warms up
     #[arg(long, default_value_t = 0.1)]
     pub warm_up: f32,
-    /// Seeds, each a run of every row
-    #[arg(long, value_delimiter = ',', default_value = "1,2,3")]
-    pub seeds: Vec<u64>,
-    /// Rows by name; all if not given
-    #[arg(long, value_delimiter = ',')]
-    pub rows: Vec<String>,
-    /// Runs at a time
-    #[arg(long, default_value_t = 2)]
-    pub threads: usize,
 }
 
 type Cell = (&'static Row, u64);
@@ -41,14 +32,15 @@ type Outcomes = BTreeMap<(&'static str, u64), Outcome>;
 /// # Errors
 /// An unknown row, or a run that failed.
 pub fn run(arguments: &Arguments) -> Result<(), CommandError> {
-    let rows = cells::rows(&ROWS, |row| row.name, &arguments.rows)?;
+    arguments.choice.check()?;
+    let rows = cells::rows(&ROWS, |row| row.name, &arguments.choice.rows)?;
     let cells: Vec<Cell> =
-        rows.iter().flat_map(|row| arguments.seeds.iter().map(move |seed| (*row, *seed))).collect();
+        rows.iter().flat_map(|row| arguments.choice.seeds.iter().map(move |seed| (*row, *seed))).collect();
     if !(0.0..=1.0).contains(&arguments.warm_up) {
         return Err(CommandError::Usage("the warm-up is a share: 0 to 1".into()));
     }
-    if cells.is_empty() || arguments.threads == 0 || arguments.tokens == 0 {
-        return Err(CommandError::Usage("seeds, threads and tokens must not be nothing".into()));
+    if arguments.tokens == 0 {
+        return Err(CommandError::Usage("tokens must not be nothing".into()));
     }
     let outcomes = run_all(arguments, &cells)?;
     print(arguments, &rows, &outcomes);
@@ -62,7 +54,7 @@ fn run_all(arguments: &Arguments, cells: &[Cell]) -> Result<Outcomes, CommandErr
     let run = |(row, seed): Cell| {
         row.run(terms, seed, &progress).map_err(|error| format!("{} seed {seed}: {error}", row.name))
     };
-    cells::run_all(cells, arguments.threads, &progress, run, |(row, seed), outcome| {
+    cells::run_all(cells, arguments.choice.threads, &progress, run, |(row, seed), outcome| {
         tell_cell(arguments, row, seed, outcome);
         outcomes.insert((row.name, seed), outcome);
     })?;
@@ -72,7 +64,7 @@ fn run_all(arguments: &Arguments, cells: &[Cell]) -> Result<Outcomes, CommandErr
 fn tell_cell(arguments: &Arguments, row: &Row, seed: u64, outcome: Outcome) {
     let Outcome { loss, tokens, .. } = outcome;
     eprintln!("{} seed {seed}: {loss:.3} nats per byte after {tokens} counted tokens", row.name);
-    if arguments.json {
+    if arguments.choice.json {
         println!(
             "{}",
             json!({"event": "cell", "row": row.name, "seed": seed, "loss": loss, "tokens": tokens})
@@ -83,11 +75,12 @@ fn tell_cell(arguments: &Arguments, row: &Row, seed: u64, outcome: Outcome) {
 /// Rows with a reference: all, within the required distance, within twice that.
 fn print(arguments: &Arguments, rows: &[&Row], outcomes: &Outcomes) {
     let (mut cells, mut one, mut two) = (0, 0, 0);
-    if !arguments.json {
+    if !arguments.choice.json {
         println!("{:<22} {:>7}  {:<24} {:>9} {:>9}", "row", "mean", "seeds", "reference", "distance");
     }
     for row in rows {
         let losses: Vec<f64> = arguments
+            .choice
             .seeds
             .iter()
             .filter_map(|seed| outcomes.get(&(row.name, *seed)).map(|outcome| outcome.loss))
@@ -99,7 +92,7 @@ fn print(arguments: &Arguments, rows: &[&Row], outcomes: &Outcomes) {
             one += u32::from(distance.abs() <= REQUIRED);
             two += u32::from(distance.abs() <= 2.0 * REQUIRED);
         }
-        print_row(arguments.json, row, mean, &losses, distance);
+        print_row(arguments.choice.json, row, mean, &losses, distance);
     }
     for row in rows {
         print_pair(arguments, row, outcomes);
@@ -118,12 +111,12 @@ fn print_pair(arguments: &Arguments, row: &Row, outcomes: &Outcomes) {
         let loss = |row: &Row| outcomes.get(&(row.name, *seed)).map(|outcome| outcome.loss);
         Some(loss(row)? - loss(exact)?)
     };
-    let differences: Vec<f64> = arguments.seeds.iter().filter_map(difference).collect();
+    let differences: Vec<f64> = arguments.choice.seeds.iter().filter_map(difference).collect();
     if differences.is_empty() {
         return;
     }
     let mean = differences.iter().sum::<f64>() / differences.len() as f64;
-    match arguments.json {
+    match arguments.choice.json {
         true => {
             println!("{}", json!({"event": "codec", "row": row.name, "beside": exact.name, "mean": mean}))
         }

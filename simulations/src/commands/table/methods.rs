@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use driftless_protocol::manifest::Manifest;
 use serde_json::json;
 
-use super::cells;
+use super::cells::{self, Choice};
 use crate::commands::CommandError;
 use crate::table::Progress;
 use crate::table::methods::{ALLOWED, Kind, PEERS, ROWS, Row, TOKENS};
@@ -14,24 +14,15 @@ use crate::table::runs::Outcome;
 /// What to run.
 #[derive(Debug, clap::Args)]
 pub struct Arguments {
-    /// One JSON object per line on standard output
-    #[arg(long)]
-    pub json: bool,
+    /// Seeds, rows, threads.
+    #[command(flatten)]
+    pub choice: Choice,
     /// Tokens of every run
     #[arg(long, default_value_t = TOKENS)]
     pub tokens: u64,
-    /// Seeds, each a run of every row and rate
-    #[arg(long, value_delimiter = ',', default_value = "1,2,3")]
-    pub seeds: Vec<u64>,
-    /// Rows by name; all if not given
-    #[arg(long, value_delimiter = ',')]
-    pub rows: Vec<String>,
     /// Every rate of the row's grid, not only the best known
     #[arg(long)]
     pub grid: bool,
-    /// Runs at a time
-    #[arg(long, default_value_t = 2)]
-    pub threads: usize,
 }
 
 /// A row, which of its rates, a seed.
@@ -42,15 +33,16 @@ type Cell = (&'static Row, usize, u64);
 /// # Errors
 /// An unknown row, or a run that failed.
 pub fn run(arguments: &Arguments) -> Result<(), CommandError> {
-    if arguments.seeds.is_empty() || arguments.threads == 0 || arguments.tokens == 0 {
-        return Err(CommandError::Usage("seeds, threads and tokens must not be nothing".into()));
+    arguments.choice.check()?;
+    if arguments.tokens == 0 {
+        return Err(CommandError::Usage("tokens must not be nothing".into()));
     }
-    let rows = cells::rows(&ROWS, |row| row.name, &arguments.rows)?;
+    let rows = cells::rows(&ROWS, |row| row.name, &arguments.choice.rows)?;
     let rates = |row: &Row| if arguments.grid { row.rates.len() } else { 1 };
     let mut cells: Vec<Cell> = Vec::new();
     for row in &rows {
         for rate in 0..rates(row) {
-            cells.extend(arguments.seeds.iter().map(|seed| (*row, rate, *seed)));
+            cells.extend(arguments.choice.seeds.iter().map(|seed| (*row, rate, *seed)));
         }
     }
     let progress = Progress::new(arguments.tokens * cells.len() as u64);
@@ -59,7 +51,7 @@ pub fn run(arguments: &Arguments) -> Result<(), CommandError> {
         let found = row.run(arguments.tokens, row.rates[rate], seed, &progress);
         found.map_err(|error| format!("{} seed {seed}: {error}", row.name))
     };
-    cells::run_all(&cells, arguments.threads, &progress, run, |(row, rate, seed), outcome| {
+    cells::run_all(&cells, arguments.choice.threads, &progress, run, |(row, rate, seed), outcome| {
         tell_cell(arguments, row, row.rates[rate], seed, outcome);
         results.entry(row.name).or_default().entry(rate).or_default().push(outcome);
     })?;
@@ -69,7 +61,7 @@ pub fn run(arguments: &Arguments) -> Result<(), CommandError> {
 fn tell_cell(arguments: &Arguments, row: &Row, rate: f32, seed: u64, outcome: Outcome) {
     let (loss, tokens) = (outcome.loss, outcome.tokens);
     eprintln!("{} at {rate}, seed {seed}: {loss:.3} nats per byte after {tokens} tokens", row.name);
-    if arguments.json {
+    if arguments.choice.json {
         println!(
             "{}",
             json!({"event": "cell", "row": row.name, "rate": rate, "seed": seed, "loss": loss, "tokens": tokens})
@@ -162,7 +154,7 @@ fn print(
     rows: &[&Row],
     results: &BTreeMap<&str, BTreeMap<usize, Vec<Outcome>>>,
 ) -> Result<(), CommandError> {
-    if !arguments.json {
+    if !arguments.choice.json {
         println!(
             "gpt:tiny, {PEERS} peers, {} tokens in all; bits per parameter and exchange",
             arguments.tokens
@@ -183,9 +175,9 @@ fn print(
             reached += u32::from(best.mean <= reference + ALLOWED);
         }
         means.insert(row.name, best.mean);
-        print_row(arguments.json, row, &best);
+        print_row(arguments.choice.json, row, &best);
     }
-    CHECKS.iter().for_each(|check| check.print(arguments.json, &means));
+    CHECKS.iter().for_each(|check| check.print(arguments.choice.json, &means));
     println!("{}", json!({"table": "methods", "cells": referenced, "reached": reached}));
     Ok(())
 }

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use serde_json::json;
 
-use super::cells;
+use super::cells::{self, Choice};
 use crate::commands::CommandError;
 use crate::table::Progress;
 use crate::table::one_byte::{ROWS, Row};
@@ -13,21 +13,12 @@ use crate::table::runs::Outcome;
 /// What to run.
 #[derive(Debug, clap::Args)]
 pub struct Arguments {
-    /// One JSON object per line on standard output
-    #[arg(long)]
-    pub json: bool,
-    /// Seeds, each a run of every cell
-    #[arg(long, value_delimiter = ',', default_value = "1,2,3")]
-    pub seeds: Vec<u64>,
-    /// Rows by name; all if not given
-    #[arg(long, value_delimiter = ',')]
-    pub rows: Vec<String>,
+    /// Seeds, rows, threads.
+    #[command(flatten)]
+    pub choice: Choice,
     /// Every rate of a row, not only the best known
     #[arg(long)]
     pub grid: bool,
-    /// Runs at a time
-    #[arg(long, default_value_t = 2)]
-    pub threads: usize,
 }
 
 /// A row, the place of its rate, a seed.
@@ -38,14 +29,14 @@ type Cell = (&'static Row, usize, u64);
 /// # Errors
 /// An unknown row, or a run that failed.
 pub fn run(arguments: &Arguments) -> Result<(), CommandError> {
-    if arguments.seeds.is_empty() || arguments.threads == 0 {
-        return Err(CommandError::Usage("seeds and threads must not be nothing".into()));
-    }
-    let chosen = cells::rows(&ROWS, |row| row.name, &arguments.rows)?;
+    arguments.choice.check()?;
+    let chosen = cells::rows(&ROWS, |row| row.name, &arguments.choice.rows)?;
     let mut all: Vec<Cell> = Vec::new();
     for row in &chosen {
         let rates = if arguments.grid { row.rates.len() } else { 1 };
-        all.extend((0..rates).flat_map(|rate| arguments.seeds.iter().map(move |seed| (*row, rate, *seed))));
+        all.extend(
+            (0..rates).flat_map(|rate| arguments.choice.seeds.iter().map(move |seed| (*row, rate, *seed))),
+        );
     }
     let progress = Progress::new(all.iter().map(|(row, ..)| row.steps() * 64).sum());
     let mut outcomes: BTreeMap<(&str, usize), Vec<Outcome>> = BTreeMap::new();
@@ -53,7 +44,7 @@ pub fn run(arguments: &Arguments) -> Result<(), CommandError> {
         let found = row.run(row.rates[rate], seed, &progress);
         found.map_err(|error| format!("{}, seed {seed}: {error}", row.name))
     };
-    cells::run_all(&all, arguments.threads, &progress, run, |(row, rate, _), outcome| {
+    cells::run_all(&all, arguments.choice.threads, &progress, run, |(row, rate, _), outcome| {
         outcomes.entry((row.name, rate)).or_default().push(outcome);
     })?;
     print(arguments, &chosen, &outcomes);
@@ -61,7 +52,7 @@ pub fn run(arguments: &Arguments) -> Result<(), CommandError> {
 }
 
 fn print(arguments: &Arguments, chosen: &[&Row], outcomes: &BTreeMap<(&str, usize), Vec<Outcome>>) {
-    if !arguments.json {
+    if !arguments.choice.json {
         println!("row            rate  accuracy    loss   reference");
     }
     let (mut cells, mut reached) = (0, 0);
@@ -73,7 +64,7 @@ fn print(arguments: &Arguments, chosen: &[&Row], outcomes: &BTreeMap<(&str, usiz
             let accuracy = mean(|outcome| outcome.accuracy.unwrap_or_default());
             let (loss, rate) = (mean(|outcome| outcome.loss), row.rates[rate]);
             best = best.max(accuracy);
-            if arguments.json {
+            if arguments.choice.json {
                 let each: Vec<_> = found.iter().map(|outcome| (outcome.loss, outcome.accuracy)).collect();
                 let line = json!({"event": "cell", "check": "B2", "row": row.name, "rate": rate,
                     "accuracy": accuracy, "loss": loss, "runs": each, "reference": row.reference});
