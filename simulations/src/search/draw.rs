@@ -181,9 +181,10 @@ fn random_faults(random: &mut Random, setup: &mut Setup) {
         let restored = copied + Span(moment(random, FAULTS.0 / 2).0);
         let down = random.span(Span::millis(1), Span::seconds(4));
         // Announcements are in memory only: of one that all who heard it forgot, nobody knows. (A crash may
-        // come some outputs later than its moment.)
+        // come some outputs later than its moment; whose memory flips begins anew.)
         let forgets = |(at, fault): &(Time, Fault)| match fault {
             Fault::Crash { peer: other, .. } => *at + OUTPUTS >= copied && *other != peer,
+            Fault::Flip { peer: other, .. } => *at >= copied && *other != peer,
             _ => false,
         };
         setup.faults.retain(|fault| !forgets(fault));
