@@ -4,17 +4,17 @@
 //! sent their samples, or some others' waited long enough; it does not wait again for whoever was left out,
 //! until something of it comes. Where no list comes, a batch ends early: what was listed is signed and counted.
 
+mod following;
+mod ordering;
+
 use std::collections::BTreeMap;
 
 use crate::batch::Batch;
-use crate::block::{Block, Payload, Slot};
-use crate::event::{Output, Record};
+use crate::block::Slot;
 use crate::holdings::{Tell, tell};
-use crate::identity::{Hash, PeerKey};
+use crate::identity::PeerKey;
 use crate::method::OneByte;
 use crate::time::{Span, Time};
-use crate::wire::Message;
-use crate::worker::EngineFailure;
 
 use super::Session;
 
@@ -197,132 +197,6 @@ impl Session {
         self.is_voter() && (asked || self.orderer(batch) == Some(self.me))
     }
 
-    /// What this peer measured in a step.
-    pub(super) fn measured(&mut self, now: Time, slot: Slot, step: u32, bytes: Vec<u8>) {
-        self.stepping.unsound = if bytes.is_empty() { self.stepping.unsound + 1 } else { 0 };
-        if self.stepping.unsound >= UNSOUND {
-            self.stepping.unsound = 0;
-            return self.stop_training(&EngineFailure::NotFinite("the loss".into()));
-        }
-        if let Some(batch) = self.training.batch_mut().filter(|batch| batch.slot == slot) {
-            batch.measured(step, bytes);
-            if batch.due().is_none() {
-                self.stepping.waits.get_or_insert(now);
-            }
-            self.send_samples(now);
-        }
-    }
-
-    /// Sends own samples that are not listed to whoever orders them.
-    fn send_samples(&mut self, now: Time) {
-        let Some(batch) = self.training.batch() else { return };
-        let (orderer, orders) = (self.orderer(batch), self.orders(now, batch));
-        let due = |step: u32| match self.stepping.sent {
-            Some((last, at)) => step > last || now >= at + self.stepping.send_again(),
-            None => true,
-        };
-        let mut last = None;
-        let mut outgoing = Vec::new();
-        let mut own = Vec::new();
-        for (step, bytes) in batch.unlisted().filter(|_| !batch.is_over()) {
-            if orders {
-                own.push((step, bytes.to_vec()));
-            } else if due(step) {
-                let message = Message::Samples { slot: batch.slot, step, bytes: bytes.to_vec() };
-                outgoing.push(message);
-                last = Some(step);
-            }
-        }
-        let place = batch.drawn().binary_search(&self.me).ok();
-        for (step, bytes) in own {
-            place.into_iter().for_each(|place| self.take_samples(now, step, place, bytes.clone()));
-        }
-        if let (Some(step), Some(orderer)) = (last, orderer) {
-            self.stepping.sent = Some((step, now));
-            outgoing.into_iter().for_each(|message| self.send(vec![orderer], message));
-        }
-    }
-
-    fn take_samples(&mut self, now: Time, step: u32, place: usize, bytes: Vec<u8>) {
-        if self.training.batch().is_some_and(|batch| batch.listed() == step) {
-            self.stepping.left_out &= !(1 << place);
-        }
-        self.stepping.waiting.entry((step, place)).or_insert(bytes);
-        self.stepping.since.get_or_insert(now);
-    }
-
-    /// Somebody sent its samples of a step.
-    pub(super) fn samples_received(
-        &mut self,
-        now: Time,
-        from: PeerKey,
-        slot: Slot,
-        step: u32,
-        bytes: Vec<u8>,
-    ) {
-        let Some(method) = self.charter.manifest.method.one_byte() else { return };
-        let Some(batch) = self.training.batch().filter(|batch| batch.slot == slot) else { return };
-        let Ok(place) = batch.drawn().binary_search(&from) else { return };
-        if bytes.len() != usize::from(method.samples) {
-            return;
-        }
-        let held = self.stepping.waiting.keys().filter(|(_, of)| *of == place).count();
-        if step >= method.batch_steps || held > method.staleness as usize {
-            return;
-        }
-        if step < batch.listed() {
-            // It does not know these lists: it is slow, or was away.
-            if self.stepping.told.get(&place).is_some_and(|last| now < *last + TELL_AGAIN) {
-                return;
-            }
-            let end = batch.listed().min(step.saturating_add(TOLD));
-            let lists = (step..end).filter_map(|step| Some((step, batch.list(step, None)?)));
-            let message = |(step, list): (u32, crate::batch::List)| Message::List {
-                slot,
-                step,
-                listed: list.listed,
-                bytes: list.bytes,
-            };
-            let messages: Vec<Message> = lists.map(message).collect();
-            self.stepping.told.insert(place, now);
-            messages.into_iter().for_each(|message| self.send(vec![from], message));
-            return;
-        }
-        if self.orders(now, batch) {
-            let (listed, ahead) = (batch.listed(), step > batch.listed().saturating_add(method.staleness));
-            if ahead && self.stepping.asked.is_none() {
-                // It has lists of who ordered before, or of this peer before it was restarted.
-                self.stepping.asked = Some(from);
-                self.send(vec![from], Message::Samples { slot, step: listed, bytes: vec![0; bytes.len()] });
-            }
-            self.take_samples(now, step, place, bytes);
-        }
-    }
-
-    /// Whoever orders sent a step's list.
-    pub(super) fn list_received(
-        &mut self,
-        now: Time,
-        from: PeerKey,
-        slot: Slot,
-        step: u32,
-        listed: u64,
-        bytes: Vec<u8>,
-    ) {
-        let Some(batch) = self.training.batch().filter(|batch| batch.slot == slot) else { return };
-        if self.orderer(batch) != Some(from) && self.stepping.asked != Some(from) {
-            return;
-        }
-        let Some(batch) = self.training.batch_mut() else { return };
-        if batch.push(step, listed, bytes) {
-            let next = batch.listed();
-            self.listed(now, next);
-        } else if step > batch.listed() {
-            // One is missing: whoever orders is asked soon.
-            self.stepping.sent.take_if(|(_, at)| now >= *at + TELL_AGAIN);
-        }
-    }
-
     /// Everything about the batch that has become possible, or due.
     pub(super) fn go_on_stepping(&mut self, now: Time) {
         while let Some(batch) = self.training.batch() {
@@ -338,56 +212,6 @@ impl Session {
         }
         self.end_stalled(now);
         self.send_samples(now);
-    }
-
-    /// Whether all samples of the next step are here that are waited for.
-    fn is_step_ready(&self, now: Time, batch: &Batch) -> bool {
-        let step = batch.listed();
-        let here = |place: usize| self.stepping.waiting.contains_key(&(step, place));
-        let some = (0..batch.drawn().len()).any(here);
-        let awaited = |(place, key): (usize, &PeerKey)| {
-            let left_out = self.stepping.left_out >> place & 1 == 1;
-            !left_out && (*key == self.me || self.connected.contains(key))
-        };
-        let all =
-            batch.drawn().iter().enumerate().filter(|member| awaited(*member)).all(|(place, _)| here(place));
-        let waited = self.stepping.since.is_some_and(|since| now >= since + self.stepping.patience(step));
-        some && (all || waited) && self.stepping.next_list().is_none_or(|next| now >= next)
-    }
-
-    /// Lists the next step, and tells everybody.
-    fn list_step(&mut self, now: Time) {
-        let Some(batch) = self.training.batch_mut() else { return };
-        let (slot, step) = (batch.slot, batch.listed());
-        let (mut listed, mut bytes) = (0u64, Vec::new());
-        for place in 0..batch.drawn().len() {
-            if let Some(samples) = self.stepping.waiting.get(&(step, place)) {
-                listed |= 1 << place;
-                bytes.extend_from_slice(samples);
-            }
-        }
-        if !batch.push(step, listed, bytes) {
-            return;
-        }
-        let drawn = batch.drawn().to_vec();
-        let mut messages = Vec::new();
-        let voters = self.voters().iter().filter(|key| drawn.binary_search(key).is_err());
-        let receivers: Vec<PeerKey> = drawn.iter().chain(voters).copied().collect();
-        for to in receivers.into_iter().filter(|key| *key != self.me && self.connected.contains(key)) {
-            let place = drawn.binary_search(&to).ok();
-            if let Some(list) = self.training.batch().and_then(|batch| batch.list(step, place)) {
-                messages.push((to, Message::List { slot, step, listed: list.listed, bytes: list.bytes }));
-            }
-        }
-        messages.into_iter().for_each(|(to, message)| self.send(vec![to], message));
-        let all = u64::MAX >> (64 - drawn.len().clamp(1, 64));
-        self.stepping.left_out = all & !listed;
-        self.stepping.last = Some(now);
-        self.stepping.asked = None;
-        let next = self.training.batch().map_or(step + 1, Batch::listed);
-        self.listed(now, next);
-        // Of later steps some may be here already.
-        self.stepping.since = (!self.stepping.waiting.is_empty()).then_some(now);
     }
 
     /// No list comes: what was listed is signed, or another peer orders.
@@ -431,35 +255,5 @@ impl Session {
     pub(super) fn batch_took(&self, now: Time) -> Option<(u32, Span)> {
         let listed = self.training.batch()?.listed();
         (listed > 0).then(|| (listed, now.since(self.stepping.opened)))
-    }
-
-    /// What a block counts, as far as the lists have it.
-    pub(super) fn take_listed(&mut self, block: &Block) {
-        if self.charter.manifest.method.one_byte().is_none() {
-            return;
-        }
-        for closing in block.closings() {
-            for counted in &closing.counted {
-                let member = self.state.control.members.get(usize::from(counted.member));
-                if let (Some(key), Payload::Blob { root, length }) =
-                    (member.map(|member| member.key), &counted.payload)
-                {
-                    self.take_from_lists(closing.slot, &key, *root, *length);
-                }
-            }
-        }
-    }
-
-    /// A contribution whose bytes are known from the lists: nobody has to fetch it.
-    pub(super) fn take_from_lists(&mut self, slot: Slot, by: &PeerKey, root: Hash, length: u64) {
-        let Some(method) = self.charter.manifest.method.one_byte() else { return };
-        let batch = self.training.batch().filter(|batch| batch.slot == slot);
-        let Some(batch) = batch.filter(|_| !self.held.contains(&root)) else { return };
-        let log = method.steps_of(length).and_then(|steps| batch.log_of(by, steps));
-        let bytes = log.map(|log| log.encode(method.batch_steps));
-        if let Some(bytes) = bytes.filter(|bytes| Hash::of(bytes) == root) {
-            self.outputs.push_back(Output::Persist { record: Record::Blob { root, bytes }, sync: true });
-            self.hold(root);
-        }
     }
 }
