@@ -119,6 +119,8 @@ pub enum Domain {
     Roll = 11,
     /// The founder's word for a new committee.
     Reset = 12,
+    /// What a voter draws its spot checks from; never sent.
+    Audit = 13,
 }
 
 /// Which session, and which generation of its committee, a statement belongs to.

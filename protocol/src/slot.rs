@@ -21,6 +21,9 @@ use crate::transition::{blob_root, check_counted};
 /// The most peers that are known to be away.
 const MAX_GONE: usize = MAX_MEMBERS;
 
+/// How long past its deadline for a slot a voter objects to a contribution that it disputes.
+const OBJECTION: Span = Span::seconds(10);
+
 /// What became of an announcement.
 #[derive(Debug, PartialEq)]
 pub enum Verdict {
@@ -58,6 +61,8 @@ struct OpenSlot {
     excused: BTreeSet<PeerKey>,
     /// It was open before this peer came back: how long those drawn have had, others know better.
     older: bool,
+    /// Whose contribution this voter found to be made up.
+    disputed: BTreeMap<PeerKey, String>,
     /// All who were drawn left, and others are there for the next: nobody is waited for.
     vacated: bool,
     complete: bool,
@@ -166,6 +171,7 @@ impl Slots {
         // Those who are away when it opens, or when this peer comes back, and then those who are drawn.
         let excused = 2 * MAX_GONE + contributors;
         tell(to, "members nobody waits for", fullest(|open| open.excused.len()), excused);
+        tell(to, "contributors that are disputed", fullest(|open| open.disputed.len()), contributors);
         tell(to, "early announcements", self.early.len(), streams * MAX_MEMBERS);
         tell(to, "peers that are away", self.gone.len(), MAX_GONE);
         tell(to, "peers that began anew", self.behind.len(), MAX_GONE);
@@ -211,12 +217,14 @@ impl Slots {
                     entries: BTreeMap::new(),
                     excused: self.gone.union(&self.behind).copied().collect(),
                     older: false,
+                    disputed: BTreeMap::new(),
                     vacated: false,
                     complete: false,
                 });
                 open.vacated = drawn.is_empty() && !ground.state.control.members.is_empty();
                 // Who left is not drawn any more, even if it is back.
                 open.entries.retain(|key, _| drawn.binary_search(key).is_ok());
+                open.disputed.retain(|key, _| drawn.binary_search(key).is_ok());
                 open.drawn = drawn;
             }
         }
@@ -310,7 +318,8 @@ impl Slots {
         }
         let held = matches!(announcement.payload, Payload::Inline(_));
         let arrived = held.then_some(now);
-        let entry = Entry { announcement: signed.clone(), counted, held, arrived, rejected: None };
+        let rejected = open.disputed.get(&signed.by).cloned();
+        let entry = Entry { announcement: signed.clone(), counted, held, arrived, rejected };
         open.entries.insert(signed.by, entry);
         self.behind.remove(&signed.by);
         if !open.complete && open.is_announced() {
@@ -403,6 +412,40 @@ impl Slots {
         for entry in self.open.get_mut(&slot).into_iter().flat_map(|open| open.entries.values_mut()) {
             entry.rejected = Some(reason.into());
         }
+    }
+
+    /// The same of one that it will not vote for either, until it has objected for long enough.
+    pub fn dispute(&mut self, slot: Slot, member: PeerKey, reason: String) {
+        self.reject(slot, &member, reason.clone());
+        if let Some(open) = self.open.get_mut(&slot).filter(|open| open.drawn.binary_search(&member).is_ok())
+        {
+            open.disputed.insert(member, reason);
+        }
+    }
+
+    /// Whether a proposal counts what this voter disputes.
+    pub fn objects(&self, now: Time, ground: Ground<'_>, closings: &[&Closing]) -> bool {
+        closings.iter().any(|closing| {
+            let Some(open) = self.open.get(&closing.slot) else { return false };
+            let key = |counted: &Counted| {
+                ground.state.control.members.get(usize::from(counted.member)).map(|member| member.key)
+            };
+            let disputed = |counted| key(counted).is_some_and(|key| open.disputed.contains_key(&key));
+            closing.counted.iter().any(disputed) && self.may_object(now, ground, closing.slot)
+        })
+    }
+
+    /// Whether this voter may still object to what a slot counts. After that it goes by what the others hold to be
+    /// right: by then a proposal without it can have been made, and nobody had a reason to refuse that.
+    pub fn may_object(&self, now: Time, ground: Ground<'_>, slot: Slot) -> bool {
+        let open = self.next_to_close(ground).find(|(next, _)| **next == slot);
+        open.is_some_and(|(slot, open)| now < self.deadline(*slot, open) + OBJECTION)
+    }
+
+    /// When this voter objects no longer.
+    pub fn ends_of_objections<'a>(&'a self, ground: Ground<'a>) -> impl Iterator<Item = Time> + 'a {
+        let disputed = self.next_to_close(ground).filter(|(_, open)| !open.disputed.is_empty());
+        disputed.map(|(slot, open)| self.deadline(*slot, open) + OBJECTION)
     }
 
     /// What was announced does not hold any more, and is announced again.

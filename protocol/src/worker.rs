@@ -16,7 +16,7 @@ use crate::charter::Charter;
 use crate::codec::{Codec, CodecError};
 use crate::identity::PeerKey;
 use crate::layout::LayoutError;
-use crate::method::one_byte::Opening;
+use crate::method::one_byte::{Measurement, Opening};
 use crate::method::{Method, Residual, streaming_diloco};
 use crate::state::Array;
 
@@ -178,10 +178,10 @@ pub enum WorkDone {
     Measured {
         /// The step.
         step: u32,
-        /// A byte for each sample; none where a loss was not finite.
-        bytes: Vec<u8>,
-        /// The mean loss.
-        loss: f32,
+        /// Whose samples.
+        member: PeerKey,
+        /// What was found.
+        found: Measurement,
     },
     /// `Merge`, `Rebase`, `Begin`, `PutBack`, `Reset`, `Restore`.
     Applied,

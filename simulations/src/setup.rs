@@ -76,6 +76,8 @@ pub enum Lie {
     StaleBase,
     /// Blocks that one seat signed.
     Certifies,
+    /// Samples of which it measured nothing (one byte per sample).
+    Invents,
 }
 
 impl Default for PeerSetup {

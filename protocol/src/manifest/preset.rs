@@ -139,8 +139,9 @@ impl Preset {
             (Estimator::Spsa, _) => 8e-3,
             (Estimator::Fzoo, _) => 2.4e-2,
         };
-        let (samples, batch_steps, staleness, epsilon) = (8, 64, 1, 1e-3);
-        self.method = Method::OneByte(OneByte { estimator, samples, batch_steps, staleness, epsilon, rate });
+        let (samples, batch_steps, staleness, epsilon, audit) = (8, 64, 1, 1e-3, 1.0 / 64.0);
+        self.method =
+            Method::OneByte(OneByte { estimator, samples, batch_steps, staleness, epsilon, rate, audit });
         if !matches!(self.model, Model::Gpt(_)) {
             (self.training.batch, self.training.budget_tokens) = (64, 512_000);
         }

@@ -7,6 +7,7 @@ use crate::election::Sitting;
 use crate::event::{Event, Output, Record};
 use crate::holdings::{Tell, tell};
 use crate::identity::{Hash, PeerKey};
+use crate::method::MethodError;
 use crate::mutant::Mutant;
 use crate::state::State;
 use crate::time::Time;
@@ -133,10 +134,11 @@ impl Session {
         transition::check(&self.charter, self.parent(), items)
     }
 
-    pub(super) fn evaluate(&mut self, purpose: Purpose, plan: Plan) {
+    pub(super) fn evaluate(&mut self, now: Time, purpose: Purpose, plan: Plan) {
         let id = self.candidates.next_id;
         self.candidates.next_id += 1;
-        let job = CandidateJob::new(id, self.charter.clone(), self.state.clone(), plan);
+        let audits = self.audits(now, &purpose, &plan);
+        let job = CandidateJob::new(id, self.charter.clone(), self.state.clone(), plan).with_audits(audits);
         self.candidates.running = Some((id, purpose));
         self.outputs.push_back(Output::Evaluate(job));
     }
@@ -170,7 +172,7 @@ impl Session {
         let missing = self.missing_blobs(&block);
         if missing.is_empty() {
             let (certified, plan) = (certified.clone(), plan.clone());
-            self.evaluate(Purpose::Apply(certified), plan);
+            self.evaluate(now, Purpose::Apply(certified), plan);
         } else {
             let lacks = missing.first().map(|(root, ..)| *root);
             self.fetch_all(now, missing);
@@ -252,6 +254,16 @@ impl Session {
                 }
                 self.voting.consensus.validity(now, hash, valid);
             }
+            (
+                Purpose::Check(proposed),
+                Err(error @ CandidateError::Contribution { reason: MethodError::MadeUp(_), .. }),
+            ) => {
+                // It waits like one that came before this voter's deadline.
+                self.exclude(error);
+                if let Some(gone) = self.candidates.wait_again(proposed) {
+                    self.voting.consensus.validity(now, gone.block.hash(), false);
+                }
+            }
             (Purpose::Check(Proposed { block, .. }), Err(error)) => {
                 self.warn(format!("the proposal of height {} is not valid: {error}", block.height));
                 self.voting.consensus.validity(now, block.hash(), false);
@@ -291,6 +303,9 @@ impl Session {
     fn exclude(&mut self, error: CandidateError) {
         self.warn(format!("left out: {error}"));
         match &error {
+            CandidateError::Contribution { member, slot, reason: reason @ MethodError::MadeUp(_) } => {
+                self.slots.dispute(*slot, *member, reason.to_string());
+            }
             CandidateError::Contribution { member, slot, reason } => {
                 self.slots.reject(*slot, member, reason.to_string());
             }

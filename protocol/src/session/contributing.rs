@@ -7,6 +7,7 @@ use crate::block::{Announcement, Block, Height, Payload, Slot, Work as ClaimedWo
 use crate::event::{Checkpoint, Event, Output, Record, Waiting};
 use crate::holdings::{Tell, tell};
 use crate::identity::{Domain, Hash, PeerKey, Scope, Signed, Signer};
+use crate::method::one_byte::Measurement;
 use crate::mutant::Mutant;
 use crate::slot::Verdict;
 use crate::time::{Span, Time};
@@ -309,7 +310,11 @@ impl Session {
             (Order::Encode { slot, work }, WorkDone::Encoded { bytes, .. }) => {
                 self.encoded(now, slot, work, bytes);
             }
-            (Order::Measure(slot), WorkDone::Measured { step, bytes, loss }) => {
+            (Order::Measure(slot), WorkDone::Measured { step, member, found }) if member != self.me => {
+                self.audited(slot, step, member, found);
+            }
+            (Order::Measure(slot), WorkDone::Measured { step, found, .. }) => {
+                let Measurement { bytes, loss, .. } = found;
                 self.training.measured();
                 if bytes.is_empty() {
                     self.warn(format!("step {step}: a loss is not finite, nothing of it is sent"));

@@ -40,6 +40,10 @@ impl Session {
         self.training.holdings(to);
         let drawn = usize::from(self.charter.manifest.max_contributors);
         self.stepping.holdings(self.charter.manifest.method.one_byte(), drawn, to);
+        if let (Some(method), Some(batch)) = (self.charter.manifest.method.one_byte(), self.training.batch())
+        {
+            batch.audits().holdings(method.batch_steps as usize, drawn, to);
+        }
         self.charter.memory.holdings(to);
     }
 

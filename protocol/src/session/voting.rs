@@ -89,6 +89,7 @@ impl Session {
         let mut times = Vec::new();
         if !entered || self.has_deferred() {
             times = self.slots.deadlines(self.ground()).collect();
+            times.extend(self.slots.ends_of_objections(self.ground()));
         }
         if !entered {
             times.extend(self.reset_due());
@@ -182,7 +183,7 @@ impl Session {
         };
         loop {
             match self.compose(&mut items) {
-                Ok(plan) => return self.evaluate(Purpose::Propose { height, attempt, items }, plan),
+                Ok(plan) => return self.evaluate(now, Purpose::Propose { height, attempt, items }, plan),
                 // Statements were checked one by one; together they may collide (a full session).
                 Err(transition::Invalid::Statement { item, reason }) => {
                     self.warn(format!("own proposal leaves out a statement: {reason}"));
@@ -254,7 +255,8 @@ impl Session {
     /// Starts the evaluation of a proposal, or returns it because it has to wait.
     fn check_proposal(&mut self, now: Time, mut proposed: Proposed) -> Option<Proposed> {
         let closings: Vec<_> = proposed.block.closings().collect();
-        if self.slots.omitted(now, &closings).is_some() {
+        let objects = self.slots.objects(now, self.ground(), &closings);
+        if objects || self.slots.omitted(now, &closings).is_some() {
             // Not before this voter's own deadline; the attempt's timeout votes nil meanwhile.
             return Some(proposed);
         }
@@ -269,7 +271,7 @@ impl Session {
             return Some(proposed);
         }
         let plan = proposed.plan.clone();
-        self.evaluate(Purpose::Check(proposed), plan);
+        self.evaluate(now, Purpose::Check(proposed), plan);
         None
     }
 

@@ -59,7 +59,7 @@ impl Training {
         self.streams[0].base = state.outer(0).clone();
     }
 
-    pub(super) fn next_in_batch(&mut self) -> Next {
+    pub(super) fn next_in_batch(&mut self, state: &State) -> Next {
         let Some(batch) = &mut self.batch else { return Next::Wait(Waiting::Turn) };
         if self.finish_at.is_some() {
             batch.end();
@@ -67,6 +67,10 @@ impl Training {
         if self.stopped {
             return Next::Wait(Waiting::Stopped);
         }
+        if let Some(work) = self.next_audit(state) {
+            return Next::Work(work);
+        }
+        let Some(batch) = &mut self.batch else { return Next::Wait(Waiting::Turn) };
         if !self.streams[0].in_flight.is_empty() {
             return Next::Wait(Waiting::Certificate);
         }
@@ -90,6 +94,17 @@ impl Training {
         self.batch.as_ref().is_none_or(|batch| batch.log().is_empty())
     }
 
+    /// Another's samples, measured again where theta is for this peer's own.
+    fn next_audit(&mut self, state: &State) -> Option<Work> {
+        let batch = self.batch.as_mut().filter(|_| !self.paused)?;
+        let opening = batch.opening;
+        std::iter::from_fn(|| batch.next_audit()).find_map(|(step, key)| {
+            let leased = state.control.member(&key)?.positions();
+            let samples = samples_at(&leased, step, self.charter.manifest.training.batch)?;
+            Some(Work::Measure { opening, step, member: key, lists: Vec::new(), samples })
+        })
+    }
+
     fn measure_step(&mut self, step: u32) -> Next {
         let samples = self.samples_of(step);
         let Some(batch) = &mut self.batch else { return Next::Wait(Waiting::Turn) };
@@ -110,10 +125,7 @@ impl Training {
         if matches!(self.charter.manifest.data, Data::Private { .. }) {
             return Some(Samples::Leased((self.step * batch..(self.step + 1) * batch).collect()));
         }
-        let before = u64::from(step) * batch;
-        let leased = positions(&self.leases).first(before + batch);
-        (leased.len() == before + batch)
-            .then(|| Samples::Leased(leased.iter().skip(before as usize).collect()))
+        samples_at(&positions(&self.leases), step, self.charter.manifest.training.batch)
     }
 
     /// The contribution to the batch that runs, and the work that it stands for. Samples of steps that were not
@@ -135,4 +147,12 @@ impl Training {
         };
         Some((batch.slot, log.encode(self.charter.manifest.method.period()), work))
     }
+}
+
+/// A step's samples among those that are leased, if there are so many.
+fn samples_at(leased: &Positions, step: u32, batch: u32) -> Option<Samples> {
+    let before = u64::from(step) * u64::from(batch);
+    let end = before + u64::from(batch);
+    let leased = leased.first(end);
+    (leased.len() == end).then(|| Samples::Leased(leased.iter().skip(before as usize).collect()))
 }

@@ -282,7 +282,7 @@ impl Training {
             return Next::Work(self.reset_to(state));
         }
         if self.has_batches() {
-            return self.next_in_batch();
+            return self.next_in_batch(state);
         }
         self.begin_rounds(state);
         if let Some(work) = self.due_change() {

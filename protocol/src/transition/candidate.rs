@@ -5,7 +5,7 @@ use std::sync::Arc;
 use crate::block::{Payload, Slot};
 use crate::charter::Charter;
 use crate::identity::{Hash, PeerKey};
-use crate::method::one_byte::{Log, OneByte};
+use crate::method::one_byte::{Audit, Log, OneByte};
 use crate::method::{Co2, Contribution, Ef21, Method, MethodError, SparseLoCo, StreamingDiLoCo, ef21};
 use crate::mutant::Mutant;
 use crate::state::{Array, State};
@@ -21,6 +21,7 @@ pub struct CandidateJob {
     charter: Arc<Charter>,
     state: State,
     plan: Plan,
+    audits: Vec<Audit>,
 }
 
 /// Why a candidate state could not be computed.
@@ -68,7 +69,13 @@ pub enum CandidateError {
 impl CandidateJob {
     /// Prepares the job.
     pub fn new(id: u64, charter: Arc<Charter>, state: State, plan: Plan) -> CandidateJob {
-        CandidateJob { id, charter, state, plan }
+        CandidateJob { id, charter, state, plan, audits: Vec::new() }
+    }
+
+    /// Fails where a contribution says something else than this peer measured.
+    #[must_use]
+    pub fn with_audits(self, audits: Vec<Audit>) -> CandidateJob {
+        CandidateJob { audits, ..self }
     }
 
     /// The blobs it reads.
@@ -88,6 +95,9 @@ impl CandidateJob {
                 hasher.update(&part.member.0);
                 hasher.update(&wire::encode(&(&part.payload, part.weight, part.missed)));
             }
+        }
+        for Audit { member, step, found } in &self.audits {
+            hasher.update(&member.0).update(&step.to_le_bytes()).update(&found.bytes);
         }
         hasher.finalize().into()
     }
@@ -191,6 +201,12 @@ impl CandidateJob {
             Ok((aggregation.parts[index].member, log.map_err(|error| (index, error.into()))?))
         };
         let logs = contributions.iter().enumerate().map(log).collect::<Result<Vec<_>, _>>()?;
+        for (index, (member, log)) in logs.iter().enumerate() {
+            let mut audits = self.audits.iter().filter(|audit| audit.member == *member);
+            if let Some(audit) = audits.find(|audit| audit.contradicts(log)) {
+                return Err((index, MethodError::MadeUp(audit.step)));
+            }
+        }
         let opening = self.charter.opening(&self.state, aggregation.slot);
         method.replay(theta, &opening, &logs);
         Ok(())

@@ -114,6 +114,11 @@ fn check_lease(charter: &Charter, work: &Work, member: &Member) -> Result<(), &'
     // Whoever used every other sample would leave crumbs to all others. A claim that is under way cuts a lease in two.
     let most = member.leases.len() + charter.manifest.method.window() as usize;
     let left = consume(&member.leases, &work.samples).len();
+    let in_turn = || member.positions().first(work.samples.len()).joined() == work.samples;
+    if charter.manifest.method.one_byte().is_some() && !in_turn() {
+        // Who measures a step again has to know what it was measured on.
+        return Err("samples were used out of turn");
+    }
     if left > most { Err("its leases are cut into too many pieces") } else { Ok(()) }
 }
 

@@ -62,9 +62,8 @@ impl<E: Engine> Worker<E> {
                 loss => loss,
             }
         };
-        let measured = method.estimator.bytes(method.samples, method.epsilon, loss);
+        let found = method.estimator.measure(method.samples, method.epsilon, loss);
         self.speculation.moved = moved;
-        let (bytes, loss) = measured?;
-        Ok(WorkDone::Measured { step, bytes, loss })
+        Ok(WorkDone::Measured { step, member, found: found? })
     }
 }

@@ -242,6 +242,7 @@ fn a_step_is_measured_at_theta_with_the_lists_behind_it() {
         staleness: 0,
         epsilon: 0.125,
         rate: 0.5,
+        audit: 0.0,
     };
     let mut peer = Peer::of(Method::OneByte(method));
     let opening = Opening { base: Hash([1; 32]), ordinal: 2, counted: 0, budget: 1 << 40, tokens: 1 };
@@ -251,7 +252,9 @@ fn a_step_is_measured_at_theta_with_the_lists_behind_it() {
     let mut measure = |step, lists| {
         let work = Work::Measure { opening, step, member: me, lists, samples: Samples::Own };
         match peer.worker.execute(work) {
-            WorkDone::Measured { step: of, bytes, loss } if of == step => (bytes, loss),
+            WorkDone::Measured { step: of, member, found } if (of, member) == (step, me) => {
+                (found.bytes, found.loss)
+            }
             other => panic!("{other:?}"),
         }
     };

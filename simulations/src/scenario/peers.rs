@@ -100,6 +100,7 @@ enum LieForm {
     Boasts,
     StaleBase,
     Certifies,
+    Invents,
 }
 
 fn one() -> usize {
@@ -187,6 +188,7 @@ impl PeersForm {
                 LieForm::Boasts => Lie::Boasts,
                 LieForm::StaleBase => Lie::StaleBase,
                 LieForm::Certifies => Lie::Certifies,
+                LieForm::Invents => Lie::Invents,
             }),
             ..PeerSetup::default()
         };

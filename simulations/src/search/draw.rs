@@ -317,9 +317,14 @@ fn batches_of_steps(setup: &mut Setup) {
     let estimator = [Estimator::Spsa, Estimator::Fzoo][random.below(2) as usize];
     let (samples, batch_steps) = (2 + random.below(3) as u16, 1 + random.below(12) as u32);
     let (staleness, epsilon, rate) = (random.below(3) as u32, 1e-3, 1e-2);
+    let audit = [0.0, 1.0 / 16.0, 0.5][random.below(3) as usize];
     setup.manifest.method =
-        Method::OneByte(OneByte { estimator, samples, batch_steps, staleness, epsilon, rate });
+        Method::OneByte(OneByte { estimator, samples, batch_steps, staleness, epsilon, rate, audit });
     (setup.manifest.pacing, setup.manifest.combine) = (Pacing::Uniform, Combine::Mean);
+    let honest = |peer: &&mut PeerSetup| !peer.seat && peer.lie.is_none();
+    if let Some(peer) = setup.peers.iter_mut().find(honest).filter(|_| random.chance(300)) {
+        peer.lie = Some(Lie::Invents);
+    }
 }
 
 /// A moment among the faults of a world.

@@ -111,9 +111,9 @@ impl Row {
             Kind::Session { estimator, samples } => (estimator, samples),
             Kind::Plain(_) => (Estimator::Spsa, 1),
         };
-        let (batch_steps, staleness, epsilon) = (64, 0, EPSILON);
+        let (batch_steps, staleness, epsilon, audit) = (64, 0, EPSILON, 0.0);
         setup.manifest.method =
-            Method::OneByte(OneByte { estimator, samples, batch_steps, staleness, epsilon, rate });
+            Method::OneByte(OneByte { estimator, samples, batch_steps, staleness, epsilon, rate, audit });
         match self.kind {
             Kind::Session { .. } => runs::session(setup, progress),
             Kind::Plain(sent) => plain(&setup, self.steps(), rate, sent, progress),

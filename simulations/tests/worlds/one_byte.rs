@@ -7,7 +7,7 @@ use driftless_sim::faults::Fault;
 use driftless_sim::network::Link;
 use driftless_sim::table::Progress;
 use driftless_sim::table::one_byte::ROWS;
-use driftless_sim::{PeerSetup, Setup, World};
+use driftless_sim::{Lie, PeerSetup, Setup, World};
 
 use crate::support::{at, closings, complete, until, world};
 
@@ -18,8 +18,15 @@ fn setup(seed: u64, peers: usize, batches: u64) -> Setup {
     let mut setup = Setup::small(seed, peers);
     let estimator = if seed.is_multiple_of(2) { Estimator::Spsa } else { Estimator::Fzoo };
     let (samples, batch_steps, staleness) = (2, STEPS, (seed % 3) as u32);
-    setup.manifest.method =
-        Method::OneByte(OneByte { estimator, samples, batch_steps, staleness, epsilon: 1e-3, rate: 1e-2 });
+    setup.manifest.method = Method::OneByte(OneByte {
+        estimator,
+        samples,
+        batch_steps,
+        staleness,
+        epsilon: 1e-3,
+        rate: 1e-2,
+        audit: 0.0,
+    });
     let tokens = 8 * u64::from(STEPS) * peers as u64 * batches;
     setup.manifest.stop_at = Some(tokens);
     setup.manifest.training.budget_tokens = tokens;
@@ -113,6 +120,60 @@ fn a_batch_goes_on_when_its_orderer_is_gone() {
         complete(&mut world, 240);
         let all = steps(&world);
         assert!(all.iter().all(|batch| !batch.is_empty()), "seed {seed}: {all:?}");
+    }
+}
+
+/// How often each peer of a world was counted.
+fn counted(world: &World) -> Vec<u32> {
+    let control = &world.certified().control;
+    world.peers().iter().map(|peer| control.member(&peer.key).map_or(0, |member| member.counted)).collect()
+}
+
+/// Four voters measure a share of the others' samples again.
+fn audited(seed: u64, audit: f32, lie: Option<Lie>) -> World {
+    let mut setup = setup(seed, 4, 12);
+    if let Method::OneByte(method) = &mut setup.manifest.method {
+        method.audit = audit;
+    }
+    // With a seat, as one of four.
+    setup.peers[1].lie = lie;
+    let mut world = world(setup);
+    complete(&mut world, 600);
+    world
+}
+
+#[test]
+fn samples_that_were_made_up_are_left_out_and_no_others() {
+    for seed in 0..6 {
+        let all = closings(&audited(seed, 0.0, Some(Lie::Invents))).len() as u32;
+        assert_eq!(counted(&audited(seed, 0.0, Some(Lie::Invents))), [all; 4], "seed {seed}: nobody checks");
+        for audit in [0.25, 1.0] {
+            let world = audited(seed, audit, Some(Lie::Invents));
+            let (all, counted) = (closings(&world).len() as u32, counted(&world));
+            assert!(
+                counted[1] <= if audit == 1.0 { 0 } else { 2 },
+                "seed {seed}, {audit}: {counted:?} of {all}"
+            );
+            assert!(
+                [0, 2, 3].iter().all(|peer| counted[*peer] == all),
+                "seed {seed}, {audit}: {counted:?} of {all}"
+            );
+        }
+        let honest = audited(seed, 1.0, None);
+        assert_eq!(counted(&honest), [closings(&honest).len() as u32; 4], "seed {seed}: all are honest");
+    }
+}
+
+/// One voter's doubt does not stop the others: a rare check that finds something is one voice of four.
+#[test]
+fn a_voter_that_disputes_alone_gives_in() {
+    for seed in 0..12 {
+        let world = audited(seed, 1.0 / 32.0, Some(Lie::Invents));
+        let counted = counted(&world);
+        assert!(
+            [0, 2, 3].iter().all(|peer| counted[*peer] + 2 >= closings(&world).len() as u32),
+            "{counted:?}"
+        );
     }
 }
 

@@ -19,6 +19,7 @@
 //!
 //! Every term is one f32 addition, so all machines come to the same bits.
 
+mod audit;
 pub mod byte;
 mod direction;
 mod estimate;
@@ -30,8 +31,9 @@ mod tests;
 use bincode::{Decode, Encode};
 use serde::{Deserialize, Serialize};
 
+pub use audit::Audit;
 pub use direction::{Direction, Opening};
-pub use estimate::Estimator;
+pub use estimate::{Estimator, Measurement};
 pub use log::{Log, LogError};
 
 use super::numbers::{need, within};
@@ -53,6 +55,8 @@ pub struct OneByte {
     pub epsilon: f32,
     /// Learning rate at the beginning.
     pub rate: f32,
+    /// Share of the others' samples that each voter measures again: 0 believes everybody.
+    pub audit: f32,
 }
 
 impl OneByte {
@@ -86,14 +90,15 @@ impl OneByte {
 
     /// Refuses numbers that no session can run with.
     pub fn check(&self) -> Result<(), MethodNumberError> {
-        let Self { estimator, samples, batch_steps, staleness, epsilon, rate } = self;
+        let Self { estimator, samples, batch_steps, staleness, epsilon, rate, audit } = self;
         let fewest = if *estimator == Estimator::Fzoo { 2 } else { 1 };
         let some = (fewest..=Self::MAX_SAMPLES).contains(&u32::from(*samples));
         need(some, "samples", samples, "1 (fzoo: 2) to 512")?;
         need((1..=Self::MAX_STEPS).contains(batch_steps), "batch_steps", batch_steps, "1 to 1024")?;
         need(*staleness <= Self::MAX_STALENESS, "staleness", staleness, "0 to 8")?;
         need(within(1.0e-6, 1.0, *epsilon), "epsilon", epsilon, "0.000001 to 1")?;
-        need(within(0.0, 100.0, *rate) && *rate > 0.0, "rate", rate, "above 0 and at most 100")
+        need(within(0.0, 100.0, *rate) && *rate > 0.0, "rate", rate, "above 0 and at most 100")?;
+        need(within(0.0, 1.0, *audit), "audit", audit, "0 to 1")
     }
 
     /// The most members that one step lists.

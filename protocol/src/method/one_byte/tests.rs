@@ -10,7 +10,7 @@ fn opening() -> Opening {
 }
 
 fn numbers(estimator: Estimator) -> OneByte {
-    OneByte { estimator, samples: 2, batch_steps: 11, staleness: 1, epsilon: 1e-3, rate: 0.5 }
+    OneByte { estimator, samples: 2, batch_steps: 11, staleness: 1, epsilon: 1e-3, rate: 0.5, audit: 0.0 }
 }
 
 #[test]
@@ -136,19 +136,69 @@ fn a_step_of_nobody_moves_nothing() {
 fn slopes_are_estimated_as_the_papers_do() {
     // Along sample s the loss is 2 + s x + x^2.
     let loss = |sample: u16, by: f32| Ok::<f32, ()>(2.0 + f32::from(sample) * by + by * by);
-    let (bytes, here) = Estimator::Spsa.bytes(4, 0.5, loss).unwrap();
-    assert_eq!((bytes, here), ((0..4).map(|slope| byte::encode(f64::from(slope))).collect(), 2.25));
-    let (bytes, here) = Estimator::Fzoo.bytes(4, 0.5, loss).unwrap();
+    let found = Estimator::Spsa.measure(4, 0.5, loss).unwrap();
+    assert_eq!(
+        (found.bytes, found.loss),
+        ((0..4).map(|slope| byte::encode(f64::from(slope))).collect(), 2.25)
+    );
+    let found = Estimator::Fzoo.measure(4, 0.5, loss).unwrap();
     // Rises of .25, .75, 1.25, 1.75 differ by .559.
     let deviation = (0.3125f64).sqrt();
     let expected = [0.25, 0.75, 1.25, 1.75].map(|rise: f64| byte::encode(rise / deviation));
-    assert_eq!((bytes, here), (expected.to_vec(), 2.0));
+    assert_eq!((found.bytes, found.loss), (expected.to_vec(), 2.0));
 }
 
 #[test]
 fn a_loss_that_is_not_finite_is_never_encoded() {
     let loss = |sample: u16, _: f32| Ok::<f32, ()>(if sample == 1 { f32::NAN } else { 1.0 });
     for estimator in [Estimator::Spsa, Estimator::Fzoo] {
-        assert_eq!(estimator.bytes(3, 0.5, loss).unwrap().0, []);
+        assert_eq!(estimator.measure(3, 0.5, loss).unwrap().bytes, []);
     }
+}
+
+/// A loss of 2.5 and slopes of about 1, by a machine that rounds otherwise.
+fn by_another_machine(estimator: Estimator, seed: u64, rounding: f32) -> Measurement {
+    use rand_chacha::rand_core::{Rng, SeedableRng};
+
+    let mut random = rand_chacha::ChaCha8Rng::seed_from_u64(seed);
+    let noise: Vec<f32> =
+        (0..17).map(|_| rounding * (random.next_u32() as f32 / u32::MAX as f32 - 0.5)).collect();
+    let mut noise = noise.into_iter();
+    let loss = |sample: u16, by: f32| {
+        let slope = [1.5, -0.3, 0.8, -2.0, 0.1, 0.9, -1.1, 0.4][usize::from(sample)];
+        Ok::<f32, ()>((2.5 + slope * by) * (1.0 + noise.next().unwrap()))
+    };
+    estimator.measure(8, 1e-3, loss).unwrap()
+}
+
+#[test]
+fn two_machines_agree_where_they_round_otherwise_and_not_where_one_makes_bytes_up() {
+    for estimator in [Estimator::Spsa, Estimator::Fzoo] {
+        let own = by_another_machine(estimator, 0, 0.0);
+        for seed in 1..50 {
+            let other = by_another_machine(estimator, seed, 8.0 * f32::EPSILON);
+            assert!(own.agrees(&other.bytes), "{estimator:?} {seed}: {:?} {:?}", own.bytes, other.bytes);
+            let signs: Vec<u8> = other.bytes.iter().map(|byte| byte ^ 0x80).collect();
+            let mut one = other.bytes.clone();
+            one[3] ^= 0x80;
+            let larger: Vec<u8> = other.bytes.iter().map(|byte| byte + 6).collect();
+            for made_up in [signs, one, larger, vec![0; 8], vec![64; 8]] {
+                assert!(!own.agrees(&made_up), "{estimator:?} {seed}: {:?} {made_up:?}", own.bytes);
+            }
+        }
+    }
+    // Where all losses are one nothing is known, so nobody is accused.
+    let flat = Estimator::Fzoo.measure(4, 0.5, |_, _| Ok::<f32, ()>(1.0)).unwrap();
+    assert!(flat.agrees(&[70, 70, 198, 1]));
+}
+
+#[test]
+fn nothing_is_said_of_steps_in_which_a_member_was_not_listed() {
+    let member = PeerKey([1; 32]);
+    let found = Measurement { bytes: vec![64, 64], loss: 1.0, noise: 1e-3 };
+    let mut log = Log::new(2);
+    log.push(3, &[64, 64]);
+    log.push(5, &[64, 192]);
+    let says = |step| Audit { member, step, found: found.clone() }.contradicts(&log);
+    assert_eq!([3, 4, 5].map(says), [false, false, true]);
 }

@@ -4,6 +4,7 @@
 //! sent their samples, or some others' waited long enough; it does not wait again for whoever was left out,
 //! until something of it comes. Where no list comes, a batch ends early: what was listed is signed and counted.
 
+mod auditing;
 mod following;
 mod ordering;
 
@@ -146,7 +147,8 @@ impl Session {
         }
         self.note_unfinished(now);
         let opening = self.charter.opening(&self.state, slot);
-        let batch = Batch::new(slot, opening, method, drawn, self.me);
+        let audits = self.begin_audits(slot, &method);
+        let batch = Batch::new(slot, opening, method, drawn, self.me, audits);
         self.training.begin_batch(batch);
         self.stepping.begin(now);
     }

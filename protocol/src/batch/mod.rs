@@ -4,11 +4,15 @@
 //! certified: what counts is what every contributor signs in the end, its own bytes of the steps in which it
 //! was listed. Lists only let everybody go on meanwhile, so a wrong or missing one costs work and nothing else.
 
+mod audits;
+
 use std::collections::BTreeMap;
 
 use crate::block::Slot;
 use crate::identity::PeerKey;
-use crate::method::one_byte::{Log, OneByte, Opening};
+use crate::method::one_byte::{Audit, Log, Measurement, OneByte, Opening};
+
+pub use audits::Audits;
 
 /// The samples of one step.
 #[derive(Clone, PartialEq, Eq, Debug)]
@@ -46,11 +50,19 @@ pub struct Batch {
     next: u32,
     /// This peer measures nothing more.
     ended: bool,
+    audits: Audits,
 }
 
 impl Batch {
     /// A batch whose samples are those of `drawn`, ascending; at most 64 of them.
-    pub fn new(slot: Slot, opening: Opening, method: OneByte, drawn: Vec<PeerKey>, me: PeerKey) -> Batch {
+    pub fn new(
+        slot: Slot,
+        opening: Opening,
+        method: OneByte,
+        drawn: Vec<PeerKey>,
+        me: PeerKey,
+        audits: Audits,
+    ) -> Batch {
         let me = drawn.binary_search(&me).ok();
         Batch {
             slot,
@@ -63,6 +75,7 @@ impl Batch {
             own: BTreeMap::new(),
             next: 0,
             ended: false,
+            audits,
         }
     }
 
@@ -111,9 +124,29 @@ impl Batch {
             return;
         }
         self.next = step + 1;
+        let me = self.me;
+        let others = self.drawn.iter().enumerate().filter(|(place, _)| Some(*place) != me);
+        self.audits.reached(step, others.map(|(_, key)| key));
         if bytes.len() == usize::from(self.method.samples) {
             self.own.insert(step, bytes);
         }
+    }
+
+    /// Whose samples of a step this peer measures again, before it goes on to the next one.
+    pub fn next_audit(&mut self) -> Option<(u32, PeerKey)> {
+        self.audits.take()
+    }
+
+    /// Notes what was found where a member's samples were measured again.
+    pub fn audited(&mut self, step: u32, member: PeerKey, found: Measurement) {
+        if found.bytes.len() == usize::from(self.method.samples) {
+            self.audits.push(Audit { member, step, found });
+        }
+    }
+
+    /// What was found of the others.
+    pub fn audits(&self) -> &Audits {
+        &self.audits
     }
 
     /// Own samples of steps that are not listed.
@@ -239,10 +272,11 @@ mod tests {
             staleness: 1,
             epsilon: 1e-3,
             rate: 0.1,
+            audit: 0.0,
         };
         let opening = Opening { base: Hash([0; 32]), ordinal: 0, counted: 0, budget: 1, tokens: 1 };
         let slot = Slot { stream: 0, ordinal: 0 };
-        Batch::new(slot, opening, method, vec![key(1), key(2), key(3)], key(me))
+        Batch::new(slot, opening, method, vec![key(1), key(2), key(3)], key(me), Audits::default())
     }
 
     #[test]
