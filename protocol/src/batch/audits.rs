@@ -67,12 +67,21 @@ fn drawn(secret: Hash, step: u32, key: &PeerKey) -> u32 {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::method::one_byte::Estimator;
+    use crate::method::one_byte::{Directions, Estimator};
 
     fn checked(audit: f32) -> usize {
-        let (estimator, samples, batch_steps) = (Estimator::Spsa, 2, 1000);
-        let method =
-            OneByte { estimator, samples, batch_steps, staleness: 0, epsilon: 1e-3, rate: 1.0, audit };
+        let (estimator, directions, samples, batch_steps) =
+            (Estimator::Spsa, Directions::Rademacher, 2, 1000);
+        let method = OneByte {
+            estimator,
+            directions,
+            samples,
+            batch_steps,
+            staleness: 0,
+            epsilon: 1e-3,
+            rate: 1.0,
+            audit,
+        };
         let mut audits = Audits::new(&method, Hash([3; 32]));
         let others = [PeerKey([1; 32]), PeerKey([2; 32])];
         let mut checked = 0;

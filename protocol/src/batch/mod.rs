@@ -258,7 +258,7 @@ fn rank(listed: u64, place: usize) -> usize {
 mod tests {
     use super::*;
     use crate::identity::Hash;
-    use crate::method::one_byte::Estimator;
+    use crate::method::one_byte::{Directions, Estimator};
 
     fn key(byte: u8) -> PeerKey {
         PeerKey([byte; 32])
@@ -267,6 +267,7 @@ mod tests {
     fn batch(me: u8) -> Batch {
         let method = OneByte {
             estimator: Estimator::Spsa,
+            directions: Directions::default(),
             samples: 2,
             batch_steps: 4,
             staleness: 1,

@@ -4,7 +4,7 @@ use super::{Admission, Data, DeadlineBounds, Manifest, Optimizer, Origin, Pacing
 use crate::codec::Codec;
 use crate::committee::Committee;
 use crate::identity::Hash;
-use crate::method::one_byte::Estimator;
+use crate::method::one_byte::{Directions, Estimator};
 use crate::method::{Co2, Combine, Ef21, Method, MethodName, OneByte, Overrun, SparseLoCo, StreamingDiLoCo};
 use crate::model::{Model, ModelError};
 
@@ -131,7 +131,7 @@ impl Preset {
         self
     }
 
-    /// Eight samples a step of each member, certified every 64 steps.
+    /// Eight samples a step of each member.
     fn with_bytes(&mut self, estimator: Estimator) {
         let rate = match (estimator, self.model) {
             // Measured for `gpt:tiny` (834,304 parameters). What is steady falls with the sum of all curvatures.
@@ -139,10 +139,22 @@ impl Preset {
             (Estimator::Spsa, _) => 8e-3,
             (Estimator::Fzoo, _) => 2.4e-2,
         };
-        let (samples, batch_steps, staleness, epsilon, audit) = (8, 64, 1, 1e-3, 1.0 / 64.0);
-        self.method =
-            Method::OneByte(OneByte { estimator, samples, batch_steps, staleness, epsilon, rate, audit });
-        if !matches!(self.model, Model::Gpt(_)) {
+        let gpt = matches!(self.model, Model::Gpt(_));
+        // Steps of a small model take milliseconds: a certificate is rarer, and costs less of each sample.
+        let batch_steps = if gpt { 64 } else { 128 };
+        let (directions, samples, staleness, epsilon, audit) =
+            (Directions::Rademacher, 8, 1, 1e-3, 1.0 / 64.0);
+        self.method = Method::OneByte(OneByte {
+            estimator,
+            directions,
+            samples,
+            batch_steps,
+            staleness,
+            epsilon,
+            rate,
+            audit,
+        });
+        if !gpt {
             (self.training.batch, self.training.budget_tokens) = (64, 512_000);
         }
     }

@@ -2,7 +2,7 @@
 
 use crate::batch::Step;
 use crate::identity::PeerKey;
-use crate::method::one_byte::{Direction, Opening};
+use crate::method::one_byte::Opening;
 use crate::state::Array;
 
 use super::{Engine, EngineFailure, Samples, WorkDone, Worker};
@@ -53,7 +53,7 @@ impl<E: Engine> Worker<E> {
         let loss = |sample: u16, by: f32| {
             moved.copy_from_slice(&self.speculation.theta);
             if by != 0.0 {
-                Direction::new(opening, step, member, sample).add(by, &mut moved);
+                method.direction(opening, step, member, sample).add(by, &mut moved);
             }
             self.write(0, &moved)?;
             match self.engine.loss(samples) {

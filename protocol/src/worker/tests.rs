@@ -233,10 +233,11 @@ fn what_was_sent_for_a_round_is_put_back() {
 /// Along a direction z the sum of all parameters rises by the sum of z, wherever theta is.
 #[test]
 fn a_step_is_measured_at_theta_with_the_lists_behind_it() {
-    use crate::method::one_byte::{Direction, Estimator, OneByte, Opening, byte};
+    use crate::method::one_byte::{Direction, Directions, Estimator, OneByte, Opening, byte};
 
     let method = OneByte {
         estimator: Estimator::Spsa,
+        directions: Directions::default(),
         samples: 3,
         batch_steps: 4,
         staleness: 0,
@@ -261,7 +262,7 @@ fn a_step_is_measured_at_theta_with_the_lists_behind_it() {
     let values = outer[0].len();
     let sum = |step, sample| {
         let mut along = vec![0.0; values];
-        Direction::new(&opening, step, me, sample).add(1.0, &mut along);
+        Direction::new(Directions::default(), &opening, step, me, sample).add(1.0, &mut along);
         along.iter().sum::<f32>()
     };
     let sums = |step| [0, 1, 2].map(|sample| byte::encode(f64::from(sum(step, sample))));

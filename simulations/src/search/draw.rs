@@ -5,7 +5,7 @@ use driftless_protocol::codec::{Codec, TopK};
 use driftless_protocol::committee::QuorumRule;
 use driftless_protocol::event::Command;
 use driftless_protocol::manifest::Pacing;
-use driftless_protocol::method::one_byte::Estimator;
+use driftless_protocol::method::one_byte::{Directions, Estimator};
 use driftless_protocol::method::{Co2, Combine, Ef21, Method, OneByte, Overrun, SparseLoCo};
 use driftless_protocol::time::{Span, Time};
 
@@ -317,9 +317,18 @@ fn batches_of_steps(setup: &mut Setup) {
     let estimator = [Estimator::Spsa, Estimator::Fzoo][random.below(2) as usize];
     let (samples, batch_steps) = (2 + random.below(3) as u16, 1 + random.below(12) as u32);
     let (staleness, epsilon, rate) = (random.below(3) as u32, 1e-3, 1e-2);
+    let directions = [Directions::Rademacher, Directions::Gaussian][random.below(2) as usize];
     let audit = [0.0, 1.0 / 16.0, 0.5][random.below(3) as usize];
-    setup.manifest.method =
-        Method::OneByte(OneByte { estimator, samples, batch_steps, staleness, epsilon, rate, audit });
+    setup.manifest.method = Method::OneByte(OneByte {
+        estimator,
+        directions,
+        samples,
+        batch_steps,
+        staleness,
+        epsilon,
+        rate,
+        audit,
+    });
     (setup.manifest.pacing, setup.manifest.combine) = (Pacing::Uniform, Combine::Mean);
     let honest = |peer: &&mut PeerSetup| !peer.seat && peer.lie.is_none();
     if let Some(peer) = setup.peers.iter_mut().find(honest).filter(|_| random.chance(300)) {

@@ -6,7 +6,7 @@
 
 use driftless_protocol::charter::Charter;
 use driftless_protocol::identity::{Hash, PeerKey};
-use driftless_protocol::method::one_byte::{Direction, Estimator, Opening, byte};
+use driftless_protocol::method::one_byte::{Direction, Directions, Estimator, Opening, byte};
 use driftless_protocol::method::{Method, OneByte};
 use driftless_protocol::state::Array;
 use driftless_protocol::worker::{Engine, Samples, Work, Worker};
@@ -46,18 +46,29 @@ enum Sent {
 
 #[derive(Debug, Clone, Copy)]
 enum Kind {
-    Session { estimator: Estimator, samples: u16 },
+    Session { estimator: Estimator, directions: Directions, samples: u16 },
     Plain(Sent),
 }
 
+const fn session(estimator: Estimator, directions: Directions, samples: u16) -> Kind {
+    Kind::Session { estimator, directions, samples }
+}
+
 /// The rows.
-pub const ROWS: [Row; 5] = [
+pub const ROWS: [Row; 6] = [
     Row {
         name: "spsa",
-        kind: Kind::Session { estimator: Estimator::Spsa, samples: 1 },
+        kind: session(Estimator::Spsa, Directions::Rademacher, 1),
         rates: &[8e-3],
         least: Some(0.94),
         reference: ".953",
+    },
+    Row {
+        name: "spsa-gaussian",
+        kind: session(Estimator::Spsa, Directions::Gaussian, 1),
+        rates: &[8e-3],
+        least: None,
+        reference: "as spsa, along normal directions",
     },
     Row {
         name: "spsa-plain",
@@ -82,7 +93,7 @@ pub const ROWS: [Row; 5] = [
     },
     Row {
         name: "fzoo",
-        kind: Kind::Session { estimator: Estimator::Fzoo, samples: 8 },
+        kind: session(Estimator::Fzoo, Directions::Rademacher, 8),
         rates: &[2.4e-2, 1.6e-2, 3.2e-2],
         least: Some(0.95),
         reference: ".958 to .968",
@@ -94,7 +105,7 @@ impl Row {
     #[must_use]
     pub fn steps(&self) -> u64 {
         match self.kind {
-            Kind::Session { estimator: Estimator::Fzoo, samples } => PASSES / (u64::from(samples) + 1),
+            Kind::Session { estimator: Estimator::Fzoo, samples, .. } => PASSES / (u64::from(samples) + 1),
             _ => PASSES / 2,
         }
     }
@@ -107,13 +118,21 @@ impl Row {
         let rows = self.steps() * u64::from(BATCH);
         let mut setup = Setup::real(seed, 1, "mlp:64-32-10", rows)?;
         setup.manifest.training.batch = BATCH;
-        let (estimator, samples) = match self.kind {
-            Kind::Session { estimator, samples } => (estimator, samples),
-            Kind::Plain(_) => (Estimator::Spsa, 1),
+        let (estimator, directions, samples) = match self.kind {
+            Kind::Session { estimator, directions, samples } => (estimator, directions, samples),
+            Kind::Plain(_) => (Estimator::Spsa, Directions::default(), 1),
         };
         let (batch_steps, staleness, epsilon, audit) = (64, 0, EPSILON, 0.0);
-        setup.manifest.method =
-            Method::OneByte(OneByte { estimator, samples, batch_steps, staleness, epsilon, rate, audit });
+        setup.manifest.method = Method::OneByte(OneByte {
+            estimator,
+            directions,
+            samples,
+            batch_steps,
+            staleness,
+            epsilon,
+            rate,
+            audit,
+        });
         match self.kind {
             Kind::Session { .. } => runs::session(setup, progress),
             Kind::Plain(sent) => plain(&setup, self.steps(), rate, sent, progress),
@@ -131,7 +150,7 @@ fn plain(setup: &Setup, steps: u64, rate: f32, sent: Sent, progress: &Progress) 
     for step in 0..steps {
         let opening =
             Opening { base: Hash::of(&step.to_le_bytes()), ordinal: 0, counted: 0, budget: 1, tokens: 1 };
-        let direction = || Direction::new(&opening, 0, PeerKey::default(), 0);
+        let direction = || Direction::new(Directions::default(), &opening, 0, PeerKey::default(), 0);
         let samples = Samples::Leased((step * u64::from(BATCH)..(step + 1) * u64::from(BATCH)).collect());
         let mut losses = [0.0f32; 2];
         for (loss, by) in losses.iter_mut().zip([EPSILON, -EPSILON]) {

@@ -1,6 +1,6 @@
 //! One byte per sample: batches of steps that one peer orders and all follow. Checks B2, B3 and B5.
 
-use driftless_protocol::method::one_byte::Estimator;
+use driftless_protocol::method::one_byte::{Directions, Estimator};
 use driftless_protocol::method::{Method, OneByte};
 use driftless_protocol::time::Span;
 use driftless_sim::faults::Fault;
@@ -17,9 +17,11 @@ const STEPS: u32 = 12;
 fn setup(seed: u64, peers: usize, batches: u64) -> Setup {
     let mut setup = Setup::small(seed, peers);
     let estimator = if seed.is_multiple_of(2) { Estimator::Spsa } else { Estimator::Fzoo };
+    let directions = if seed % 4 < 3 { Directions::Rademacher } else { Directions::Gaussian };
     let (samples, batch_steps, staleness) = (2, STEPS, (seed % 3) as u32);
     setup.manifest.method = Method::OneByte(OneByte {
         estimator,
+        directions,
         samples,
         batch_steps,
         staleness,

@@ -5,7 +5,7 @@
 //!
 //! | paper | here |
 //! |---|---|
-//! | z | [`Direction`]: ±1, keyed by what the batch of steps opened with, step, member and sample |
+//! | z | [`Direction`]: ±1 (or normal), keyed by what the batch of steps opened with, step, member and sample |
 //! | `p = (loss(theta + eps z) - loss(theta - eps z)) / 2 eps` | [`Estimator::Spsa`] |
 //! | `(l_i - l_0) / std(l)` | [`Estimator::Fzoo`] |
 //! | byte(p) | [`byte`] |
@@ -32,9 +32,11 @@ use bincode::{Decode, Encode};
 use serde::{Deserialize, Serialize};
 
 pub use audit::Audit;
-pub use direction::{Direction, Opening};
+pub use direction::{Direction, Directions, Opening};
 pub use estimate::{Estimator, Measurement};
 pub use log::{Log, LogError};
+
+use crate::identity::PeerKey;
 
 use super::numbers::{need, within};
 use super::{MethodNumberError, SyncSchedule};
@@ -45,6 +47,9 @@ use super::{MethodNumberError, SyncSchedule};
 pub struct OneByte {
     /// What a sample's byte says.
     pub estimator: Estimator,
+    /// From which distribution the directions are.
+    #[serde(default)]
+    pub directions: Directions,
     /// Samples of a member in a step (S), all on one batch of data.
     pub samples: u16,
     /// Steps from one certificate to the next.
@@ -74,6 +79,11 @@ impl OneByte {
         SyncSchedule { first: self.batch_steps, stagger: self.batch_steps, period: self.batch_steps }
     }
 
+    /// The direction of a member's sample in a step.
+    pub fn direction(&self, opening: &Opening, step: u32, member: PeerKey, sample: u16) -> Direction {
+        Direction::new(self.directions, opening, step, member, sample)
+    }
+
     /// The most bytes of a contribution: those of all steps, and which they are.
     pub fn blob_bytes(&self) -> u64 {
         let samples = u64::from(self.batch_steps) * u64::from(self.samples);
@@ -90,7 +100,7 @@ impl OneByte {
 
     /// Refuses numbers that no session can run with.
     pub fn check(&self) -> Result<(), MethodNumberError> {
-        let Self { estimator, samples, batch_steps, staleness, epsilon, rate, audit } = self;
+        let Self { estimator, directions: _, samples, batch_steps, staleness, epsilon, rate, audit } = self;
         let fewest = if *estimator == Estimator::Fzoo { 2 } else { 1 };
         let some = (fewest..=Self::MAX_SAMPLES).contains(&u32::from(*samples));
         need(some, "samples", samples, "1 (fzoo: 2) to 512")?;

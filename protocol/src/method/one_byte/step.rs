@@ -38,7 +38,7 @@ impl OneByte {
         let slopes: Vec<f32> = clipped(listed.iter().flat_map(|(_, bytes)| bytes.iter()));
         let samples =
             listed.iter().flat_map(|(key, bytes)| (0..bytes.len()).map(move |at| (*key, at as u16)));
-        let directions = samples.map(|(key, sample)| Direction::new(opening, step, key, sample));
+        let directions = samples.map(|(key, sample)| self.direction(opening, step, key, sample));
         let mut terms: Vec<(f32, Direction)> = slopes.into_iter().zip(directions).collect();
         let count = terms.len() as f32;
         let share = match self.estimator {

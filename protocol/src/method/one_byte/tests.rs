@@ -10,7 +10,17 @@ fn opening() -> Opening {
 }
 
 fn numbers(estimator: Estimator) -> OneByte {
-    OneByte { estimator, samples: 2, batch_steps: 11, staleness: 1, epsilon: 1e-3, rate: 0.5, audit: 0.0 }
+    let directions = Directions::Rademacher;
+    OneByte {
+        estimator,
+        directions,
+        samples: 2,
+        batch_steps: 11,
+        staleness: 1,
+        epsilon: 1e-3,
+        rate: 0.5,
+        audit: 0.0,
+    }
 }
 
 #[test]
@@ -123,6 +133,31 @@ fn a_step_is_the_papers() {
             assert!((f64::from(*theta) - expected).abs() < 1e-5, "{theta} {expected}");
         }
     }
+}
+
+/// As many values as two words each tell, by the stream's bits alone.
+#[test]
+fn normal_directions_are_normal_and_one_rounding_each() {
+    let (key, len, by) = (PeerKey([1; 32]), 100_000, 0.012_345_678_f32);
+    let direction = || Direction::new(Directions::Gaussian, &opening(), 0, key, 0);
+    let mut values = vec![0.0f32; len];
+    direction().add(1.0, &mut values);
+    let moment = |power| values.iter().map(|value| f64::from(*value).powi(power)).sum::<f64>() / len as f64;
+    // Five deviations of each; a sum of 64 coins has a fourth moment of 3 - 2 / 64.
+    for (power, expected, deviation) in [(1, 0.0, 1.0), (2, 1.0, 1.41), (3, 0.0, 3.87), (4, 2.97, 9.8)] {
+        let found = moment(power);
+        assert!((found - expected).abs() < 5.0 * deviation / (len as f64).sqrt(), "{power}: {found}");
+    }
+    // In pieces of any length, at parameters of any size: a sum that f64 has exactly, rounded once.
+    let mut moved: Vec<f32> = values.iter().rev().map(|value| 1.0 + value / 3.0).collect();
+    let before = moved.clone();
+    let mut pieces = direction();
+    moved.chunks_mut(4096).for_each(|piece| pieces.add(by, piece));
+    let short = f64::from(f32::from_bits(by.to_bits() >> 7 << 7));
+    for ((after, before), value) in moved.iter().zip(&before).zip(&values) {
+        assert_eq!(*after, (f64::from(*before) + short * f64::from(*value)) as f32);
+    }
+    assert!((short / f64::from(by) - 1.0).abs() < 1e-5);
 }
 
 #[test]
