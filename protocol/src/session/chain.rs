@@ -304,7 +304,7 @@ impl Session {
         self.warn(format!("left out: {error}"));
         match &error {
             CandidateError::Contribution { member, slot, reason: reason @ MethodError::MadeUp(_) } => {
-                self.slots.dispute(*slot, *member, reason.to_string());
+                self.distrust(*slot, *member, reason.to_string());
             }
             CandidateError::Contribution { member, slot, reason } => {
                 self.slots.reject(*slot, member, reason.to_string());

@@ -5,6 +5,7 @@ use crate::block::Slot;
 use crate::identity::PeerKey;
 use crate::identity::{Domain, Hash};
 use crate::manifest::Data;
+use crate::membership::MAX_MEMBERS;
 use crate::method::OneByte;
 use crate::method::one_byte::{Audit, Measurement};
 use crate::time::Time;
@@ -12,6 +13,10 @@ use crate::transition::Plan;
 
 use super::Session;
 use crate::session::chain::Purpose;
+
+/// Batches for which a voter believes nothing of whoever made up samples: as long as whoever is not counted is
+/// shown out, or others have found out as well. Disputes that some voters have and others have not hold up a batch.
+const DISTRUST: u32 = 32;
 
 impl Session {
     /// Voters check, where they have the others' data.
@@ -29,6 +34,22 @@ impl Session {
     pub(in crate::session) fn audited(&mut self, slot: Slot, step: u32, member: PeerKey, found: Measurement) {
         if let Some(batch) = self.training.batch_mut().filter(|batch| batch.slot == slot) {
             batch.audited(step, member, found);
+        }
+    }
+
+    /// A contribution says something else than was measured.
+    pub(in crate::session) fn distrust(&mut self, slot: Slot, member: PeerKey, reason: String) {
+        self.slots.dispute(slot, member, reason);
+        if self.stepping.distrusted.len() < MAX_MEMBERS {
+            self.stepping.distrusted.insert(member, slot.ordinal.saturating_add(DISTRUST));
+        }
+    }
+
+    /// A batch begins: nothing is believed of whoever made up samples lately.
+    pub(super) fn dispute_distrusted(&mut self, slot: Slot) {
+        self.stepping.distrusted.retain(|_, until| *until >= slot.ordinal);
+        for member in self.stepping.distrusted.keys() {
+            self.slots.dispute(slot, *member, "its samples were made up lately".into());
         }
     }
 

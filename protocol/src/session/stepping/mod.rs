@@ -14,6 +14,7 @@ use crate::batch::Batch;
 use crate::block::Slot;
 use crate::holdings::{Tell, tell};
 use crate::identity::PeerKey;
+use crate::membership::MAX_MEMBERS;
 use crate::method::OneByte;
 use crate::time::{Span, Time};
 
@@ -75,16 +76,20 @@ pub(super) struct Stepping {
     opened: Time,
     /// How long a step took lately.
     step_time: Option<Span>,
+    /// Whose samples were found to be made up, and until which batch nothing of them is believed.
+    distrusted: BTreeMap<PeerKey, u32>,
 }
 
 impl Stepping {
     /// Another batch runs.
     pub fn begin(&mut self, now: Time) {
         let (step_time, unsound) = (self.step_time, self.unsound);
-        *self = Stepping { opened: now, step_time, unsound, ..Stepping::default() };
+        let distrusted = std::mem::take(&mut self.distrusted);
+        *self = Stepping { opened: now, step_time, unsound, distrusted, ..Stepping::default() };
     }
 
     pub fn holdings(&self, method: Option<&OneByte>, drawn: usize, to: Tell<'_>) {
+        tell(to, "members that are distrusted", self.distrusted.len(), MAX_MEMBERS);
         tell(to, "members told of lists", self.told.len(), drawn);
         let ahead = |method: &OneByte| drawn * (method.staleness + 1) as usize;
         let most = method.map_or(0, ahead);
@@ -151,6 +156,7 @@ impl Session {
         let batch = Batch::new(slot, opening, method, drawn, self.me, audits);
         self.training.begin_batch(batch);
         self.stepping.begin(now);
+        self.dispute_distrusted(slot);
     }
 
     /// A list came or was made: how long a batch takes at this pace, voters have to know before it is over.
