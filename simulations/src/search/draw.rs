@@ -318,7 +318,7 @@ fn batches_of_steps(setup: &mut Setup) {
     let (samples, batch_steps) = (2 + random.below(3) as u16, 1 + random.below(12) as u32);
     let (staleness, epsilon, rate) = (random.below(3) as u32, 1e-3, 1e-2);
     let directions = [Directions::Rademacher, Directions::Gaussian][random.below(2) as usize];
-    let audit = [0.0, 1.0 / 16.0, 0.5][random.below(3) as usize];
+    let audit = [0.0, 1.0 / 32.0, 1.0 / 8.0][random.below(3) as usize];
     setup.manifest.method = Method::OneByte(OneByte {
         estimator,
         directions,
@@ -333,6 +333,8 @@ fn batches_of_steps(setup: &mut Setup) {
     let honest = |peer: &&mut PeerSetup| !peer.seat && peer.lie.is_none();
     if let Some(peer) = setup.peers.iter_mut().find(honest).filter(|_| random.chance(300)) {
         peer.lie = Some(Lie::Invents);
+        // It is shown out and comes back, time and again: two heights each.
+        setup.manifest.stop_at = setup.manifest.stop_at.map(|tokens| tokens / 2);
     }
 }
 
