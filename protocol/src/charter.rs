@@ -123,14 +123,15 @@ impl Charter {
         }
     }
 
-    /// What the batch of steps of an open slot opens with.
-    pub fn opening(&self, state: &State, slot: Slot) -> Opening {
+    /// What the batch of steps of an open slot opens with, for which so many are drawn.
+    pub fn opening(&self, state: &State, slot: Slot, drawn: usize) -> Opening {
         Opening {
             base: state.base(&self.manifest.method, slot).digest(),
             ordinal: slot.ordinal,
             counted: state.control.counted_tokens,
             budget: self.manifest.training.budget_tokens,
             tokens: u64::from(self.manifest.training.batch) * self.tokens_per_sample(),
+            drawn,
         }
     }
 

@@ -51,6 +51,13 @@ struct Entry {
     rejected: Option<String>,
 }
 
+/// What this voter holds against a contribution, in others' proposals too where it is sure.
+#[derive(Debug, Clone)]
+struct Dispute {
+    reason: String,
+    sure: bool,
+}
+
 #[derive(Debug, Clone)]
 struct OpenSlot {
     opened: Time,
@@ -62,7 +69,7 @@ struct OpenSlot {
     /// It was open before this peer came back: how long those drawn have had, others know better.
     older: bool,
     /// Whose contribution this voter found to be made up.
-    disputed: BTreeMap<PeerKey, String>,
+    disputed: BTreeMap<PeerKey, Dispute>,
     /// All who were drawn left, and others are there for the next: nobody is waited for.
     vacated: bool,
     complete: bool,
@@ -318,7 +325,7 @@ impl Slots {
         }
         let held = matches!(announcement.payload, Payload::Inline(_));
         let arrived = held.then_some(now);
-        let rejected = open.disputed.get(&signed.by).cloned();
+        let rejected = open.disputed.get(&signed.by).map(|dispute| dispute.reason.clone());
         let entry = Entry { announcement: signed.clone(), counted, held, arrived, rejected };
         open.entries.insert(signed.by, entry);
         self.behind.remove(&signed.by);
@@ -414,12 +421,14 @@ impl Slots {
         }
     }
 
-    /// The same of one that it will not vote for either, until it has objected for long enough.
-    pub fn dispute(&mut self, slot: Slot, member: PeerKey, reason: String) {
+    /// The same of one that may not be here yet; if this voter is sure, it will not vote for it either, until it has
+    /// objected for long enough.
+    pub fn dispute(&mut self, slot: Slot, member: PeerKey, reason: String, sure: bool) {
         self.reject(slot, &member, reason.clone());
         if let Some(open) = self.open.get_mut(&slot).filter(|open| open.drawn.binary_search(&member).is_ok())
         {
-            open.disputed.insert(member, reason);
+            let before = open.disputed.get(&member).is_some_and(|dispute| dispute.sure);
+            open.disputed.insert(member, Dispute { reason, sure: sure || before });
         }
     }
 
@@ -430,7 +439,10 @@ impl Slots {
             let key = |counted: &Counted| {
                 ground.state.control.members.get(usize::from(counted.member)).map(|member| member.key)
             };
-            let disputed = |counted| key(counted).is_some_and(|key| open.disputed.contains_key(&key));
+            let disputed = |counted| {
+                let dispute = key(counted).and_then(|key| open.disputed.get(&key));
+                dispute.is_some_and(|dispute| dispute.sure)
+            };
             closing.counted.iter().any(disputed) && self.may_object(now, ground, closing.slot)
         })
     }

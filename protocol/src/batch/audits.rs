@@ -19,6 +19,8 @@ pub struct Audits {
     /// ... and who is to be checked in it.
     due: Vec<PeerKey>,
     done: Vec<Audit>,
+    /// Nobody is checked any more.
+    ended: bool,
 }
 
 impl Audits {
@@ -30,7 +32,7 @@ impl Audits {
 
     /// Theta is where `others` measure this step.
     pub fn reached<'a>(&mut self, step: u32, others: impl Iterator<Item = &'a PeerKey>) {
-        let Some(secret) = self.secret else { return };
+        let Some(secret) = self.secret.filter(|_| !self.ended) else { return };
         self.step = step;
         self.due = others.filter(|key| self.share > u64::from(drawn(secret, step, key))).copied().collect();
     }
@@ -40,9 +42,24 @@ impl Audits {
         self.due.pop().map(|key| (self.step, key))
     }
 
+    /// Theta is not where it was.
+    pub fn moved(&mut self) {
+        self.due.clear();
+    }
+
+    /// From now on theta need not be where the others have it: nothing is checked any more, and what was found counts only
+    /// for steps before `known`.
+    pub fn end(&mut self, known: u32) {
+        self.ended = true;
+        self.due.clear();
+        self.done.retain(|audit| audit.step < known);
+    }
+
     /// Notes what was found.
     pub fn push(&mut self, audit: Audit) {
-        self.done.push(audit);
+        if !self.ended {
+            self.done.push(audit);
+        }
     }
 
     /// What was found so far.

@@ -9,6 +9,7 @@ mod audits;
 use std::collections::BTreeMap;
 
 use crate::block::Slot;
+use crate::holdings::{Tell, tell};
 use crate::identity::PeerKey;
 use crate::method::one_byte::{Audit, Log, Measurement, OneByte, Opening};
 
@@ -140,13 +141,42 @@ impl Batch {
     /// Notes what was found where a member's samples were measured again.
     pub fn audited(&mut self, step: u32, member: PeerKey, found: Measurement) {
         if found.bytes.len() == usize::from(self.method.samples) {
-            self.audits.push(Audit { member, step, found });
+            self.audits.push(Audit { member, step, listed: None, found });
         }
     }
 
-    /// What was found of the others.
-    pub fn audits(&self) -> &Audits {
-        &self.audits
+    /// What was found of the others, beside what the lists say of them.
+    pub fn found(&self) -> impl Iterator<Item = Audit> {
+        self.audits.done().iter().map(|audit| {
+            let place = self.drawn.binary_search(&audit.member).ok();
+            let list = self.lists.get(audit.step as usize);
+            let listed = place.zip(list).and_then(|(place, list)| self.bytes_of(list, place));
+            Audit { listed: listed.map(<[u8]>::to_vec), ..audit.clone() }
+        })
+    }
+
+    /// Theta went back to the outer parameters.
+    pub fn was_reset(&mut self) {
+        self.audits.moved();
+    }
+
+    /// Another peer goes on ordering: others may have lists that this one has not.
+    pub fn orderer_changed(&mut self) {
+        self.audits.end(self.method.staleness + 1);
+    }
+
+    /// Whether theta in a step follows from what is certified, whatever was listed.
+    pub fn is_certain(&self, step: u32) -> bool {
+        step <= self.method.staleness
+    }
+
+    /// Tells how much is held.
+    pub fn holdings(&self, to: Tell<'_>) {
+        let steps = self.method.batch_steps as usize;
+        tell(to, "steps that are listed", self.lists.len(), steps);
+        tell(to, "lists that wait for others", self.early.len(), EARLY);
+        tell(to, "own samples of a batch", self.own.len(), steps);
+        self.audits.holdings(steps, self.drawn.len(), to);
     }
 
     /// Own samples of steps that are not listed.
@@ -275,7 +305,7 @@ mod tests {
             rate: 0.1,
             audit: 0.0,
         };
-        let opening = Opening { base: Hash([0; 32]), ordinal: 0, counted: 0, budget: 1, tokens: 1 };
+        let opening = Opening { base: Hash([0; 32]), ordinal: 0, counted: 0, budget: 1, tokens: 1, drawn: 0 };
         let slot = Slot { stream: 0, ordinal: 0 };
         Batch::new(slot, opening, method, vec![key(1), key(2), key(3)], key(me), Audits::default())
     }

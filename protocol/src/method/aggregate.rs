@@ -80,9 +80,6 @@ pub enum MethodError {
     /// It is no log of a batch of steps.
     #[error(transparent)]
     Log(#[from] LogError),
-    /// A voter measured a step again and found other bytes.
-    #[error("step {0} was measured again, and says something else")]
-    MadeUp(u32),
     /// The values are so large that their norm is not finite.
     #[error("the norm of its values is not finite")]
     Norm,

@@ -111,6 +111,9 @@ fn stride(manifest: &Manifest, around: &Circumstances, words: &ByRole<Words>, st
         let (said, line) = (words.of(role), around.lines.of(role));
         (through(said.sent, line.up)).max(through(said.received, line.down)) / f64::from(steps)
     });
+    // A list waits for whoever measures others' samples again.
+    let others = around.peers.contributors.min(u32::from(manifest.max_contributors)).saturating_sub(1);
+    let step = step * (1.0 + f64::from(method.audit) * f64::from(others));
     let there_and_back = 2.0 * around.latency.0 as f64 / 1e6;
     let line = line.fold(0.0, f64::max);
     // The first of the steps ahead is measured while the list of the one before comes.

@@ -68,20 +68,23 @@ fn lines_without_limits_leave_training_alone_and_slow_ones_take_their_time() {
     }
 }
 
-/// 8 members of 8 samples: a list takes twice 30 ms, of which a step hides one half where it may be one ahead.
+/// 8 members of 8 samples: a list takes twice 30 ms, of which a step hides one half where it may be one ahead. Measuring
+/// a fourteenth of the seven others' samples again takes half a step.
 #[test]
 fn steps_wait_for_their_lists() {
     let mut manifest = manifest("gpt:tiny", MethodName::Spsa);
-    let mut utilization = |staleness: u32, steps_per_second: f64| {
+    let mut utilization = |staleness: u32, steps_per_second: f64, audit: f32| {
         if let Method::OneByte(method) = &mut manifest.method {
-            (method.staleness, method.batch_steps) = (staleness, 1024);
+            (method.staleness, method.batch_steps, method.audit) = (staleness, 1024, audit);
         }
         let around = Circumstances { steps_per_second, latency: Span::millis(30), ..unlimited(8) };
         plan(&manifest, &around).pace.utilization
     };
-    for (staleness, steps_per_second, expected) in [(0, 25.0, 0.4), (1, 25.0, 0.8), (1, 10.0, 1.0)] {
-        let found = utilization(staleness, steps_per_second);
-        assert!((found - expected).abs() < 0.01, "{staleness} {steps_per_second}: {found}");
+    let cases =
+        [(0, 25.0, 0.0, 0.4), (1, 25.0, 0.0, 0.8), (1, 10.0, 0.0, 1.0), (1, 10.0, 1.0 / 14.0, 2.0 / 3.0)];
+    for (staleness, steps_per_second, audit, expected) in cases {
+        let found = utilization(staleness, steps_per_second, audit);
+        assert!((found - expected).abs() < 0.01, "{staleness} {steps_per_second} {audit}: {found}");
     }
 }
 

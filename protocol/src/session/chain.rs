@@ -7,7 +7,6 @@ use crate::election::Sitting;
 use crate::event::{Event, Output, Record};
 use crate::holdings::{Tell, tell};
 use crate::identity::{Hash, PeerKey};
-use crate::method::MethodError;
 use crate::mutant::Mutant;
 use crate::state::State;
 use crate::time::Time;
@@ -254,10 +253,7 @@ impl Session {
                 }
                 self.voting.consensus.validity(now, hash, valid);
             }
-            (
-                Purpose::Check(proposed),
-                Err(error @ CandidateError::Contribution { reason: MethodError::MadeUp(_), .. }),
-            ) => {
+            (Purpose::Check(proposed), Err(error @ CandidateError::Doubted { .. })) => {
                 // It waits like one that came before this voter's deadline.
                 self.exclude(error);
                 if let Some(gone) = self.candidates.wait_again(proposed) {
@@ -303,8 +299,8 @@ impl Session {
     fn exclude(&mut self, error: CandidateError) {
         self.warn(format!("left out: {error}"));
         match &error {
-            CandidateError::Contribution { member, slot, reason: reason @ MethodError::MadeUp(_) } => {
-                self.distrust(*slot, *member, reason.to_string());
+            CandidateError::Doubted { member, slot, step } => {
+                self.doubt(*slot, *member, *step, error.to_string())
             }
             CandidateError::Contribution { member, slot, reason } => {
                 self.slots.reject(*slot, member, reason.to_string());

@@ -40,9 +40,8 @@ impl Session {
         self.training.holdings(to);
         let drawn = usize::from(self.charter.manifest.max_contributors);
         self.stepping.holdings(self.charter.manifest.method.one_byte(), drawn, to);
-        if let (Some(method), Some(batch)) = (self.charter.manifest.method.one_byte(), self.training.batch())
-        {
-            batch.audits().holdings(method.batch_steps as usize, drawn, to);
+        if let Some(batch) = self.training.batch() {
+            batch.holdings(to);
         }
         self.charter.memory.holdings(to);
     }

@@ -322,6 +322,7 @@ impl Training {
     /// The newest outer parameters: whatever waited for a fragment is in them.
     fn reset_to(&mut self, state: &State) -> Work {
         (self.reset, self.given) = (false, 0);
+        self.batch.iter_mut().for_each(Batch::was_reset);
         self.streams.iter_mut().for_each(|stream| stream.changes.clear());
         Work::Reset { outer: state.arrays[0].clone(), forget: std::mem::take(&mut self.forget) }
     }

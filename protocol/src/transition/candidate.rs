@@ -21,7 +21,7 @@ pub struct CandidateJob {
     charter: Arc<Charter>,
     state: State,
     plan: Plan,
-    audits: Vec<Audit>,
+    audits: Arc<[Audit]>,
 }
 
 /// Why a candidate state could not be computed.
@@ -47,6 +47,18 @@ pub enum CandidateError {
         /// What is wrong.
         reason: MethodError,
     },
+    /// This peer measured a step again, and found something else: its own doubt, which others need not share.
+    #[error(
+        "the contribution of {member} to {slot:?}: step {step} was measured again, and says something else"
+    )]
+    Doubted {
+        /// Whose contribution.
+        member: PeerKey,
+        /// To which slot.
+        slot: Slot,
+        /// The step.
+        step: u32,
+    },
     /// A page of the parent state changed in memory since its hash was taken. (Estimates count as arrays
     /// after the others.)
     #[error("a page of the state changed in memory (array {array}, fragment {fragment}, page {page})")]
@@ -69,12 +81,12 @@ pub enum CandidateError {
 impl CandidateJob {
     /// Prepares the job.
     pub fn new(id: u64, charter: Arc<Charter>, state: State, plan: Plan) -> CandidateJob {
-        CandidateJob { id, charter, state, plan, audits: Vec::new() }
+        CandidateJob { id, charter, state, plan, audits: Arc::default() }
     }
 
     /// Fails where a contribution says something else than this peer measured.
     #[must_use]
-    pub fn with_audits(self, audits: Vec<Audit>) -> CandidateJob {
+    pub fn with_audits(self, audits: Arc<[Audit]>) -> CandidateJob {
         CandidateJob { audits, ..self }
     }
 
@@ -96,8 +108,9 @@ impl CandidateJob {
                 hasher.update(&wire::encode(&(&part.payload, part.weight, part.missed)));
             }
         }
-        for Audit { member, step, found } in &self.audits {
-            hasher.update(&member.0).update(&step.to_le_bytes()).update(&found.bytes);
+        for Audit { member, step, listed, found } in self.audits.iter() {
+            let bytes = wire::encode(&(step, listed, &found.bytes, found.noise.to_bits()));
+            hasher.update(&member.0).update(&bytes);
         }
         hasher.finalize().into()
     }
@@ -167,7 +180,12 @@ impl CandidateJob {
         let charter = self.charter.clone();
         let manifest = &charter.manifest;
         let stepped = match &manifest.method {
-            Method::OneByte(method) => self.replay(method, aggregation, &contributions, &mut arrays[0]),
+            Method::OneByte(method) => {
+                let logs = self.logs(method, aggregation, &contributions)?;
+                let opening = self.charter.opening(&self.state, slot, aggregation.drawn);
+                method.replay(&mut arrays[0], &opening, &logs);
+                Ok(())
+            }
             Method::Ef21(method) => self.descend(method, aggregation, &contributions, &mut arrays),
             Method::StreamingDiLoCo(StreamingDiLoCo { codec, .. })
             | Method::SparseLoCo(SparseLoCo { codec, .. })
@@ -188,28 +206,25 @@ impl CandidateJob {
         Ok(())
     }
 
-    /// The steps of a batch, from the logs of its contributors.
-    fn replay(
+    /// The logs of a batch's contributors, if this peer doubts none of them.
+    fn logs(
         &self,
         method: &OneByte,
         aggregation: &Aggregation,
         contributions: &[Contribution],
-        theta: &mut [f32],
-    ) -> Result<(), (usize, MethodError)> {
-        let log = |(index, contribution): (usize, &Contribution)| {
-            let log = Log::decode(&contribution.bytes, method.batch_steps, method.samples);
-            Ok((aggregation.parts[index].member, log.map_err(|error| (index, error.into()))?))
-        };
-        let logs = contributions.iter().enumerate().map(log).collect::<Result<Vec<_>, _>>()?;
-        for (index, (member, log)) in logs.iter().enumerate() {
-            let mut audits = self.audits.iter().filter(|audit| audit.member == *member);
-            if let Some(audit) = audits.find(|audit| audit.contradicts(log)) {
-                return Err((index, MethodError::MadeUp(audit.step)));
+    ) -> Result<Vec<(PeerKey, Log)>, CandidateError> {
+        let slot = aggregation.slot;
+        let log = |(part, contribution): (&Part, &Contribution)| {
+            let member = part.member;
+            let log = Log::decode(&contribution.bytes, method.batch_steps, method.samples)
+                .map_err(|error| CandidateError::Contribution { member, slot, reason: error.into() })?;
+            let mut audits = self.audits.iter().filter(|audit| audit.member == member);
+            match audits.find(|audit| audit.contradicts(&log)) {
+                Some(audit) => Err(CandidateError::Doubted { member, slot, step: audit.step }),
+                None => Ok((member, log)),
             }
-        }
-        let opening = self.charter.opening(&self.state, aggregation.slot);
-        method.replay(theta, &opening, &logs);
-        Ok(())
+        };
+        aggregation.parts.iter().zip(contributions).map(log).collect()
     }
 
     /// What the counted members sent is added to what is known of their gradients, and all that is known moves the

@@ -39,7 +39,7 @@ pub(super) fn close(
     let parts = weigh(charter, before, slot, &closing.counted);
     book(charter, control, slot, &drawn, &parts, &closing.counted);
     let moves = !parts.is_empty() || charter.manifest.method.moves_when_empty();
-    Ok(moves.then_some(Aggregation { slot, parts }))
+    Ok(moves.then_some(Aggregation { slot, drawn: drawn.len(), parts }))
 }
 
 /// Everything about one contribution that does not need its blob; its signature only where `base`, the
@@ -114,10 +114,15 @@ fn check_lease(charter: &Charter, work: &Work, member: &Member) -> Result<(), &'
     // Whoever used every other sample would leave crumbs to all others. A claim that is under way cuts a lease in two.
     let most = member.leases.len() + charter.manifest.method.window() as usize;
     let left = consume(&member.leases, &work.samples).len();
-    let in_turn = || member.positions().first(work.samples.len()).joined() == work.samples;
-    if charter.manifest.method.one_byte().is_some() && !in_turn() {
-        // Who measures a step again has to know what it was measured on.
-        return Err("samples were used out of turn");
+    if charter.manifest.method.one_byte().is_some() {
+        // Who measures a step again has to know what it was measured on: a step's samples have their place.
+        let batch = u64::from(charter.manifest.training.batch);
+        if work.samples.len() < u64::from(work.steps) * batch {
+            return Err("fewer samples are claimed than its steps have");
+        }
+        if member.positions().first(work.samples.len()).joined() != work.samples {
+            return Err("samples were used out of turn");
+        }
     }
     if left > most { Err("its leases are cut into too many pieces") } else { Ok(()) }
 }

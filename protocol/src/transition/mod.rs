@@ -91,6 +91,8 @@ pub struct Plan {
 pub struct Aggregation {
     /// The slot it closes.
     pub slot: Slot,
+    /// How many were drawn for it.
+    pub drawn: usize,
     /// Who contributes what, in member-key order.
     pub parts: Vec<Part>,
 }

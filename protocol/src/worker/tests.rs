@@ -246,7 +246,8 @@ fn a_step_is_measured_at_theta_with_the_lists_behind_it() {
         audit: 0.0,
     };
     let mut peer = Peer::of(Method::OneByte(method));
-    let opening = Opening { base: Hash([1; 32]), ordinal: 2, counted: 0, budget: 1 << 40, tokens: 1 };
+    let opening =
+        Opening { base: Hash([1; 32]), ordinal: 2, counted: 0, budget: 1 << 40, tokens: 1, drawn: 0 };
     let me = PeerKey([5; 32]);
     let outer = vec![Array::new(&vec![0.5; peer.outer.len()])];
     peer.done(Work::Reset { outer: outer.clone(), forget: true });

@@ -268,7 +268,7 @@ mod tests {
             weight: 48,
             missed: 0,
         };
-        let aggregations = vec![Aggregation { slot, parts: vec![part(0), part(2)] }];
+        let aggregations = vec![Aggregation { slot, drawn: 2, parts: vec![part(0), part(2)] }];
         let after = ControlPage { counted_tokens: 96, ..before.clone() };
         (Influence::new(charter), before, block, after, aggregations)
     }

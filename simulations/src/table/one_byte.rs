@@ -148,8 +148,14 @@ fn plain(setup: &Setup, steps: u64, rate: f32, sent: Sent, progress: &Progress) 
     let mut worker = Worker::new(engine, &charter).map_err(|error| text(&error))?;
     let mut theta = charter.genesis_state().outer(0).to_vec();
     for step in 0..steps {
-        let opening =
-            Opening { base: Hash::of(&step.to_le_bytes()), ordinal: 0, counted: 0, budget: 1, tokens: 1 };
+        let opening = Opening {
+            base: Hash::of(&step.to_le_bytes()),
+            ordinal: 0,
+            counted: 0,
+            budget: 1,
+            tokens: 1,
+            drawn: 1,
+        };
         let direction = || Direction::new(Directions::default(), &opening, 0, PeerKey::default(), 0);
         let samples = Samples::Leased((step * u64::from(BATCH)..(step + 1) * u64::from(BATCH)).collect());
         let mut losses = [0.0f32; 2];

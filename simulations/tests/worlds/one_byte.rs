@@ -1,5 +1,6 @@
 //! One byte per sample: batches of steps that one peer orders and all follow. Checks B2, B3 and B5.
 
+use driftless_protocol::event::Event;
 use driftless_protocol::method::one_byte::{Directions, Estimator};
 use driftless_protocol::method::{Method, OneByte};
 use driftless_protocol::time::Span;
@@ -12,6 +13,8 @@ use driftless_sim::{Lie, PeerSetup, Setup, World};
 use crate::support::{at, closings, complete, until, world};
 
 const STEPS: u32 = 12;
+/// Of sessions in which theta moves far.
+const RATE: f32 = 0.5;
 
 /// `peers` voters for so many batches of 12 steps of 2 samples each.
 fn setup(seed: u64, peers: usize, batches: u64) -> Setup {
@@ -131,17 +134,29 @@ fn counted(world: &World) -> Vec<u32> {
     world.peers().iter().map(|peer| control.member(&peer.key).map_or(0, |member| member.counted)).collect()
 }
 
-/// Four voters measure a share of the others' samples again.
-fn audited(seed: u64, audit: f32, lie: Option<Lie>) -> World {
-    let mut setup = setup(seed, 4, 12);
+/// Voters measure a share of the others' samples again. Steps are so long that slopes double and halve within a batch:
+/// elsewhere on its way others are measured.
+fn auditing(mut setup: Setup, audit: f32) -> Setup {
     if let Method::OneByte(method) = &mut setup.manifest.method {
-        method.audit = audit;
+        (method.audit, method.rate) = (audit, RATE);
     }
-    // With a seat, as one of four.
+    setup
+}
+
+/// Four voters, of which one may lie.
+fn audited(seed: u64, audit: f32, lie: Option<Lie>) -> World {
+    let mut setup = auditing(setup(seed, 4, 12), audit);
     setup.peers[1].lie = lie;
     let mut world = world(setup);
     complete(&mut world, 600);
     world
+}
+
+/// What peers found when they measured samples again.
+fn doubts(world: &World) -> usize {
+    let doubts =
+        |(_, event): &&(_, Event)| matches!(event, Event::Warning(text) if text.contains("measured again"));
+    world.peers().iter().map(|peer| peer.events().iter().filter(doubts).count()).sum()
 }
 
 #[test]
@@ -163,6 +178,25 @@ fn samples_that_were_made_up_are_left_out_and_no_others() {
         }
         let honest = audited(seed, 1.0, None);
         assert_eq!(counted(&honest), [closings(&honest).len() as u32; 4], "seed {seed}: all are honest");
+        assert_eq!(doubts(&honest), 0, "seed {seed}");
+    }
+}
+
+/// Whoever was away, or follows lists that are late, measures where all others do, and so do those who check it.
+#[test]
+fn the_honest_are_not_doubted_whatever_happens() {
+    for seed in 0..12 {
+        let mut setup = auditing(setup(seed, 4, 6), 1.0);
+        let (latency, jitter) = (Span::millis(80), Span::millis(40));
+        setup.link = Link { latency, jitter, loss: 20, ..Link::default() };
+        setup.peers[1].step = Span::millis(250);
+        let (peer, outputs) = ((seed % 4) as usize, (seed as u32 * 7) % 61);
+        setup
+            .faults
+            .push((at(2_000 + 397 * seed), Fault::Crash { peer, outputs, down: Some(Span::seconds(2)) }));
+        let mut world = world(setup);
+        complete(&mut world, 600);
+        assert_eq!(doubts(&world), 0, "seed {seed}: {}", crate::support::report(&world));
     }
 }
 

@@ -15,14 +15,18 @@ pub struct Audit {
     pub member: PeerKey,
     /// Of which step of the batch.
     pub step: u32,
+    /// What a list says that it sent.
+    pub listed: Option<Vec<u8>>,
     /// What was found.
     pub found: Measurement,
 }
 
 impl Audit {
-    /// Whether the member says something else than was found. Where it was not listed it said nothing.
+    /// Whether the member says something else than was found, or sent something else and does not sign it. Where it was
+    /// not listed it said nothing.
     pub fn contradicts(&self, log: &Log) -> bool {
-        log.at(self.step).is_some_and(|told| !self.found.agrees(told))
+        let told = log.at(self.step).or(self.listed.as_deref());
+        told.is_some_and(|told| !self.found.agrees(told))
     }
 }
 

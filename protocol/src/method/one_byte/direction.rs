@@ -21,6 +21,8 @@ pub struct Opening {
     pub budget: u64,
     /// Tokens that one member's samples of a step stand for.
     pub tokens: u64,
+    /// Members whose samples may be listed.
+    pub drawn: usize,
 }
 
 /// From which distribution directions are. Either has mean 0 and variance 1.

@@ -5,7 +5,7 @@ use serde::{Deserialize, Serialize};
 
 use super::byte;
 
-/// Share of a loss by which two machines' forward passes may differ.
+/// By how much two machines' forward passes may differ, for a loss of 1 on top of what logits round to.
 const ROUNDING: f64 = 16.0 * f32::EPSILON as f64;
 
 /// What was measured in a step.
@@ -61,7 +61,7 @@ impl Estimator {
         };
         let sound = slopes.iter().all(|slope| slope.is_finite());
         let bytes = slopes.iter().filter(|_| sound).map(|slope| byte::encode(*slope)).collect();
-        Ok(Measurement { bytes, loss: here as f32, noise: (ROUNDING * here.abs() / unit) as f32 })
+        Ok(Measurement { bytes, loss: here as f32, noise: (ROUNDING * (1.0 + here.abs()) / unit) as f32 })
     }
 }
 

@@ -23,7 +23,8 @@ impl OneByte {
     }
 
     /// Moves the parameters by one step: `listed` are members, in the order of their keys, with the bytes of
-    /// their samples; `done` is how many such there were in the batch's steps before.
+    /// their samples; `done` is how many such there were in the batch's steps before. Fewer than half of those drawn move
+    /// nothing: whoever orders a step could list itself alone, and what all others sent is what bounds it.
     pub fn step(
         &self,
         theta: &mut [f32],
@@ -32,7 +33,7 @@ impl OneByte {
         done: u64,
         listed: &[(PeerKey, &[u8])],
     ) {
-        if listed.is_empty() {
+        if listed.is_empty() || 2 * listed.len() < opening.drawn {
             return;
         }
         let slopes: Vec<f32> = clipped(listed.iter().flat_map(|(_, bytes)| bytes.iter()));
@@ -68,7 +69,8 @@ fn clipped<'a>(bytes: impl Iterator<Item = &'a u8>) -> Vec<f32> {
     let mut slopes: Vec<f32> = bytes.map(|byte| byte::decode(*byte)).collect();
     let mut sizes: Vec<f32> = slopes.iter().map(|slope| slope.abs()).filter(|size| *size > 0.0).collect();
     sizes.sort_unstable_by(f32::total_cmp);
-    if let Some(median) = sizes.get(sizes.len() / 2) {
+    // The lower of two in the middle: half of all do not say how large the others may be.
+    if let Some(median) = sizes.len().checked_sub(1).and_then(|last| sizes.get(last / 2)) {
         let most = CLIP * median;
         slopes.iter_mut().for_each(|slope| *slope = slope.clamp(-most, most));
     }

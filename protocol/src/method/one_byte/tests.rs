@@ -6,7 +6,7 @@ use super::*;
 use crate::identity::{Hash, PeerKey};
 
 fn opening() -> Opening {
-    Opening { base: Hash([7; 32]), ordinal: 3, counted: 0, budget: 1000, tokens: 1 }
+    Opening { base: Hash([7; 32]), ordinal: 3, counted: 0, budget: 1000, tokens: 1, drawn: 0 }
 }
 
 fn numbers(estimator: Estimator) -> OneByte {
@@ -112,9 +112,9 @@ fn a_step_is_the_papers() {
         let method = numbers(estimator);
         let mut theta = vec![0.25f32; len];
         method.step(&mut theta, &opening(), 4, 500, &listed);
-        // 1, -1, e and e^7, of which the median (the third) is e: clipped to 3 e.
+        // 1, -1, e and e^7, of which the lower median is 1: clipped to 3.
         let e = 1.0f64.exp();
-        let slopes = [1.0, -1.0, e, 3.0 * e];
+        let slopes = [1.0, -1.0, e, 3.0];
         let mut expected = vec![0.0f64; len];
         for (index, slope) in slopes.iter().enumerate() {
             let mut key = blake3::Hasher::new();
@@ -158,6 +158,20 @@ fn normal_directions_are_normal_and_one_rounding_each() {
         assert_eq!(*after, (f64::from(*before) + short * f64::from(*value)) as f32);
     }
     assert!((short / f64::from(by) - 1.0).abs() < 1e-5);
+}
+
+#[test]
+fn a_step_of_fewer_than_half_moves_nothing_and_half_do_not_say_how_large_the_others_may_be() {
+    let (method, keys) = (numbers(Estimator::Fzoo), [PeerKey([1; 32]), PeerKey([2; 32])]);
+    let moved = |drawn, listed: &[(PeerKey, &[u8])]| {
+        let mut theta = vec![0.25f32; 64];
+        method.step(&mut theta, &Opening { drawn, ..opening() }, 0, 0, listed);
+        theta.iter().map(|value| (value - 0.25).abs()).fold(0.0, f32::max)
+    };
+    let huge: (PeerKey, &[u8]) = (keys[0], &[127, 127]);
+    assert!(moved(2, &[huge]) > 1000.0 && moved(3, &[huge]) == 0.0);
+    // One of two, beside slopes of 1: a sum of at most 2 (3 + 1), of which a step takes half of a quarter.
+    assert!(moved(4, &[huge, (keys[1], &[64, 64])]) <= 1.0);
 }
 
 #[test]
@@ -223,8 +237,10 @@ fn two_machines_agree_where_they_round_otherwise_and_not_where_one_makes_bytes_u
         }
     }
     // Where all losses are one nothing is known, so nobody is accused.
-    let flat = Estimator::Fzoo.measure(4, 0.5, |_, _| Ok::<f32, ()>(1.0)).unwrap();
-    assert!(flat.agrees(&[70, 70, 198, 1]));
+    for loss in [0.0, 1.0] {
+        let flat = Estimator::Fzoo.measure(4, 0.5, |_, _| Ok::<f32, ()>(loss)).unwrap();
+        assert!(flat.agrees(&[70, 70, 198, 1]));
+    }
 }
 
 #[test]
@@ -234,6 +250,9 @@ fn nothing_is_said_of_steps_in_which_a_member_was_not_listed() {
     let mut log = Log::new(2);
     log.push(3, &[64, 64]);
     log.push(5, &[64, 192]);
-    let says = |step| Audit { member, step, found: found.clone() }.contradicts(&log);
-    assert_eq!([3, 4, 5].map(says), [false, false, true]);
+    let says = |step, listed| Audit { member, step, listed, found: found.clone() }.contradicts(&log);
+    assert_eq!([3, 4, 5].map(|step| says(step, None)), [false, false, true]);
+    // What is signed counts, and what was sent where nothing of it is signed.
+    let sent = Some(vec![64, 192]);
+    assert_eq!([3, 4].map(|step| says(step, sent.clone())), [false, true]);
 }

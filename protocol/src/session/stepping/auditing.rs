@@ -1,9 +1,12 @@
 //! Spot checks of the others' samples. What they find can leave a contribution out, and nothing else.
 
-use crate::batch::Audits;
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use crate::batch::{Audits, Batch};
 use crate::block::Slot;
-use crate::identity::PeerKey;
-use crate::identity::{Domain, Hash};
+use crate::holdings::{Tell, tell};
+use crate::identity::{Domain, Hash, PeerKey};
 use crate::manifest::Data;
 use crate::membership::MAX_MEMBERS;
 use crate::method::OneByte;
@@ -14,9 +17,43 @@ use crate::transition::Plan;
 use super::Session;
 use crate::session::chain::Purpose;
 
-/// Batches for which a voter believes nothing of whoever made up samples: as long as whoever is not counted is
-/// shown out, or others have found out as well. Disputes that some voters have and others have not hold up a batch.
+/// Batches for which a voter proposes nothing of whoever made up samples: until others have found out as well, and for
+/// as long as it takes to be shown out a few times over.
 const DISTRUST: u32 = 32;
+
+/// Who is not believed, and why not yet.
+#[derive(Debug, Default)]
+pub(super) struct Doubts {
+    /// Found once, in a batch that this peer ordered, and until which batch that is remembered. Whoever orders can show lists to
+    /// one peer that others have not, so that its samples are right and seem wrong.
+    suspected: BTreeMap<PeerKey, (Option<PeerKey>, u32)>,
+    /// Until which batch.
+    distrusted: BTreeMap<PeerKey, u32>,
+}
+
+impl Doubts {
+    /// Of whom too much was found to believe the next batches: at parameters that are certified, or under two orderers.
+    fn found(&mut self, member: PeerKey, certain: bool, orderer: Option<PeerKey>, ordinal: u32) {
+        let until = ordinal.saturating_add(DISTRUST);
+        let other = self.suspected.get(&member).is_some_and(|(before, _)| *before != orderer);
+        if self.distrusted.len() < MAX_MEMBERS && (certain || other) {
+            self.distrusted.insert(member, until);
+        }
+        if self.suspected.len() < MAX_MEMBERS {
+            self.suspected.entry(member).or_insert((orderer, until));
+        }
+    }
+
+    fn forget(&mut self, ordinal: u32) {
+        self.suspected.retain(|_, (_, until)| *until >= ordinal);
+        self.distrusted.retain(|_, until| *until >= ordinal);
+    }
+
+    pub fn holdings(&self, to: Tell<'_>) {
+        tell(to, "members that are suspected", self.suspected.len(), MAX_MEMBERS);
+        tell(to, "members that are distrusted", self.distrusted.len(), MAX_MEMBERS);
+    }
+}
 
 impl Session {
     /// Voters check, where they have the others' data.
@@ -38,31 +75,39 @@ impl Session {
     }
 
     /// A contribution says something else than was measured.
-    pub(in crate::session) fn distrust(&mut self, slot: Slot, member: PeerKey, reason: String) {
-        self.slots.dispute(slot, member, reason);
-        if self.stepping.distrusted.len() < MAX_MEMBERS {
-            self.stepping.distrusted.insert(member, slot.ordinal.saturating_add(DISTRUST));
+    pub(in crate::session) fn doubt(&mut self, slot: Slot, member: PeerKey, step: u32, reason: String) {
+        self.slots.dispute(slot, member, reason, true);
+        if let Some(batch) = self.training.batch().filter(|batch| batch.slot == slot) {
+            let (certain, orderer) = (batch.is_certain(step), self.orderer(batch));
+            self.stepping.doubts.found(member, certain, orderer, slot.ordinal);
         }
     }
 
-    /// A batch begins: nothing is believed of whoever made up samples lately.
+    /// A batch begins: nothing is proposed of whoever made up samples lately.
     pub(super) fn dispute_distrusted(&mut self, slot: Slot) {
-        self.stepping.distrusted.retain(|_, until| *until >= slot.ordinal);
-        for member in self.stepping.distrusted.keys() {
-            self.slots.dispute(slot, *member, "its samples were made up lately".into());
+        self.stepping.doubts.forget(slot.ordinal);
+        for member in self.stepping.doubts.distrusted.keys() {
+            self.slots.dispute(slot, *member, "its samples were made up lately".into(), false);
+        }
+    }
+
+    /// A list came of this orderer, or was made.
+    pub(super) fn note_orderer(&mut self, orderer: PeerKey) {
+        if self.stepping.lists_by.replace(orderer).is_some_and(|before| before != orderer) {
+            self.training.batch_mut().into_iter().for_each(Batch::orderer_changed);
         }
     }
 
     /// What the contributions of a candidate state have to agree with: what was certified is beyond doubt, and what
     /// others propose may be doubted for a time only, or a few could stop everything.
-    pub(in crate::session) fn audits(&self, now: Time, purpose: &Purpose, plan: &Plan) -> Vec<Audit> {
-        let Some(batch) = self.training.batch() else { return Vec::new() };
+    pub(in crate::session) fn audits(&self, now: Time, purpose: &Purpose, plan: &Plan) -> Arc<[Audit]> {
+        let Some(batch) = self.training.batch() else { return Arc::default() };
         let doubted = match purpose {
             Purpose::Apply(_) => false,
             Purpose::Propose { .. } => true,
             Purpose::Check(_) => self.slots.may_object(now, self.ground(), batch.slot),
         };
         let closes = plan.aggregations.iter().any(|aggregation| aggregation.slot == batch.slot);
-        if doubted && closes { batch.audits().done().to_vec() } else { Vec::new() }
+        if doubted && closes { batch.found().collect() } else { Arc::default() }
     }
 }

@@ -73,6 +73,7 @@ impl Session {
         let Some(batch) = self.training.batch_mut() else { return };
         if batch.push(step, listed, bytes) {
             let next = batch.listed();
+            self.note_orderer(from);
             self.listed(now, next);
         } else if step > batch.listed() {
             // One is missing: whoever orders is asked soon.

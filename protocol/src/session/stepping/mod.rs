@@ -14,11 +14,11 @@ use crate::batch::Batch;
 use crate::block::Slot;
 use crate::holdings::{Tell, tell};
 use crate::identity::PeerKey;
-use crate::membership::MAX_MEMBERS;
 use crate::method::OneByte;
 use crate::time::{Span, Time};
 
 use super::Session;
+use auditing::Doubts;
 
 /// Lists that one answer tells, ...
 const TOLD: u32 = 64;
@@ -76,20 +76,22 @@ pub(super) struct Stepping {
     opened: Time,
     /// How long a step took lately.
     step_time: Option<Span>,
-    /// Whose samples were found to be made up, and until which batch nothing of them is believed.
-    distrusted: BTreeMap<PeerKey, u32>,
+    /// Whose list came last, or was made.
+    lists_by: Option<PeerKey>,
+    /// Whose samples were found to be made up.
+    doubts: Doubts,
 }
 
 impl Stepping {
     /// Another batch runs.
     pub fn begin(&mut self, now: Time) {
         let (step_time, unsound) = (self.step_time, self.unsound);
-        let distrusted = std::mem::take(&mut self.distrusted);
-        *self = Stepping { opened: now, step_time, unsound, distrusted, ..Stepping::default() };
+        let doubts = std::mem::take(&mut self.doubts);
+        *self = Stepping { opened: now, step_time, unsound, doubts, ..Stepping::default() };
     }
 
     pub fn holdings(&self, method: Option<&OneByte>, drawn: usize, to: Tell<'_>) {
-        tell(to, "members that are distrusted", self.distrusted.len(), MAX_MEMBERS);
+        self.doubts.holdings(to);
         tell(to, "members told of lists", self.told.len(), drawn);
         let ahead = |method: &OneByte| drawn * (method.staleness + 1) as usize;
         let most = method.map_or(0, ahead);
@@ -151,7 +153,7 @@ impl Session {
             return;
         }
         self.note_unfinished(now);
-        let opening = self.charter.opening(&self.state, slot);
+        let opening = self.charter.opening(&self.state, slot, drawn.len());
         let audits = self.begin_audits(slot, &method);
         let batch = Batch::new(slot, opening, method, drawn, self.me, audits);
         self.training.begin_batch(batch);

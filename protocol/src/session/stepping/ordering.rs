@@ -6,7 +6,7 @@ use crate::identity::PeerKey;
 use crate::time::Time;
 use crate::wire::Message;
 
-use super::{Session, TELL_AGAIN, TOLD};
+use super::{PATIENCE, Session, TELL_AGAIN, TOLD};
 
 impl Session {
     pub(super) fn take_samples(&mut self, now: Time, step: u32, place: usize, bytes: Vec<u8>) {
@@ -69,15 +69,18 @@ impl Session {
     pub(super) fn is_step_ready(&self, now: Time, batch: &Batch) -> bool {
         let step = batch.listed();
         let here = |place: usize| self.stepping.waiting.contains_key(&(step, place));
-        let some = (0..batch.drawn().len()).any(here);
+        let some = (0..batch.drawn().len()).filter(|place| here(*place)).count();
         let awaited = |(place, key): (usize, &PeerKey)| {
             let left_out = self.stepping.left_out >> place & 1 == 1;
             !left_out && (*key == self.me || self.connected.contains(key))
         };
         let all =
             batch.drawn().iter().enumerate().filter(|member| awaited(*member)).all(|(place, _)| here(place));
-        let waited = self.stepping.since.is_some_and(|since| now >= since + self.stepping.patience(step));
-        some && (all || waited) && self.stepping.next_list().is_none_or(|next| now >= next)
+        // Fewer than half move nothing: they are waited for longer, but not for ever, or nobody would be missed.
+        let patience = self.stepping.patience(step);
+        let patience = if 2 * some < batch.drawn().len() { patience.times(PATIENCE) } else { patience };
+        let waited = self.stepping.since.is_some_and(|since| now >= since + patience);
+        some > 0 && (all || waited) && self.stepping.next_list().is_none_or(|next| now >= next)
     }
 
     /// Lists the next step, and tells everybody.
@@ -95,6 +98,7 @@ impl Session {
             return;
         }
         let drawn = batch.drawn().to_vec();
+        self.note_orderer(self.me);
         let mut messages = Vec::new();
         let voters = self.voters().iter().filter(|key| drawn.binary_search(key).is_err());
         let receivers: Vec<PeerKey> = drawn.iter().chain(voters).copied().collect();
