@@ -250,11 +250,7 @@ impl Session {
     /// When something about the batch is due.
     pub(super) fn stepping_timeouts(&self) -> impl Iterator<Item = Time> {
         let batch = self.training.batch().filter(|batch| !batch.is_full());
-        let patience = batch.and_then(|batch| {
-            let step = batch.listed();
-            let some = self.stepping.waiting.keys().any(|(waiting, _)| *waiting == step);
-            some.then_some(self.stepping.since? + self.stepping.patience(step))
-        });
+        let patience = batch.and_then(|batch| self.waits_until(batch));
         let unlisted = batch.is_some_and(|batch| batch.unlisted().next().is_some());
         let again = self.stepping.sent.filter(|_| unlisted).map(|(_, at)| at + self.stepping.send_again());
         let next = self.stepping.next_list().filter(|_| batch.is_some());

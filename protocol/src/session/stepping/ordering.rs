@@ -65,22 +65,33 @@ impl Session {
         }
     }
 
+    /// How long the samples of the next step that are here wait for others.
+    pub(super) fn waits_until(&self, batch: &Batch) -> Option<Time> {
+        let (here, patience) = (self.samples_here(batch.listed()), self.stepping.patience(batch.listed()));
+        // Fewer than half move nothing: they wait for longer, but not for ever, or nobody would be missed.
+        let patience = if 2 * here < batch.drawn().len() { patience.times(PATIENCE) } else { patience };
+        self.stepping.since.filter(|_| here > 0).map(|since| since + patience)
+    }
+
+    /// Members whose samples of a step wait to be listed.
+    fn samples_here(&self, step: u32) -> usize {
+        self.stepping.waiting.range((step, 0)..(step + 1, 0)).count()
+    }
+
     /// Whether all samples of the next step are here that are waited for.
     pub(super) fn is_step_ready(&self, now: Time, batch: &Batch) -> bool {
         let step = batch.listed();
         let here = |place: usize| self.stepping.waiting.contains_key(&(step, place));
-        let some = (0..batch.drawn().len()).filter(|place| here(*place)).count();
         let awaited = |(place, key): (usize, &PeerKey)| {
             let left_out = self.stepping.left_out >> place & 1 == 1;
             !left_out && (*key == self.me || self.connected.contains(key))
         };
         let all =
             batch.drawn().iter().enumerate().filter(|member| awaited(*member)).all(|(place, _)| here(place));
-        // Fewer than half move nothing: they are waited for longer, but not for ever, or nobody would be missed.
-        let patience = self.stepping.patience(step);
-        let patience = if 2 * some < batch.drawn().len() { patience.times(PATIENCE) } else { patience };
-        let waited = self.stepping.since.is_some_and(|since| now >= since + patience);
-        some > 0 && (all || waited) && self.stepping.next_list().is_none_or(|next| now >= next)
+        let waited = self.waits_until(batch).is_some_and(|until| now >= until);
+        self.samples_here(step) > 0
+            && (all || waited)
+            && self.stepping.next_list().is_none_or(|next| now >= next)
     }
 
     /// Lists the next step, and tells everybody.
