@@ -299,8 +299,8 @@ impl Session {
     fn exclude(&mut self, error: CandidateError) {
         self.warn(format!("left out: {error}"));
         match &error {
-            CandidateError::Doubted { member, slot, step } => {
-                self.doubt(*slot, *member, *step, error.to_string())
+            CandidateError::Doubted { member, slot, step, signed } => {
+                self.doubt(*slot, *member, (*step, *signed), error.to_string());
             }
             CandidateError::Contribution { member, slot, reason } => {
                 self.slots.reject(*slot, member, reason.to_string());

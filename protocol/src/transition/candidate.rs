@@ -58,6 +58,8 @@ pub enum CandidateError {
         slot: Slot,
         /// The step.
         step: u32,
+        /// Whether the member signed it: what a list alone says that it sent, whoever orders may have made up.
+        signed: bool,
     },
     /// A page of the parent state changed in memory since its hash was taken. (Estimates count as arrays
     /// after the others.)
@@ -220,7 +222,10 @@ impl CandidateJob {
                 .map_err(|error| CandidateError::Contribution { member, slot, reason: error.into() })?;
             let mut audits = self.audits.iter().filter(|audit| audit.member == member);
             match audits.find(|audit| audit.contradicts(&log)) {
-                Some(audit) => Err(CandidateError::Doubted { member, slot, step: audit.step }),
+                Some(audit) => {
+                    let (step, signed) = (audit.step, log.at(audit.step).is_some());
+                    Err(CandidateError::Doubted { member, slot, step, signed })
+                }
                 None => Ok((member, log)),
             }
         };

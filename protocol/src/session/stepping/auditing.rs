@@ -74,10 +74,17 @@ impl Session {
         }
     }
 
-    /// A contribution says something else than was measured.
-    pub(in crate::session) fn doubt(&mut self, slot: Slot, member: PeerKey, step: u32, reason: String) {
+    /// A contribution says something else than was measured, in a step that it signs or, if not, in one of which the lists
+    /// say it.
+    pub(in crate::session) fn doubt(
+        &mut self,
+        slot: Slot,
+        member: PeerKey,
+        (step, signed): (u32, bool),
+        reason: String,
+    ) {
         self.slots.dispute(slot, member, reason, true);
-        if let Some(batch) = self.training.batch().filter(|batch| batch.slot == slot) {
+        if let Some(batch) = self.training.batch().filter(|batch| signed && batch.slot == slot) {
             let (certain, orderer) = (batch.is_certain(step), self.orderer(batch));
             self.stepping.doubts.found(member, certain, orderer, slot.ordinal);
         }
@@ -109,5 +116,28 @@ impl Session {
         };
         let closes = plan.aggregations.iter().any(|aggregation| aggregation.slot == batch.slot);
         if doubted && closes { batch.found().collect() } else { Arc::default() }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn one_orderer_alone_makes_nobody_distrusted_and_nothing_is_remembered_for_ever() {
+        let [member, one, other] = [1, 2, 3].map(|byte| PeerKey([byte; 32]));
+        let mut doubts = Doubts::default();
+        for ordinal in 0..3 {
+            doubts.found(member, false, Some(one), ordinal);
+            assert!(doubts.distrusted.is_empty());
+        }
+        doubts.found(member, false, Some(other), 3);
+        assert_eq!(doubts.distrusted.get(&member), Some(&(3 + DISTRUST)));
+        doubts.forget(3 + DISTRUST);
+        assert_eq!((doubts.suspected.len(), doubts.distrusted.len()), (0, 1));
+        doubts.forget(4 + DISTRUST);
+        assert!(doubts.distrusted.is_empty());
+        doubts.found(member, true, None, 9);
+        assert_eq!(doubts.distrusted.get(&member), Some(&(9 + DISTRUST)));
     }
 }
