@@ -104,7 +104,7 @@ impl CandidateJob {
         hasher.update(&self.state.digest().0);
         hasher.update(&self.plan.control.hash().0);
         for aggregation in self.plan.aggregations.iter() {
-            hasher.update(&wire::encode(&aggregation.slot));
+            hasher.update(&wire::encode(&(aggregation.slot, aggregation.drawn as u64)));
             for part in &aggregation.parts {
                 hasher.update(&part.member.0);
                 hasher.update(&wire::encode(&(&part.payload, part.weight, part.missed)));
