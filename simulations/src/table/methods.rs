@@ -47,11 +47,27 @@ pub enum Kind {
         codec: Option<Codec>,
         /// Whether what is left out is sent later, where the method leaves that open.
         feedback: bool,
+        /// The outer step, where it is not the preset's.
+        outer: Option<Outer>,
     },
 }
 
+/// An outer step of Streaming DiLoCo on all parameters at once.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct Outer {
+    eta: f32,
+    mu: f32,
+    alpha: f32,
+}
+
 const fn session(method: MethodName, period: u32, codec: Option<Codec>, feedback: bool) -> Kind {
-    Kind::Session { method, period, codec, feedback }
+    Kind::Session { method, period, codec, feedback, outer: None }
+}
+
+/// MuLoCo at 2 bits with another outer step.
+const fn tuned(period: u32, eta: f32, mu: f32, alpha: f32) -> Kind {
+    let outer = Some(Outer { eta, mu, alpha });
+    Kind::Session { method: MethodName::MuLoCo, period, codec: None, feedback: false, outer }
 }
 
 const ADAMW: &[f32] = &[4e-3, 8e-3, 2e-3];
@@ -59,7 +75,7 @@ const MUON: &[f32] = &[0.02, 0.04, 0.01];
 const GAMMA: &[f32] = &[0.1, 0.05, 0.2];
 
 /// The rows.
-pub const ROWS: [Row; 13] = [
+pub const ROWS: [Row; 15] = [
     Row {
         name: "synchronous-adamw",
         kind: Kind::Synchronous { muon: false },
@@ -120,6 +136,8 @@ pub const ROWS: [Row; 13] = [
         rates: MUON,
         reference: None,
     },
+    Row { name: "muloco-h15-tuned", kind: tuned(15, 1.0, 0.5, 0.25), rates: MUON, reference: None },
+    Row { name: "muloco-h5-tuned", kind: tuned(5, 1.0, 0.0, 0.0), rates: MUON, reference: None },
     Row {
         name: "co2-h15-f32",
         kind: session(MethodName::Co2, 15, Some(Codec::F32), false),
@@ -165,7 +183,7 @@ impl Row {
                     setup.manifest.training.optimizer = Optimizer::Muon { learning_rate: rate };
                 }
             }
-            Kind::Session { method, period, codec, feedback } => {
+            Kind::Session { method, period, codec, feedback, outer } => {
                 let manifest = &mut setup.manifest;
                 let preset = Preset {
                     model: manifest.model,
@@ -179,6 +197,10 @@ impl Row {
                 codec.into_iter().for_each(|codec| manifest.method.set_codec(codec));
                 if let (true, Method::StreamingDiLoCo(method)) = (feedback, &mut manifest.method) {
                     method.feedback = Some(1.0);
+                }
+                if let (Some(outer), Method::StreamingDiLoCo(method)) = (outer, &mut manifest.method) {
+                    (method.eta, method.mu, method.alpha) = (outer.eta, outer.mu, outer.alpha);
+                    method.fragments = 1;
                 }
             }
         }

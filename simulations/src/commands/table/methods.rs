@@ -126,7 +126,7 @@ const CHECKS: [Check; 4] = [
     Check { name: "M2", row: "synchronous-muon", beside: "synchronous-adamw", lower: 0.1, share: None },
     Check { name: "M3", row: "muloco-h15-f32", beside: "streaming-h15", lower: 0.15, share: None },
     Check { name: "M3", row: "muloco-h15", beside: "muloco-h15-f32", lower: 0.0, share: Some(1.02) },
-    Check { name: "aim", row: "muloco-h15", beside: "synchronous-muon", lower: 0.0, share: Some(1.03) },
+    Check { name: "aim", row: "muloco-h5-tuned", beside: "synchronous-muon", lower: 0.0, share: Some(1.03) },
 ];
 
 impl Check {

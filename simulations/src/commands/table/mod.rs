@@ -39,8 +39,8 @@ pub enum Table {
     #[command(
         after_help = "Example:\n  driftless-sim table methods --rows muloco-h15,streaming-h15 --seeds 1\n\n\
         Without --grid a row runs at the best rate known. The last line is {\"table\",\"cells\",\"reached\"}: \
-        rows that have a reference, and rows at most 0.07 nats per byte above it. The whole table is 30 runs: \
-        about an hour on one core."
+        rows that have a reference, and rows at most 0.07 nats per byte above it. The whole table is 45 runs: \
+        about an hour and a half on one core."
     )]
     Methods(methods::Arguments),
     /// CO2 and error feedback on handwritten digits: checks C2 and E6
