@@ -97,7 +97,7 @@ pub const ROWS: [Row; 15] = [
     Row {
         name: "sparse-loco-h15",
         kind: session(MethodName::SparseLoCo, 15, None, false),
-        rates: ADAMW,
+        rates: &[8e-3, 4e-3, 2e-3],
         reference: Some(2.25),
     },
     Row {
