@@ -2,7 +2,7 @@
 //!
 //! One peer orders each step's samples and sends the list to the others (`session/stepping`). Nothing of this is
 //! certified: what counts is what every contributor signs in the end, its own bytes of the steps in which it
-//! was listed. Lists only let everybody go on meanwhile, so a wrong or missing one costs work and nothing else.
+//! was listed. Lists only let everybody go on meanwhile, so a wrong or missing one costs that batch and nothing else.
 
 mod audits;
 
@@ -184,7 +184,8 @@ impl Batch {
         self.own.range(self.listed()..).map(|(step, bytes)| (*step, &bytes[..]))
     }
 
-    /// Adds the next step's list, and those after it that came before. One that comes too early is kept. Whoever sends it may leave out the receiver's own bytes.
+    /// Adds the next step's list, and those after it that came before. One that comes too early is kept. Whoever
+    /// sends it may leave out the receiver's own bytes.
     ///
     /// Returns whether it was taken: it is not where it is of another step or malformed, or where own bytes are
     /// left out that this peer does not know.
