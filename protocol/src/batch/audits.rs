@@ -84,21 +84,10 @@ fn drawn(secret: Hash, step: u32, key: &PeerKey) -> u32 {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::method::one_byte::{Directions, Estimator};
+    use crate::method::one_byte::Estimator;
 
     fn checked(audit: f32) -> usize {
-        let (estimator, directions, samples, batch_steps) =
-            (Estimator::Spsa, Directions::Rademacher, 2, 1000);
-        let method = OneByte {
-            estimator,
-            directions,
-            samples,
-            batch_steps,
-            staleness: 0,
-            epsilon: 1e-3,
-            rate: 1.0,
-            audit,
-        };
+        let method = OneByte { batch_steps: 1000, audit, ..OneByte::of(Estimator::Spsa, 1.0) };
         let mut audits = Audits::new(&method, Hash([3; 32]));
         let others = [PeerKey([1; 32]), PeerKey([2; 32])];
         let mut checked = 0;

@@ -289,23 +289,14 @@ fn rank(listed: u64, place: usize) -> usize {
 mod tests {
     use super::*;
     use crate::identity::Hash;
-    use crate::method::one_byte::{Directions, Estimator};
+    use crate::method::one_byte::Estimator;
 
     fn key(byte: u8) -> PeerKey {
         PeerKey([byte; 32])
     }
 
     fn batch(me: u8) -> Batch {
-        let method = OneByte {
-            estimator: Estimator::Spsa,
-            directions: Directions::default(),
-            samples: 2,
-            batch_steps: 4,
-            staleness: 1,
-            epsilon: 1e-3,
-            rate: 0.1,
-            audit: 0.0,
-        };
+        let method = OneByte { samples: 2, batch_steps: 4, ..OneByte::of(Estimator::Spsa, 0.1) };
         let opening = Opening { base: Hash([0; 32]), ordinal: 0, counted: 0, budget: 1, tokens: 1, drawn: 0 };
         let slot = Slot { stream: 0, ordinal: 0 };
         Batch::new(slot, opening, method, vec![key(1), key(2), key(3)], key(me), Audits::default())

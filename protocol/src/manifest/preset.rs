@@ -4,7 +4,7 @@ use super::{Admission, Data, DeadlineBounds, Manifest, Optimizer, Origin, Pacing
 use crate::codec::Codec;
 use crate::committee::Committee;
 use crate::identity::Hash;
-use crate::method::one_byte::{Directions, Estimator};
+use crate::method::one_byte::Estimator;
 use crate::method::{Co2, Combine, Ef21, Method, MethodName, OneByte, Overrun, SparseLoCo, StreamingDiLoCo};
 use crate::model::{Model, ModelError};
 
@@ -142,18 +142,7 @@ impl Preset {
         let gpt = matches!(self.model, Model::Gpt(_));
         // Steps of a small model take milliseconds: a certificate is rarer, and costs less of each sample.
         let batch_steps = if gpt { 64 } else { 128 };
-        let (directions, samples, staleness, epsilon, audit) =
-            (Directions::Rademacher, 8, 1, 1e-3, 1.0 / 64.0);
-        self.method = Method::OneByte(OneByte {
-            estimator,
-            directions,
-            samples,
-            batch_steps,
-            staleness,
-            epsilon,
-            rate,
-            audit,
-        });
+        self.method = Method::OneByte(OneByte { batch_steps, ..OneByte::of(estimator, rate) });
         if !gpt {
             (self.training.batch, self.training.budget_tokens) = (64, 512_000);
         }

@@ -236,14 +236,11 @@ fn a_step_is_measured_at_theta_with_the_lists_behind_it() {
     use crate::method::one_byte::{Direction, Directions, Estimator, OneByte, Opening, byte};
 
     let method = OneByte {
-        estimator: Estimator::Spsa,
-        directions: Directions::default(),
         samples: 3,
         batch_steps: 4,
         staleness: 0,
         epsilon: 0.125,
-        rate: 0.5,
-        audit: 0.0,
+        ..OneByte::of(Estimator::Spsa, 0.5)
     };
     let mut peer = Peer::of(Method::OneByte(method));
     let opening =

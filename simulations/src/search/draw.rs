@@ -316,18 +316,16 @@ fn batches_of_steps(setup: &mut Setup) {
     }
     let estimator = [Estimator::Spsa, Estimator::Fzoo][random.below(2) as usize];
     let (samples, batch_steps) = (2 + random.below(3) as u16, 1 + random.below(12) as u32);
-    let (staleness, epsilon, rate) = (random.below(3) as u32, 1e-3, 1e-2);
+    let staleness = random.below(3) as u32;
     let directions = [Directions::Rademacher, Directions::Gaussian][random.below(2) as usize];
     let audit = [0.0, 1.0 / 32.0, 1.0 / 8.0][random.below(3) as usize];
     setup.manifest.method = Method::OneByte(OneByte {
-        estimator,
         directions,
         samples,
         batch_steps,
         staleness,
-        epsilon,
-        rate,
         audit,
+        ..OneByte::of(estimator, 1e-2)
     });
     (setup.manifest.pacing, setup.manifest.combine) = (Pacing::Uniform, Combine::Mean);
     let honest = |peer: &&mut PeerSetup| !peer.seat && peer.lie.is_none();

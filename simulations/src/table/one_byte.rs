@@ -122,16 +122,12 @@ impl Row {
             Kind::Session { estimator, directions, samples } => (estimator, directions, samples),
             Kind::Plain(_) => (Estimator::Spsa, Directions::default(), 1),
         };
-        let (batch_steps, staleness, epsilon, audit) = (64, 0, EPSILON, 0.0);
         setup.manifest.method = Method::OneByte(OneByte {
-            estimator,
             directions,
             samples,
-            batch_steps,
-            staleness,
-            epsilon,
-            rate,
-            audit,
+            staleness: 0,
+            audit: 0.0,
+            ..OneByte::of(estimator, rate)
         });
         match self.kind {
             Kind::Session { .. } => runs::session(setup, progress),

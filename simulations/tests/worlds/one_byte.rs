@@ -23,14 +23,12 @@ fn setup(seed: u64, peers: usize, batches: u64) -> Setup {
     let directions = if seed % 4 < 3 { Directions::Rademacher } else { Directions::Gaussian };
     let (samples, batch_steps, staleness) = (2, STEPS, (seed % 3) as u32);
     setup.manifest.method = Method::OneByte(OneByte {
-        estimator,
         directions,
         samples,
         batch_steps,
         staleness,
-        epsilon: 1e-3,
-        rate: 1e-2,
         audit: 0.0,
+        ..OneByte::of(estimator, 1e-2)
     });
     let tokens = 8 * u64::from(STEPS) * peers as u64 * batches;
     setup.manifest.stop_at = Some(tokens);

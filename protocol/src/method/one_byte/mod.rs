@@ -74,6 +74,13 @@ impl OneByte {
     const MAX_STEPS: u32 = 1024;
     const MAX_STALENESS: u32 = 8;
 
+    /// The usual numbers, beside a rate that suits the task.
+    pub fn of(estimator: Estimator, rate: f32) -> OneByte {
+        let (directions, samples, batch_steps, staleness) = (Directions::Rademacher, 8, 64, 1);
+        let (epsilon, audit) = (1e-3, 1.0 / 64.0);
+        OneByte { estimator, directions, samples, batch_steps, staleness, epsilon, rate, audit }
+    }
+
     /// One exchange of everything each batch of steps.
     pub fn schedule(&self) -> SyncSchedule {
         SyncSchedule { first: self.batch_steps, stagger: self.batch_steps, period: self.batch_steps }

@@ -10,17 +10,7 @@ fn opening() -> Opening {
 }
 
 fn numbers(estimator: Estimator) -> OneByte {
-    let directions = Directions::Rademacher;
-    OneByte {
-        estimator,
-        directions,
-        samples: 2,
-        batch_steps: 11,
-        staleness: 1,
-        epsilon: 1e-3,
-        rate: 0.5,
-        audit: 0.0,
-    }
+    OneByte { samples: 2, batch_steps: 11, ..OneByte::of(estimator, 0.5) }
 }
 
 #[test]
